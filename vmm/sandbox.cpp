@@ -1,0 +1,1 @@
+#include "vmm/sandbox.hpp"
