@@ -39,14 +39,22 @@ struct HypercallBlock {
     int64_t result;    // IN  >= 0, or -errno
 };
 
+// The LAPIC of each vCPU is software-enabled by the VMM (spurious vector kVectorSpurious, TPR 0, LVTs masked). The Sentry programs the timer and sends IPIs and EOIs
+// through kDirectMap + kLapicGpa. kVectorSpurious may come to trap_entry: no EOI is due then. In wait_for_interrupt it is dropped.
 struct alignas(64) CpuArea {
     // --- set by the VMM before start, read by the Sentry
     uint32_t cpu_id;   // 0-based
     uint32_t apic_id;
-    uint64_t resume_user;         // [[noreturn]] void(): loads *user_regs with page table user_cr3 and goes to ring 3, with IF on
+    // [[noreturn]] void(): loads *user_regs with page table user_cr3 and goes to ring 3, with IF on. cs, ss and the privileged bits of rflags are not
+    // taken from it. A rip outside the lower half is not jumped to: trap_entry is called as for a #GP (vector 13) there.
+    uint64_t resume_user;
     uint64_t wait_for_interrupt;  // void(): sti; hlt; cli. Returns with IF off after at least one interrupt was noted in pending_interrupts
-    uint64_t fpu_save;            // void(void* area): XSAVE (or FXSAVE) of all enabled state; area 64-byte aligned, BootInfo::fpu_area_size bytes
-    uint64_t fpu_restore;         // void(const void* area)
+    // void(void* area): XSAVE in the standard format (or FXSAVE) of all enabled state; area 64-byte aligned, BootInfo::fpu_area_size bytes. A component in its
+    // initial state may be left unwritten (XSTATE_BV tells), so zero an area before its first use: it may end up in a signal frame.
+    uint64_t fpu_save;
+    // void(const void* area). Bad content is #GP in the Sentry: of an area that an application could write, first mask XSTATE_BV with BootInfo::xcr0,
+    // zero the rest of the 64-byte header, and mask MXCSR with 0xffff.
+    uint64_t fpu_restore;
     uint64_t entry_stack;         // top of a stack of this vCPU, 32 KiB, 32 KiB-aligned at its base, on which sentry_start runs
     uint64_t emergency_stack;     // top of the stack for fault_entry, 16 KiB
 
@@ -65,7 +73,14 @@ struct alignas(64) CpuArea {
     uint64_t entries;  // atomic: counts entries from ring 3 (made by trap_entry, before the kernel lock); for TLB shoot-down
     HypercallBlock hypercall;
     uint64_t scratch[8];  // the generated code's own
+
+    // --- set by the VMM before start
+    // void(): ring 0 mode: loads the Sentry's own page table and sets loaded_cr3 to it, so that the application's page table that was loaded can be
+    // freed. To be called on every vCPU that may have it loaded. Ring 3 mode: does nothing (the Sentry always runs in its own page table).
+    uint64_t drop_user_space;
+    uint64_t pad1[7];
 };
+static_assert(sizeof(CpuArea) == 320 && alignof(CpuArea) == 64);
 static_assert(offsetof(CpuArea, resume_user) == 8 && offsetof(CpuArea, trap_entry) == 56 && offsetof(CpuArea, hypercall) % 8 == 0);
 
 }  // namespace kvmsbx::abi
