@@ -1,0 +1,69 @@
+#pragma once
+// What the Sentry needs from the machine. The Sentry has no privileged instruction: the functions below use the CpuArea's
+// generated code, LAPIC registers in memory, and unprivileged instructions. arch/x86_64/ implements them for the guest, arch/host/ for unit
+// tests in a host process. Both privilege modes look the same from here.
+#include <cstddef>
+#include <cstdint>
+
+#include "common/abi/boot_info.hpp"
+#include "common/abi/cpu_area.hpp"
+#include "common/abi/hypercall.hpp"
+
+namespace kvmsbx::sched {
+class Thread;
+}
+
+namespace kvmsbx::arch {
+
+using abi::CpuArea;
+using abi::UserRegs;
+using Phys = uint64_t;  // guest-physical address in bytes
+
+inline constexpr size_t kPageSize = abi::kPageSize;
+inline constexpr size_t kHugePageSize = abi::kHugePageSize;
+// Every stack on which the Sentry runs has this size and alignment; its lowest bytes are a StackHeader.
+inline constexpr size_t kStackSize = 32 * 1024;
+
+struct StackHeader {
+    sched::Thread* thread;  // the thread whose stack this is
+    CpuArea* cpu;           // the vCPU that runs on it now
+    uint64_t canary;
+};
+inline constexpr uint64_t kStackCanary = 0x5a5a'c0de'57ac'ca4eULL;
+
+// The header of the stack that the caller runs on.
+StackHeader& stack_header();
+inline CpuArea& cpu() { return *stack_header().cpu; }
+
+// RAM through the direct map. phys must lie in RAM, the channel or the device page.
+void* phys_to_virt(Phys phys);
+Phys virt_to_phys(const void* address);
+
+const abi::BootInfo& boot_info();
+
+// Runs a VMM call on this vCPU; the result is >= 0 or -errno.
+int64_t hypercall(abi::HypercallNumber number, uint64_t a0 = 0, uint64_t a1 = 0, uint64_t a2 = 0);
+
+uint64_t read_tsc();
+// One-shot timer interrupt of this vCPU in `ns` nanoseconds (0: never).
+void set_timer(uint64_t ns);
+void send_ipi(const CpuArea& target);
+// Ends the service of an interrupt that the LAPIC of this vCPU delivered.
+void end_of_interrupt();
+// Waits (sti; hlt; cli) for interrupts; returns the set that came, bit (vector - kVectorFirst). They are acknowledged already.
+uint64_t wait_for_interrupts();
+[[noreturn]] void resume_user();
+inline void relax() { __builtin_ia32_pause(); }
+// Rings the gofer's doorbell.
+void ring_gofer();
+
+// The FPU, SSE and AVX registers. area: 64-byte aligned, boot_info().fpu_area_size bytes.
+void save_fpu(void* area);
+void restore_fpu(const void* area);
+void init_fpu_area(void* area);  // the state of a new program
+uint64_t read_fs_base();
+uint64_t read_gs_base();
+void write_fs_base(uint64_t base);
+void write_gs_base(uint64_t base);
+
+}  // namespace kvmsbx::arch

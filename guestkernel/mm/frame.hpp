@@ -1,0 +1,46 @@
+#pragma once
+// Page frames of guest RAM. Free RAM is kept as 2 MiB blocks, of which single frames are cut; RAM never touched since start (or given back
+// to the host) is known to be zero and costs the host nothing. A frame has a count of users: page tables, page caches, kernel data.
+#include <cstdint>
+
+#include "common/base/result.hpp"
+#include "guestkernel/arch/arch.hpp"
+
+namespace kvmsbx::mm {
+
+using arch::kHugePageSize;
+using arch::kPageSize;
+using arch::Phys;
+
+struct Frame {
+    uint32_t references;
+    uint16_t flags;
+    uint16_t pad;
+    uint64_t link;  // free lists; for owners' use while allocated
+
+    Phys phys() const;
+    void* data() const { return arch::phys_to_virt(phys()); }  // kPageSize bytes
+    void ref() { ++references; }
+};
+static_assert(sizeof(Frame) == 16);
+
+enum class Zero : bool { kNo, kYes };
+
+// One frame with one reference. ENOMEM when RAM (or the container's memory limit) is used up.
+Result<Frame*> allocate_frame(Zero zero);
+// 512 frames in a row, 2 MiB aligned, each with one reference. Zero::kYes costs nothing for RAM never touched.
+Result<Frame*> allocate_huge(Zero zero);
+// `count` (a power of two, at most 512) contiguous frames, naturally aligned, one reference each; for kernel stacks and tables.
+Result<Frame*> allocate_contiguous(unsigned count, Zero zero);
+void release(Frame* frame);  // drops a reference; the last one frees
+void release_contiguous(Frame* first, unsigned count);
+Frame* frame_of(Phys phys);
+
+struct MemoryStatistics {
+    uint64_t total, free;  // bytes
+    uint64_t cached;       // bytes in page caches
+};
+MemoryStatistics memory_statistics();
+void count_cached(int64_t pages);
+
+}  // namespace kvmsbx::mm

@@ -1,0 +1,69 @@
+#pragma once
+// What an address space can map, and the page cache: the pages of one file (or tmpfs inode, or shared anonymous area) by index. read, write and mmap see the
+// same frames.
+#include <cstdint>
+
+#include "guestkernel/lib/list.hpp"
+#include "guestkernel/lib/ref.hpp"
+#include "guestkernel/mm/frame.hpp"
+
+namespace kvmsbx::mm {
+
+class Vma;
+
+// Index -> Frame, a radix tree; holds a reference to each frame. Does no I/O.
+class PageCache {
+  public:
+    PageCache() = default;
+    ~PageCache() { truncate(0); }
+    PageCache(const PageCache&) = delete;
+    Frame* find(uint64_t index) const;                // no new reference; null if not there
+    Result<> insert(uint64_t index, Frame* frame);    // takes over the caller's reference; EEXIST
+    void remove(uint64_t index);
+    void truncate(uint64_t first_index);              // removes this index and all above
+    uint64_t page_count() const { return pages_; }
+    // First cached index >= `from`, or ~0.
+    uint64_t next(uint64_t from) const;
+    // Dirty marks: pages written through shared mappings or write-back caching.
+    void set_dirty(uint64_t index, bool dirty);
+    bool is_dirty(uint64_t index) const;
+
+  private:
+    struct Node;
+    Node* root_ = nullptr;
+    unsigned levels_ = 0;
+    uint64_t pages_ = 0;
+};
+
+enum class Access : uint8_t { kRead = 1, kWrite = 2, kExecute = 4 };
+
+// Something whose pages can be mapped: the interface between mm and files. Owned by an inode (or by mm for shared anonymous memory).
+class Mappable : public RefCounted {
+  public:
+    // The frame of page `index` (offset / kPageSize) with a new reference; may block for I/O. for_write: a shared mapping will write to it (the owner marks
+    // it dirty). ENXIO (the task gets SIGBUS) beyond the end of the object, ENOMEM, EIO.
+    virtual Result<Frame*> get_page(uint64_t index, bool for_write) = 0;
+    // The frame if it is in memory now (for fault-around; never blocks, no new reference), or null.
+    virtual Frame* cached_page(uint64_t index) = 0;
+    // msync and last munmap of a shared writable mapping: writes dirty pages of [first, last] back. May block.
+    virtual Result<> write_back(uint64_t first, uint64_t last) {
+        (void)first, (void)last;
+        return {};
+    }
+    // A shared writable mapping's page went away with its dirty bit set.
+    virtual void mark_dirty(uint64_t index) { (void)index; }
+
+    // Removes pages [first, last] from all page tables that map them (truncate, hole punching). mm implements it; owners call it before they drop pages.
+    // Private copies (already copied on write) stay unless also_private_copies.
+    void unmap_pages(uint64_t first, uint64_t last, bool also_private_copies);
+
+    // VMAs that map this object.
+    void add_mapping(Vma& vma);
+    void remove_mapping(Vma& vma);
+    ~Mappable() override;
+
+  private:
+    Vma* mappings_ = nullptr;  // doubly linked through Vma
+};
+
+}  // namespace kvmsbx::mm

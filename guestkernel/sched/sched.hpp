@@ -1,0 +1,174 @@
+#pragma once
+// Scheduling. Model:
+// - A Thread is a kernel stack with an fcontext on it. Each task of an application is one; a thread in the Sentry is never preempted,
+//   an application in ring 3 is (timer interrupt).
+// - The kernel lock: one spin lock that a vCPU holds whenever it runs Sentry code on a thread's stack, from trap entry until it resumes an
+//   application or halts. It passes on with the vCPU at a context switch. So Sentry data needs no other lock against parallelism; what
+//   is needed across a block (any WaitQueue::wait, Mutex::lock, 9P request, user-memory access that faults) is re-checked after it, or
+//   guarded by a Mutex.
+// - Run queue: one, in order of arrival, with a time slice of kTimeSlice while others wait. Affinity is kept per thread.
+// - An idle vCPU halts with no timer but the next Timer's deadline (vCPU 0), and is woken by IPI.
+// All functions here want the kernel lock held, unless they say otherwise.
+#include <cstdint>
+
+#include "common/base/result.hpp"
+#include "guestkernel/arch/arch.hpp"
+#include "guestkernel/lib/list.hpp"
+#include "guestkernel/lib/ref.hpp"
+
+namespace kvmsbx::sched {
+
+// Monotonic nanoseconds since an arbitrary start; kNever as a deadline waits forever.
+using Nanoseconds = uint64_t;
+inline constexpr Nanoseconds kNever = ~0ULL;
+inline constexpr Nanoseconds kTimeSlice = 10'000'000;
+
+Nanoseconds now();           // CLOCK_MONOTONIC
+Nanoseconds realtime_now();  // CLOCK_REALTIME, ns since 1970
+Nanoseconds boottime_now();
+
+enum class Interruptible : bool { kNo, kYes };
+
+class Thread : public RefCounted {
+  public:
+    enum class State : uint8_t { kNew, kRunnable, kRunning, kBlocked, kDead };
+
+    // Allocates the kernel stack. run() is called on it at the first switch.
+    Result<> create_stack();
+    // The body; must end by calling sched::exit_thread().
+    virtual void run() = 0;
+    // True when a signal wants to be handled: ends interruptible waits with ERESTARTSYS.
+    virtual bool interrupted() const { return false; }
+    // Called on the thread's way out of and onto a vCPU (FPU, segment bases).
+    virtual void switched_out() {}
+    virtual void switched_in() {}
+
+    State state() const { return state_; }
+    uint64_t affinity = ~0ULL;         // bit n: may run on vCPU n
+    Nanoseconds cpu_time = 0;          // time on a vCPU so far, Sentry and application
+    int nice = 0;
+
+    ~Thread() override;
+
+    ListHook run_hook;
+
+  private:
+    friend struct Scheduler;
+    friend class WaitQueue;
+    void* stack_ = nullptr;    // lowest address
+    void* context_ = nullptr;  // fcontext_t while switched out
+    State state_ = State::kNew;
+    bool wake_pending_ = false;
+    Nanoseconds started_ = 0;
+    CpuArea* cpu_ = nullptr;
+    using CpuArea = arch::CpuArea;
+    friend void wake(Thread&);
+    friend bool block(Interruptible, Nanoseconds);
+};
+
+// The thread that calls.
+Thread& current();
+// Makes a new thread runnable.
+void start(Thread& thread);
+// Puts a blocked thread on the run queue (no effect on others, but a thread about to block will not).
+void wake(Thread& thread);
+// Blocks the caller until wake(), a signal (where interruptible) or the deadline. False if the deadline passed. Spurious returns happen: loop.
+bool block(Interruptible interruptible, Nanoseconds deadline = kNever);
+// Gives the vCPU to the next runnable thread, if there is one.
+void yield();
+// Ends the caller; never returns. The scheduler drops its reference to the thread.
+[[noreturn]] void exit_thread();
+// True if another thread waits for this vCPU and the caller's time slice is over (asked on the way back to ring 3).
+bool should_yield();
+
+// Something that wants to know of an event: a blocked thread, or a poll/epoll entry.
+class Waiter {
+  public:
+    // Called by WaitQueue::wake_*; must not block. `events`: EPOLL* bits that happened, or ~0.
+    virtual void notify(uint32_t events) = 0;
+    ListHook wait_hook;  // in one WaitQueue at most
+
+  protected:
+    ~Waiter() = default;
+};
+
+class WaitQueue {
+  public:
+    WaitQueue() = default;
+    ~WaitQueue() { waiters_.clear(); }
+    void add(Waiter& waiter) { waiters_.push_back(waiter); }
+    static void remove(Waiter& waiter) { waiter.wait_hook.unlink(); }
+    void wake_all(uint32_t events = ~0U);
+    // Wakes the first blocked thread; other waiters (poll) that stand before it are notified too.
+    void wake_one(uint32_t events = ~0U);
+    bool empty() const { return waiters_.empty(); }
+
+    // Blocks until condition() is true. ERESTARTSYS after a signal, ETIMEDOUT after the deadline.
+    template <typename Condition>
+    Result<> wait(Condition condition, Interruptible interruptible = Interruptible::kYes, Nanoseconds deadline = kNever) {
+        ThreadWaiter waiter;
+        while (!condition()) {
+            if (interruptible == Interruptible::kYes && current().interrupted()) return Errno::kRESTARTSYS;
+            if (deadline != kNever && now() >= deadline) return Errno::kTIMEDOUT;
+            add(waiter);
+            block(interruptible, deadline);
+            if (waiter.wait_hook.is_linked()) remove(waiter);
+        }
+        return {};
+    }
+
+  private:
+    struct ThreadWaiter final : Waiter {
+        Thread& thread = current();
+        void notify(uint32_t) override { wake(thread); }
+    };
+    List<Waiter, &Waiter::wait_hook> waiters_;
+};
+
+// A lock that may be held across a block. Not recursive.
+class Mutex {
+  public:
+    void lock() {
+        (void)queue_.wait([this] { return !held_; }, Interruptible::kNo).is_ok();
+        held_ = true;
+    }
+    void unlock() {
+        held_ = false;
+        queue_.wake_one();
+    }
+    bool is_held() const { return held_; }
+
+  private:
+    bool held_ = false;
+    WaitQueue queue_;
+};
+
+class MutexGuard {
+  public:
+    explicit MutexGuard(Mutex& mutex) : mutex_(mutex) { mutex_.lock(); }
+    ~MutexGuard() { mutex_.unlock(); }
+    MutexGuard(const MutexGuard&) = delete;
+
+  private:
+    Mutex& mutex_;
+};
+
+// Calls fire() once when its time has come, from an interrupt's service with the kernel lock held: fire() must not block.
+class Timer {
+  public:
+    virtual void fire() = 0;
+    void arm(Nanoseconds deadline);
+    void cancel();
+    bool armed() const { return hook_.is_linked(); }
+    Nanoseconds deadline() const { return deadline_; }
+
+    TreeHook hook_;
+
+  protected:
+    ~Timer() { cancel(); }
+
+  private:
+    Nanoseconds deadline_ = kNever;
+};
+
+}  // namespace kvmsbx::sched

@@ -1,0 +1,83 @@
+#pragma once
+// Signals (signal(7)): numbers, sets, siginfo, actions, pending queues. ABI structures are those of x86-64 Linux.
+#include <cstdint>
+
+#include "common/base/result.hpp"
+#include "guestkernel/lib/list.hpp"
+#include "guestkernel/lib/ref.hpp"
+#include "guestkernel/lib/vector.hpp"
+
+namespace kvmsbx::task {
+
+enum Signal : int {
+    kSigHup = 1, kSigInt, kSigQuit, kSigIll, kSigTrap, kSigAbrt, kSigBus, kSigFpe, kSigKill, kSigUsr1, kSigSegv, kSigUsr2,
+    kSigPipe, kSigAlrm, kSigTerm, kSigStkflt, kSigChld, kSigCont, kSigStop, kSigTstp, kSigTtin, kSigTtou, kSigUrg,
+    kSigXcpu, kSigXfsz, kSigVtalrm, kSigProf, kSigWinch, kSigIo, kSigPwr, kSigSys, kSigRtMin = 32, kSigMax = 64,
+};
+
+// Bit n-1 = signal n, as sigset_t.
+struct SignalSet {
+    uint64_t bits = 0;
+    bool has(int signal) const { return bits >> (signal - 1) & 1; }
+    void add(int signal) { bits |= 1ULL << (signal - 1); }
+    void remove(int signal) { bits &= ~(1ULL << (signal - 1)); }
+};
+
+// siginfo_t.
+struct SigInfo {
+    int32_t signo = 0, error = 0, code = 0, pad = 0;
+    union {
+        struct { int32_t pid; uint32_t uid; union { int32_t status; uint64_t value; }; int64_t utime, stime; } from;  // kill, SIGCHLD, sigqueue
+        struct { uint64_t address; } fault;
+        struct { int32_t timer_id; int32_t overrun; uint64_t value; } timer;
+        uint64_t raw[14];
+    };
+    SigInfo() : raw{} {}
+};
+static_assert(sizeof(SigInfo) == 128);
+
+// si_code values.
+inline constexpr int kSiUser = 0, kSiKernel = 0x80, kSiQueue = -1, kSiTimer = -2, kSiTkill = -6;
+inline constexpr int kSegvMaperr = 1, kSegvAccerr = 2, kBusAdraln = 1, kBusAdrerr = 2, kTrapBrkpt = 1, kTrapTrace = 2, kIllIllopn = 2,
+                     kFpeIntdiv = 1, kFpeFltinv = 7, kCldExited = 1, kCldKilled = 2, kCldDumped = 3, kCldTrapped = 4, kCldStopped = 5, kCldContinued = 6;
+
+// struct sigaction of the kernel ABI.
+struct SigAction {
+    uint64_t handler = 0;  // kSigDfl, kSigIgn or a user address
+    uint64_t flags = 0;
+    uint64_t restorer = 0;
+    SignalSet mask;
+};
+inline constexpr uint64_t kSigDfl = 0, kSigIgn = 1;
+inline constexpr uint64_t kSaNocldstop = 1, kSaNocldwait = 2, kSaSiginfo = 4, kSaRestorer = 0x04000000, kSaOnstack = 0x08000000, kSaRestart = 0x10000000,
+                          kSaNodefer = 0x40000000, kSaResethand = 0x80000000;
+
+// What CLONE_SIGHAND shares.
+class SignalActions : public RefCounted {
+  public:
+    SigAction actions[kSigMax];  // [signal - 1]
+    SigAction& of(int signal) { return actions[signal - 1]; }
+    Result<RefPtr<SignalActions>> clone() const;
+    void reset_for_exec();  // handlers become default, ignored stays ignored
+};
+
+// Signals that wait for delivery: standard ones once, real-time ones queued.
+class PendingSignals {
+  public:
+    SignalSet set;
+    // Standard signals already pending are dropped, as on Linux. EAGAIN when a real-time queue is full.
+    Result<> add(const SigInfo& info);
+    // Takes the next one of `wanted` (lowest number first; synchronous faults before all). False if there is none.
+    bool take(SignalSet wanted, SigInfo& out);
+    void remove(SignalSet which);
+
+  private:
+    Vector<SigInfo> queue_;
+};
+
+// signal(7): what a default action does.
+enum class DefaultAction : uint8_t { kTerminate, kCore, kIgnore, kStop, kContinue };
+DefaultAction default_action(int signal);
+const char* signal_name(int signal);  // "SIGSEGV"
+
+}  // namespace kvmsbx::task

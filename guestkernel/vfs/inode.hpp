@@ -1,0 +1,118 @@
+#pragma once
+// Inodes: a file, directory, link or device of one mounted file system. File systems (tmpfs, 9p, proc, ...) derive from it.
+// The VFS (walk.cpp and friends) does path walk, mounts, permission and sticky checks, and calls these with names that are single components.
+#include <cstdint>
+#include <string_view>
+
+#include "guestkernel/auth/credentials.hpp"
+#include "guestkernel/lib/ref.hpp"
+#include "guestkernel/lib/string.hpp"
+#include "guestkernel/vfs/file.hpp"
+
+namespace kvmsbx::vfs {
+
+// st_mode file types and bits (inode(7)).
+inline constexpr uint32_t kModeTypeMask = 0170000, kModeSocket = 0140000, kModeLink = 0120000, kModeRegular = 0100000,
+                          kModeBlock = 0060000, kModeDirectory = 0040000, kModeChar = 0020000, kModeFifo = 0010000, kModeSetuid = 04000,
+                          kModeSetgid = 02000, kModeSticky = 01000;
+
+struct Timestamp {
+    int64_t seconds = 0;
+    uint32_t nanoseconds = 0;
+};
+
+struct Attributes {
+    uint64_t ino = 0;
+    uint32_t mode = 0;  // type and permission bits
+    uint32_t nlink = 0;
+    uint32_t uid = 0, gid = 0;
+    uint64_t rdev = 0;
+    uint64_t size = 0, blocks = 0;  // bytes; units of 512 bytes
+    uint32_t block_size = 4096;
+    Timestamp atime, mtime, ctime, btime;
+};
+
+// What setattr changes; a field counts where its bit in `valid` is set.
+struct AttributeChange {
+    enum : uint32_t { kMode = 1, kUid = 2, kGid = 4, kSize = 8, kAtime = 16, kMtime = 32, kAtimeNow = 64, kMtimeNow = 128 };
+    uint32_t valid = 0;
+    uint32_t mode = 0, uid = 0, gid = 0;
+    uint64_t size = 0;
+    Timestamp atime, mtime;
+};
+
+struct FsStatistics {  // statfs(2)
+    uint64_t type = 0, block_size = 4096, blocks = 0, blocks_free = 0, blocks_available = 0, files = 0, files_free = 0, name_length = 255, id = 0;
+};
+
+struct NewNode {
+    uint32_t mode;  // type and permission bits, umask applied
+    uint32_t uid, gid;
+    uint64_t rdev = 0;
+};
+
+struct DirectoryEntry {
+    std::string_view name;
+    uint64_t ino;
+    uint8_t type;     // DT_*
+    uint64_t cookie;  // d_off: where to go on after this entry
+};
+
+class DirectoryVisitor {
+  public:
+    // False stops the walk; that entry is not taken.
+    virtual bool visit(const DirectoryEntry& entry) = 0;
+
+  protected:
+    ~DirectoryVisitor() = default;
+};
+
+class FileSystem : public RefCounted {  // a superblock
+  public:
+    virtual Result<FsStatistics> statistics() = 0;
+    virtual std::string_view type_name() const = 0;
+    uint64_t device = 0;  // st_dev, unique per file system
+    // False: names and attributes can change under us (--file-access=shared, proc): dentries are revalidated.
+    bool cacheable_names = true;
+};
+
+class Inode : public RefCounted {
+  public:
+    explicit Inode(RefPtr<FileSystem> fs) : fs_(std::move(fs)) {}
+    FileSystem& fs() const { return *fs_; }
+
+    virtual Result<Attributes> attributes() = 0;
+    virtual Result<> set_attributes(const AttributeChange& change) = 0;
+    // File type bits of the mode (constant for an inode's life).
+    virtual uint32_t type() const = 0;
+
+    // Directories.
+    virtual Result<RefPtr<Inode>> lookup(std::string_view name);  // ENOENT
+    virtual Result<RefPtr<Inode>> create(std::string_view name, const NewNode& node);  // regular file; EEXIST
+    virtual Result<RefPtr<Inode>> make_directory(std::string_view name, const NewNode& node);
+    virtual Result<RefPtr<Inode>> make_node(std::string_view name, const NewNode& node);
+    virtual Result<RefPtr<Inode>> make_symlink(std::string_view name, std::string_view target, const NewNode& node);
+    virtual Result<> link(std::string_view name, Inode& target);
+    virtual Result<> unlink(std::string_view name, Inode& victim);
+    virtual Result<> remove_directory(std::string_view name, Inode& victim);
+    // flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. new_parent is on the same file system. target: what new_name is now, or null.
+    virtual Result<> rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name, Inode* target, uint32_t flags);
+    virtual Result<> read_directory(uint64_t cookie, DirectoryVisitor& visitor);
+
+    // Links. A magic link (/proc/self/fd/3, exe, cwd) gives a Path instead: see follow_magic_link.
+    virtual Result<String> read_link();
+    virtual bool is_magic_link() const { return false; }
+    virtual Result<Path> follow_magic_link();
+
+    // Opens: a File for regular files, directories and what the file system implements itself (devices and FIFOs are opened by the VFS
+    // through device.hpp and pipe.hpp). path is kept by the File.
+    virtual Result<RefPtr<File>> open(const Path& path, uint32_t flags) = 0;
+
+    // Extra permission rules; the default is mode bits and capabilities (vfs/permission.cpp).
+    virtual bool always_readonly() const { return false; }
+
+  private:
+    RefPtr<FileSystem> fs_;
+};
+
+}  // namespace kvmsbx::vfs

@@ -1,0 +1,76 @@
+#pragma once
+// Names: dentries, mounts, and the walk from a path string to a Path.
+#include "guestkernel/vfs/inode.hpp"
+
+namespace kvmsbx::abi {
+struct BootInfo;
+}
+
+namespace kvmsbx::vfs {
+
+class Dentry;
+class Mount;
+
+// A place in the tree: a mount and a dentry in it.
+class Path {
+  public:
+    Path();
+    Path(RefPtr<Mount> mount, RefPtr<Dentry> dentry);
+    Path(const Path&);
+    Path(Path&&) noexcept;
+    Path& operator=(Path) noexcept;
+    ~Path();
+    Mount& mount() const;
+    Dentry& dentry() const;
+    Inode& inode() const;
+    bool is_set() const { return static_cast<bool>(dentry_); }
+    friend bool operator==(const Path& a, const Path& b) { return a.mount_ == b.mount_ && a.dentry_ == b.dentry_; }
+
+  private:
+    RefPtr<Mount> mount_;
+    RefPtr<Dentry> dentry_;
+};
+
+// What CLONE_FS shares: root, working directory, umask.
+class FsContext : public RefCounted {
+  public:
+    Path root, cwd;
+    uint32_t umask = 022;
+    Result<RefPtr<FsContext>> clone() const;
+};
+
+// Who walks: everything a path call needs to know of the caller.
+struct Caller {
+    FsContext& fs;
+    const auth::Credentials& credentials;
+};
+
+enum class Follow : bool { kNo, kYes };
+
+inline constexpr int kAtFdcwd = -100;
+
+// Walks `path` from `base` (the working directory or a dirfd's path; absolute paths start at the root). Errors as path_resolution(7).
+Result<Path> walk(const Caller& caller, const Path& base, std::string_view path, Follow follow_last);
+
+// open(2) without the descriptor. mode: permission bits for O_CREAT (umask is applied here).
+Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_view path, uint32_t flags, uint32_t mode);
+
+// For execve(2): walks, wants a regular file with execute permission on a mount without noexec (EACCES, ENOENT, ...), opens it for reading.
+Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std::string_view path, Follow follow_last);
+
+// The path string from the caller's root, as /proc/PID/cwd and getcwd(2) show it ("(unreachable)/..." where it cannot be reached, " (deleted)" appended).
+Result<String> path_string(const Path& path, const Path& root);
+
+// access: R_OK 4, W_OK 2, X_OK 1 in any combination; EACCES or EROFS.
+Result<> check_permission(const auth::Credentials& credentials, Inode& inode, uint32_t access);
+
+// Builds the mount tree that the application spec asks for (root, proc, dev, bind mounts...). Returns the first process's context.
+struct SpecMount {
+    std::string_view type, source, destination, data;
+    uint64_t flags;  // MS_*
+};
+Result<RefPtr<FsContext>> mount_root(const SpecMount& root);
+// On failure of a mount point that does not exist: makes it where it can (as runc does), else ENOENT.
+Result<> mount_spec(FsContext& context, const SpecMount& mount);
+
+}  // namespace kvmsbx::vfs
