@@ -1,12 +1,15 @@
 #pragma once
-// The two ends of the virtqueue in the channel region (common/abi/channel.hpp): RingDriver in the Sentry, RingDevice in the gofer.
+// The two ends of the virtqueue in the channel region (common/abi/channel.hpp): RingDriver in the Sentry, RingDevice in
+// the gofer.
 //
-// Each end keeps its own indices and its own record of what is in flight in private memory and treats everything that the other end can write as
-// hostile: it is read once (atomically), then checked. The driver never reads a descriptor back. A violation gives Errno::kPROTO and leaves the ring
-// `broken()`: the other side is malicious or defective, so the connection ends; no recovery is attempted.
+// Each end keeps its own indices and its own record of what is in flight in private memory and treats everything that
+// the other end can write as hostile: it is read once (atomically), then checked. The driver never reads a descriptor
+// back. A violation gives Errno::kPROTO and leaves the ring `broken()`: the other side is malicious or defective, so
+// the connection ends; no recovery is attempted.
 //
-// Wake-ups (virtio 1.2, 2.7.7 and 2.7.10, event index). An end that wants to be woken publishes the index at which it sleeps, makes a full barrier, and
-// looks once more before it sleeps. An end that polls just leaves its event index behind, and the other one makes no wake-up.
+// Wake-ups (virtio 1.2, 2.7.7 and 2.7.10, event index). An end that wants to be woken publishes the index at which it
+// sleeps, makes a full barrier, and looks once more before it sleeps. An end that polls just leaves its event index
+// behind, and the other one makes no wake-up.
 //
 //   driver:  slot = acquire(); encode into request(slot); submit(slot, n); if (kick_needed()) doorbell;
 //            while nothing: poll() for a while, or if (!arm()) poll again, else sleep until the interrupt;
@@ -31,8 +34,8 @@ class ChannelView {
   public:
     ChannelView() = default;
     explicit ChannelView(std::span<uint8_t> region) : base_(region.data()) {}
-    // SAFETY (all four): the region is page aligned and kChannelSize long (checked by attach and initialize), the offsets are constants within
-    // it, the types are trivial; racing accesses go through std::atomic_ref below.
+    // SAFETY (all four): the region is page aligned and kChannelSize long (checked by attach and initialize), the
+    // offsets are constants within it, the types are trivial; racing accesses go through std::atomic_ref below.
     abi::ChannelHeader& header() const { return *reinterpret_cast<abi::ChannelHeader*>(base_); }
     abi::Descriptor* descriptors() const { return reinterpret_cast<abi::Descriptor*>(base_ + abi::kDescriptorsOffset); }
     abi::AvailRing& avail() const { return *reinterpret_cast<abi::AvailRing*>(base_ + abi::kAvailOffset); }
@@ -71,7 +74,8 @@ struct Completion {
 // The Sentry's end.
 class RingDriver {
   public:
-    // Takes a zeroed or used region into use: clears the queue and writes the header. kINVAL when it is too small or not page aligned.
+    // Takes a zeroed or used region into use: clears the queue and writes the header. kINVAL when it is too small or
+    // not page aligned.
     Result<> initialize(std::span<uint8_t> region);
 
     // A free slot for a request, or kAGAIN when all abi::kChannelSlots are taken.
@@ -79,11 +83,16 @@ class RingDriver {
     // Gives a slot back; it must not be in flight.
     void release(uint32_t slot);
 
-    std::span<uint8_t> request(uint32_t slot) const { return {view_.bytes(abi::request_offset(slot)), abi::kSlotBufferSize}; }
+    std::span<uint8_t> request(uint32_t slot) const {
+        return {view_.bytes(abi::request_offset(slot)), abi::kSlotBufferSize};
+    }
     // The gofer can still change these bytes: copy the header of the message before decoding it.
-    std::span<const uint8_t> reply(uint32_t slot) const { return {view_.bytes(abi::reply_offset(slot)), abi::kSlotBufferSize}; }
+    std::span<const uint8_t> reply(uint32_t slot) const {
+        return {view_.bytes(abi::reply_offset(slot)), abi::kSlotBufferSize};
+    }
 
-    // Makes `request_length` bytes of the slot's request buffer visible to the gofer. The slot is in flight until poll() returns it.
+    // Makes `request_length` bytes of the slot's request buffer visible to the gofer. The slot is in flight until
+    // poll() returns it.
     void submit(uint32_t slot, uint32_t request_length);
     // Whether the doorbell must ring for what was submitted since the last call.
     bool kick_needed();
@@ -158,7 +167,8 @@ class RingDevice {
 
 inline Result<> check_region(std::span<uint8_t> region) {
     // SAFETY: the address is only looked at, for its alignment.
-    if (region.size() < abi::kChannelSize || reinterpret_cast<uintptr_t>(region.data()) % 4096 != 0) return Errno::kINVAL;
+    if (region.size() < abi::kChannelSize || reinterpret_cast<uintptr_t>(region.data()) % 4096 != 0)
+        return Errno::kINVAL;
     return {};
 }
 
@@ -196,9 +206,11 @@ inline void RingDriver::release(uint32_t slot) {
 }
 
 inline void RingDriver::submit(uint32_t slot, uint32_t request_length) {
-    if (slot >= abi::kChannelSlots || slots_[slot] != SlotState::kTaken || request_length > abi::kSlotBufferSize) return;
+    if (slot >= abi::kChannelSlots || slots_[slot] != SlotState::kTaken || request_length > abi::kSlotBufferSize)
+        return;
     uint16_t head = static_cast<uint16_t>(2 * slot);
-    view_.descriptors()[head] = {abi::request_offset(slot), request_length, abi::kDescriptorNext, static_cast<uint16_t>(head + 1)};
+    view_.descriptors()[head] = {abi::request_offset(slot), request_length, abi::kDescriptorNext,
+                                 static_cast<uint16_t>(head + 1)};
     view_.descriptors()[head + 1] = {abi::reply_offset(slot), abi::kSlotBufferSize, abi::kDescriptorWrite, 0};
     slots_[slot] = SlotState::kInFlight;
     in_flight_++;
@@ -219,14 +231,17 @@ inline bool RingDriver::has_completion() const {
 
 inline Result<Completion> RingDriver::poll() {
     if (broken_) return Errno::kPROTO;
-    uint16_t ready = static_cast<uint16_t>(ring_detail::load(view_.used().index, std::memory_order_acquire) - used_index_);
+    uint16_t ready =
+        static_cast<uint16_t>(ring_detail::load(view_.used().index, std::memory_order_acquire) - used_index_);
     if (ready == 0) return Completion{kNoSlot, 0};
     if (ready > in_flight_) return fail();
     abi::UsedElement& element = view_.used().ring[used_index_ & ring_detail::kIndexMask];
     uint32_t id = ring_detail::load(element.id);
     uint32_t length = ring_detail::load(element.length);
     uint32_t slot = id / 2;
-    if (id % 2 != 0 || slot >= abi::kChannelSlots || slots_[slot] != SlotState::kInFlight || length > abi::kSlotBufferSize) return fail();
+    if (id % 2 != 0 || slot >= abi::kChannelSlots || slots_[slot] != SlotState::kInFlight ||
+        length > abi::kSlotBufferSize)
+        return fail();
     used_index_++;
     in_flight_--;
     slots_[slot] = SlotState::kTaken;
@@ -251,8 +266,9 @@ inline Result<> RingDevice::attach(std::span<uint8_t> region) {
 inline Result<> RingDevice::check_header() const {
     abi::ChannelHeader header = view_.header();
     std::atomic_signal_fence(std::memory_order_seq_cst);  // copied once, then checked
-    bool ok = header.magic == abi::kChannelMagic && header.version == abi::kChannelVersion && header.channel_size == abi::kChannelSize &&
-              header.queue_size == abi::kQueueSize && header.slots == abi::kChannelSlots && header.slot_buffer_size == abi::kSlotBufferSize;
+    bool ok = header.magic == abi::kChannelMagic && header.version == abi::kChannelVersion &&
+              header.channel_size == abi::kChannelSize && header.queue_size == abi::kQueueSize &&
+              header.slots == abi::kChannelSlots && header.slot_buffer_size == abi::kSlotBufferSize;
     if (!ok) return Errno::kPROTO;
     return {};
 }
@@ -263,7 +279,8 @@ inline bool RingDevice::has_request() const {
 
 inline Result<bool> RingDevice::pop(Chain& chain) {
     if (broken_) return Errno::kPROTO;
-    uint16_t ready = static_cast<uint16_t>(ring_detail::load(view_.avail().index, std::memory_order_acquire) - avail_index_);
+    uint16_t ready =
+        static_cast<uint16_t>(ring_detail::load(view_.avail().index, std::memory_order_acquire) - avail_index_);
     if (ready == 0) return false;
     if (ready > abi::kQueueSize) return fail();
     Result<Chain> next = chain_at(ring_detail::load(view_.avail().ring[avail_index_ & ring_detail::kIndexMask]));
@@ -273,13 +290,14 @@ inline Result<bool> RingDevice::pop(Chain& chain) {
     return true;
 }
 
-// Exactly two descriptors, request then reply, both inside the slots' area: a loop, a longer chain, an indirect table or a buffer over the
-// rings cannot pass. Slots are not compared with the head: it is the driver's own memory that it would spoil.
+// Exactly two descriptors, request then reply, both inside the slots' area: a loop, a longer chain, an indirect table
+// or a buffer over the rings cannot pass. Slots are not compared with the head: it is the driver's own memory that it
+// would spoil.
 inline Result<Chain> RingDevice::chain_at(uint16_t head) const {
     auto copy = [this](uint16_t index) {
         abi::Descriptor& shared = view_.descriptors()[index];
-        return abi::Descriptor{ring_detail::load(shared.offset), ring_detail::load(shared.length), ring_detail::load(shared.flags),
-                               ring_detail::load(shared.next)};
+        return abi::Descriptor{ring_detail::load(shared.offset), ring_detail::load(shared.length),
+                               ring_detail::load(shared.flags), ring_detail::load(shared.next)};
     };
     auto in_bounds = [](const abi::Descriptor& descriptor) {
         return descriptor.offset >= abi::kSlotsOffset && descriptor.offset <= abi::kChannelSize &&
@@ -287,7 +305,8 @@ inline Result<Chain> RingDevice::chain_at(uint16_t head) const {
     };
     if (head >= abi::kQueueSize) return Errno::kPROTO;
     abi::Descriptor request = copy(head);
-    if (request.flags != abi::kDescriptorNext || request.next >= abi::kQueueSize || request.next == head) return Errno::kPROTO;
+    if (request.flags != abi::kDescriptorNext || request.next >= abi::kQueueSize || request.next == head)
+        return Errno::kPROTO;
     abi::Descriptor reply = copy(request.next);
     if (reply.flags != abi::kDescriptorWrite) return Errno::kPROTO;
     if (!in_bounds(request) || !in_bounds(reply)) return Errno::kPROTO;

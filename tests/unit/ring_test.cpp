@@ -152,23 +152,25 @@ constexpr abi::Descriptor kGoodReply{abi::reply_offset(0), 8, abi::kDescriptorWr
 
 INSTANTIATE_TEST_SUITE_P(
     Descriptors, BadChain,
-    testing::Values(BadDescriptor{{abi::kUsedOffset, 8, abi::kDescriptorNext, 1}, kGoodReply},               // over the rings
-                    BadDescriptor{kGoodRequest, {abi::kUsedOffset, 8, abi::kDescriptorWrite, 0}},            //
-                    BadDescriptor{kGoodRequest, {abi::kChannelSize - 4, 8, abi::kDescriptorWrite, 0}},       // over the end
-                    BadDescriptor{kGoodRequest, {~uint64_t{0} - 3, 8, abi::kDescriptorWrite, 0}},            // offset + length wraps
-                    BadDescriptor{kGoodRequest, {abi::reply_offset(0), ~0u, abi::kDescriptorWrite, 0}},      //
-                    BadDescriptor{kGoodRequest, {abi::reply_offset(0), 8, 0, 0}},                            // two readable ones
-                    BadDescriptor{{abi::request_offset(0), 8, abi::kDescriptorWrite, 1}, kGoodReply},        // writable only
-                    BadDescriptor{{abi::request_offset(0), 8, 0, 0}, kGoodReply},                            // no reply
-                    BadDescriptor{{abi::request_offset(0), 8, abi::kDescriptorNext, abi::kQueueSize}, kGoodReply},
-                    BadDescriptor{{abi::request_offset(0), 16, abi::kDescriptorIndirect, 0}, kGoodReply},
-                    BadDescriptor{{abi::request_offset(0), 16, abi::kDescriptorNext | abi::kDescriptorIndirect, 1}, kGoodReply}));
+    testing::Values(
+        BadDescriptor{{abi::kUsedOffset, 8, abi::kDescriptorNext, 1}, kGoodReply},           // over the rings
+        BadDescriptor{kGoodRequest, {abi::kUsedOffset, 8, abi::kDescriptorWrite, 0}},        //
+        BadDescriptor{kGoodRequest, {abi::kChannelSize - 4, 8, abi::kDescriptorWrite, 0}},   // over the end
+        BadDescriptor{kGoodRequest, {~uint64_t{0} - 3, 8, abi::kDescriptorWrite, 0}},        // offset + length wraps
+        BadDescriptor{kGoodRequest, {abi::reply_offset(0), ~0u, abi::kDescriptorWrite, 0}},  //
+        BadDescriptor{kGoodRequest, {abi::reply_offset(0), 8, 0, 0}},                        // two readable ones
+        BadDescriptor{{abi::request_offset(0), 8, abi::kDescriptorWrite, 1}, kGoodReply},    // writable only
+        BadDescriptor{{abi::request_offset(0), 8, 0, 0}, kGoodReply},                        // no reply
+        BadDescriptor{{abi::request_offset(0), 8, abi::kDescriptorNext, abi::kQueueSize}, kGoodReply},
+        BadDescriptor{{abi::request_offset(0), 16, abi::kDescriptorIndirect, 0}, kGoodReply},
+        BadDescriptor{{abi::request_offset(0), 16, abi::kDescriptorNext | abi::kDescriptorIndirect, 1}, kGoodReply}));
 
 TEST_F(Ring, DriverRefusesCompletionsItDidNotAskFor) {
     struct Case {
         uint32_t id, length;
     };
-    for (Case bad : {Case{1, 0}, Case{2, 0}, Case{2 * abi::kChannelSlots, 0}, Case{~0u, 0}, Case{0, abi::kSlotBufferSize + 1}}) {
+    for (Case bad :
+         {Case{1, 0}, Case{2, 0}, Case{2 * abi::kChannelSlots, 0}, Case{~0u, 0}, Case{0, abi::kSlotBufferSize + 1}}) {
         ASSERT_TRUE(driver.initialize(region).is_ok());
         driver.submit(driver.acquire().value(), 1);
         complete(bad.id, bad.length);
@@ -205,7 +207,8 @@ TEST_F(Ring, MisuseOfSlotsByTheOwnerIsHarmless) {
     EXPECT_EQ(driver.acquire().value(), 1u);
 }
 
-// Two threads that go to sleep whenever they can; a lost wake-up is a hang (the futex-like flags stand for the eventfds).
+// Two threads that go to sleep whenever they can; a lost wake-up is a hang (the futex-like flags stand for the
+// eventfds).
 TEST_F(Ring, NoWakeUpIsLost) {
     constexpr int kRequests = 100000;
     std::atomic<int> doorbell{0}, completion{0};
