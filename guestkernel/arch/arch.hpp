@@ -54,6 +54,8 @@ void end_of_interrupt();
 uint64_t wait_for_interrupts();
 [[noreturn]] void resume_user();
 inline void relax() { __builtin_ia32_pause(); }
+// Makes sure that this vCPU no longer uses an application's page table (which can then be freed).
+void drop_user_space();
 // Rings the gofer's doorbell.
 void ring_gofer();
 

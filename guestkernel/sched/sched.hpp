@@ -44,6 +44,9 @@ class Thread : public RefCounted {
     virtual void switched_in() {}
 
     State state() const { return state_; }
+    bool interruptible() const { return interruptible_; }  // while blocked: S or D of ps(1)
+    arch::CpuArea* last_cpu = nullptr;       // the vCPU it runs or last ran on
+    char* stack() const { return stack_; }
     uint64_t affinity = ~0ULL;         // bit n: may run on vCPU n
     Nanoseconds cpu_time = 0;          // time on a vCPU so far, Sentry and application
     int nice = 0;
@@ -54,16 +57,13 @@ class Thread : public RefCounted {
 
   private:
     friend struct Scheduler;
-    friend class WaitQueue;
-    void* stack_ = nullptr;    // lowest address
-    void* context_ = nullptr;  // fcontext_t while switched out
+    char* stack_ = nullptr;    // lowest address
+    void* context_ = nullptr;  // fcontext while switched out
     State state_ = State::kNew;
-    bool wake_pending_ = false;
-    Nanoseconds started_ = 0;
-    CpuArea* cpu_ = nullptr;
-    using CpuArea = arch::CpuArea;
-    friend void wake(Thread&);
-    friend bool block(Interruptible, Nanoseconds);
+    bool interruptible_ = false;    // of the present block
+    uint8_t quick_blocks_ = 0;      // how often lately it blocked right after it woke another: then the other stays on this vCPU
+    Nanoseconds started_ = 0;       // when it came onto its vCPU
+    Nanoseconds woke_another_ = 0;  // when it last woke a thread
 };
 
 // The thread that calls.
@@ -72,8 +72,8 @@ Thread& current();
 void start(Thread& thread);
 // Puts a blocked thread on the run queue (no effect on others, but a thread about to block will not).
 void wake(Thread& thread);
-// Blocks the caller until wake(), a signal (where interruptible) or the deadline. False if the deadline passed. Spurious returns happen: loop.
-bool block(Interruptible interruptible, Nanoseconds deadline = kNever);
+// Blocks the caller until wake() (a signal's arrival is one) or the deadline. Spurious returns happen: loop.
+void block(Interruptible interruptible, Nanoseconds deadline = kNever);
 // Gives the vCPU to the next runnable thread, if there is one.
 void yield();
 // Ends the caller; never returns. The scheduler drops its reference to the thread.
@@ -81,12 +81,17 @@ void yield();
 // True if another thread waits for this vCPU and the caller's time slice is over (asked on the way back to ring 3).
 bool should_yield();
 
+// Sentry stacks, kStackSize bytes and alignment; null when memory is out. mm/ defines them.
+char* allocate_stack();
+void free_stack(char* stack);
+
 // Something that wants to know of an event: a blocked thread, or a poll/epoll entry.
 class Waiter {
   public:
     // Called by WaitQueue::wake_*; must not block. `events`: EPOLL* bits that happened, or ~0.
     virtual void notify(uint32_t events) = 0;
     ListHook wait_hook;  // in one WaitQueue at most
+    bool exclusive = false;  // wake_one stops at it
 
   protected:
     ~Waiter() = default;
@@ -107,7 +112,7 @@ class WaitQueue {
     template <typename Condition>
     Result<> wait(Condition condition, Interruptible interruptible = Interruptible::kYes, Nanoseconds deadline = kNever) {
         ThreadWaiter waiter;
-        while (!condition()) {
+                while (!condition()) {
             if (interruptible == Interruptible::kYes && current().interrupted()) return Errno::kRESTARTSYS;
             if (deadline != kNever && now() >= deadline) return Errno::kTIMEDOUT;
             add(waiter);
@@ -120,6 +125,7 @@ class WaitQueue {
   private:
     struct ThreadWaiter final : Waiter {
         Thread& thread = current();
+        ThreadWaiter() { exclusive = true; }
         void notify(uint32_t) override { wake(thread); }
     };
     List<Waiter, &Waiter::wait_hook> waiters_;
@@ -168,6 +174,7 @@ class Timer {
     ~Timer() { cancel(); }
 
   private:
+    friend struct Scheduler;
     Nanoseconds deadline_ = kNever;
 };
 

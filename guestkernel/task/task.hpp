@@ -7,14 +7,11 @@
 #include "guestkernel/arch/arch.hpp"
 #include "guestkernel/auth/credentials.hpp"
 #include "guestkernel/lib/list.hpp"
+#include "guestkernel/mm/address_space.hpp"
 #include "guestkernel/sched/sched.hpp"
 #include "guestkernel/task/signal.hpp"
 #include "guestkernel/vfs/fd_table.hpp"
 #include "guestkernel/vfs/path.hpp"
-
-namespace kvmsbx::mm {
-class AddressSpace;
-}
 
 namespace kvmsbx::task {
 

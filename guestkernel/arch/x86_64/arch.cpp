@@ -1,0 +1,125 @@
+// The machine as a KVM guest: both privilege modes (see common/abi/cpu_area.hpp).
+#include "guestkernel/arch/arch.hpp"
+
+#include <atomic>
+#include <cstring>
+
+#include "guestkernel/arch/x86_64/start.hpp"
+#include "guestkernel/lib/assert.hpp"
+
+namespace kvmsbx::arch {
+namespace {
+
+const abi::BootInfo* boot;
+
+// LAPIC registers (Intel SDM vol. 3, table 11-1), offsets in bytes.
+enum Lapic : uint32_t { kEoi = 0xb0, kIcrLow = 0x300, kIcrHigh = 0x310, kLvtTimer = 0x320, kTimerInitial = 0x380, kTimerDivide = 0x3e0 };
+constexpr uint32_t kDivideBy1 = 0xb;
+
+// SAFETY: the LAPIC page is mapped in the direct map of every Sentry page table.
+void write_lapic(Lapic offset, uint32_t value) {
+    *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kLapicGpa + offset) = value;
+}
+
+// SAFETY: as above, the device page.
+void write_device(uint64_t offset) { *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kDeviceGpa + offset) = 1; }
+
+// SAFETY: the VMM put the address of generated code there.
+template <typename Function>
+Function generated(uint64_t address) {
+    return reinterpret_cast<Function>(address);
+}
+
+}  // namespace
+
+void set_boot_info(const abi::BootInfo& info) { boot = &info; }
+const abi::BootInfo& boot_info() { return *boot; }
+
+StackHeader& stack_header() {
+    // SAFETY: every Sentry stack is kStackSize bytes, aligned to its size, and starts with a StackHeader.
+    uint64_t sp;
+    asm("mov %%rsp, %0" : "=r"(sp));
+    return *reinterpret_cast<StackHeader*>(sp & ~(kStackSize - 1));
+}
+
+void* phys_to_virt(Phys phys) { return reinterpret_cast<void*>(abi::kDirectMap + phys); }  // SAFETY: the direct map
+Phys virt_to_phys(const void* address) { return reinterpret_cast<uint64_t>(address) - abi::kDirectMap; }  // SAFETY: as above
+
+int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_t a2) {
+    abi::HypercallBlock& block = cpu().hypercall;
+    block.number = static_cast<uint64_t>(number);
+    block.args[0] = a0, block.args[1] = a1, block.args[2] = a2;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    write_device(abi::kHypercallOffset);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    return *const_cast<volatile int64_t*>(&block.result);
+}
+
+uint64_t read_tsc() { return __builtin_ia32_rdtsc(); }
+
+void init_lapic_timer() {
+    write_lapic(kTimerDivide, kDivideBy1);
+    write_lapic(kLvtTimer, abi::kVectorTimer);
+}
+
+void set_timer(uint64_t ns) {
+    if (ns == 0) {
+        write_lapic(kTimerInitial, 0);
+        return;
+    }
+    const uint64_t hz = boot->lapic_timer_hz;
+    uint64_t counts = ns >= 1'000'000'000 ? hz : ns * (hz / 1'000'000) / 1000;
+    if (counts == 0) counts = 1;
+    if (counts > 0xffff'ffff) counts = 0xffff'ffff;
+    write_lapic(kTimerInitial, static_cast<uint32_t>(counts));
+}
+
+void send_ipi(const CpuArea& target) {
+    write_lapic(kIcrHigh, target.apic_id << 24);
+    write_lapic(kIcrLow, abi::kVectorIpi);
+}
+
+void end_of_interrupt() {
+    // PV EOI: KVM sets bit 0 when no EOI write is needed for the last interrupt; clearing it is the EOI.
+    if (__atomic_fetch_and(&cpu().pv_eoi, ~1U, __ATOMIC_ACQ_REL) & 1) return;
+    write_lapic(kEoi, 0);
+}
+
+uint64_t wait_for_interrupts() {
+    CpuArea& area = cpu();
+    if (__atomic_load_n(&area.pending_interrupts, __ATOMIC_ACQUIRE) == 0) generated<void (*)()>(area.wait_for_interrupt)();
+    const uint64_t pending = __atomic_exchange_n(&area.pending_interrupts, 0, __ATOMIC_ACQ_REL);
+    for (uint64_t left = pending; left; left &= left - 1) end_of_interrupt();
+    return pending;
+}
+
+void resume_user() {
+    generated<void (*)()>(cpu().resume_user)();
+    __builtin_unreachable();
+}
+
+void drop_user_space() { generated<void (*)()>(cpu().drop_user_space)(); }
+
+void ring_gofer() { write_device(abi::kGoferDoorbellOffset); }
+
+void save_fpu(void* area) { generated<void (*)(void*)>(cpu().fpu_save)(area); }
+void restore_fpu(const void* area) { generated<void (*)(const void*)>(cpu().fpu_restore)(area); }
+
+void init_fpu_area(void* area) {
+    memset(area, 0, boot->fpu_area_size);
+    // FXSAVE layout: FCW at 0, MXCSR at 24; XSTATE_BV (at 512) says that x87 and SSE hold these values.
+    auto* bytes = static_cast<unsigned char*>(area);
+    const uint16_t fcw = 0x37f;
+    const uint32_t mxcsr = 0x1f80;
+    const uint64_t xstate_bv = 3;
+    memcpy(bytes, &fcw, sizeof fcw);
+    memcpy(bytes + 24, &mxcsr, sizeof mxcsr);
+    if (boot->xcr0) memcpy(bytes + 512, &xstate_bv, sizeof xstate_bv);
+}
+
+uint64_t read_fs_base() { return __builtin_ia32_rdfsbase64(); }
+uint64_t read_gs_base() { return __builtin_ia32_rdgsbase64(); }
+void write_fs_base(uint64_t base) { __builtin_ia32_wrfsbase64(base); }
+void write_gs_base(uint64_t base) { __builtin_ia32_wrgsbase64(base); }
+
+}  // namespace kvmsbx::arch

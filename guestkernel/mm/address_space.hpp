@@ -1,0 +1,147 @@
+#pragma once
+// Address spaces. Model:
+// - An AddressSpace is a set of VMAs (address ranges with one kind of content and protection) and an x86-64 page table of its own that is filled by
+//   faults. Content is anonymous memory (a frame per touched page, 2 MiB frames in large areas) or a Mappable at an offset, private or shared.
+// - A private page that is not ours alone (its frame has other users: the page cache, the parent after fork) is mapped read-only; the
+//   write fault copies it, or just allows writing when it has become ours alone.
+// - Faults map neighbours too: up to 64 pages that are in the page cache, a growing run of fresh pages in small anonymous areas.
+// - Page-table changes that take rights away end with flush(): every vCPU that runs this space re-enters (sched::shoot_down).
+// - Ranges are [start, end) in bytes, page aligned. Kernel lock held throughout; a fault on a file may block, and looks everything up again.
+#include <cstdint>
+
+#include "guestkernel/lib/list.hpp"
+#include "guestkernel/lib/ref.hpp"
+#include "guestkernel/mm/page_cache.hpp"
+#include "guestkernel/mm/page_table.hpp"
+#include "guestkernel/mm/user_memory.hpp"
+
+namespace kvmsbx::mm {
+
+// PROT_* of mmap(2).
+inline constexpr uint32_t kProtRead = 1, kProtWrite = 2, kProtExec = 4;
+// MAP_* of mmap(2), x86-64.
+inline constexpr uint32_t kMapShared = 0x01, kMapPrivate = 0x02, kMapSharedValidate = 0x03, kMapFixed = 0x10, kMapAnonymous = 0x20, kMap32bit = 0x40, kMapGrowsdown = 0x100,
+                          kMapDenywrite = 0x800, kMapLocked = 0x2000, kMapNoreserve = 0x4000, kMapPopulate = 0x8000,
+                          kMapStack = 0x20000, kMapHugetlb = 0x40000, kMapFixedNoreplace = 0x100000;
+
+// A mapped range.
+class Vma {
+  public:
+    UserAddress start = 0, end = 0;
+    uint32_t protection = 0;
+    uint32_t max_protection = kProtRead | kProtWrite | kProtExec;  // what mprotect may allow (files opened read-only, shared)
+    bool shared = false;
+    bool grows_down = false;
+    bool no_fork = false, wipe_on_fork = false;  // madvise
+    bool no_huge = false;
+    enum class Kind : uint8_t { kOther, kHeap, kStack, kVdso, kVvar } kind = Kind::kOther;
+    RefPtr<Mappable> object;     // null: private anonymous
+    uint64_t first_page = 0;     // index in object of the page at start
+    RefPtr<RefCounted> file;     // the vfs::File behind it, for /proc/PID/maps; null for anonymous
+    UserAddress last_fault = 0;  // for fault-around in anonymous areas
+    uint32_t fault_window = 0;   // pages
+
+    uint64_t page_index(UserAddress address) const { return first_page + (address - start) / kPageSize; }
+    bool contains(UserAddress address) const { return address >= start && address < end; }
+
+    class AddressSpace* space = nullptr;
+    TreeHook tree_hook;
+    Vma* next_mapping = nullptr;  // Mappable's list
+    Vma** previous_link = nullptr;
+};
+
+struct VmaStart {
+    using type = UserAddress;
+    type operator()(const Vma& vma) const { return vma.start; }
+};
+
+struct MapRequest {
+    UserAddress address = 0;  // hint, or the place with kMapFixed
+    uint64_t length = 0;      // bytes; rounded up
+    uint32_t protection = 0, max_protection = kProtRead | kProtWrite | kProtExec;
+    uint32_t flags = 0;       // MAP_*
+    RefPtr<Mappable> object;  // null: anonymous
+    uint64_t offset = 0;      // bytes, page aligned
+    RefPtr<RefCounted> file;
+    Vma::Kind kind = Vma::Kind::kOther;
+};
+
+// Identity of a futex word: private by (space, address), shared by (object, offset).
+struct FutexKey {
+    const void* object;
+    uint64_t offset;
+    friend bool operator==(const FutexKey&, const FutexKey&) = default;
+};
+
+class AddressSpace : public RefCounted {
+  public:
+    static Result<RefPtr<AddressSpace>> create();
+    // fork(2): the same VMAs; private pages become copy-on-write on both sides.
+    Result<RefPtr<AddressSpace>> fork();
+
+    // mmap(2); EINVAL, ENOMEM, EEXIST (kMapFixedNoreplace).
+    Result<UserAddress> map(const MapRequest& request);
+    Result<> unmap(UserAddress start, uint64_t length);
+    Result<> protect(UserAddress start, uint64_t length, uint32_t protection);
+    // mremap(2).
+    Result<UserAddress> remap(UserAddress old_address, uint64_t old_size, uint64_t new_size, uint32_t flags, UserAddress new_address);
+    Result<> advise(UserAddress start, uint64_t length, int advice);  // madvise(2)
+    Result<> synchronize(UserAddress start, uint64_t length, uint32_t flags);  // msync(2)
+    Result<> resident(UserAddress start, uint64_t length, UserAddress out);    // mincore(2)
+    // brk(2): the new break, or the old one where it cannot be had.
+    UserAddress set_break(UserAddress wanted, uint64_t data_limit);
+
+    // Makes the page at `address` accessible as the CPU's fault wants it. EFAULT: nothing mapped (SEGV_MAPERR); EACCES: protection (SEGV_ACCERR);
+    // ENXIO: beyond the object's end (SIGBUS); EIO: the same; ENOMEM: out of memory. May block.
+    Result<> fault(UserAddress address, Access access);
+    // The frame behind a user page, faulted in, with a reference. Errors as fault().
+    Result<Frame*> pin(UserAddress address, Access access);
+    Result<FutexKey> futex_key(UserAddress address, bool shared);
+
+    // Fast lookup for user-memory access: the direct-map address of `address` if its page is present with the right, else null.
+    char* translate(UserAddress address, Access access) const;
+
+    Phys cr3() const { return table_.root(); }
+    Vma* find(UserAddress address);             // the VMA that contains it, or null
+    Vma* find_from(UserAddress address);        // the first VMA with end > address, or null
+    Vma* next(const Vma& vma);
+    // Counters for /proc: bytes.
+    uint64_t mapped_bytes() const { return mapped_; }
+    uint64_t resident_pages();
+
+    // Where things are, for brk and /proc.
+    UserAddress break_start = 0, break_end = 0;
+    UserAddress stack_top = 0, arguments_start = 0, arguments_end = 0, environment_start = 0, environment_end = 0;
+    UserAddress code_start = 0, code_end = 0, data_start = 0, data_end = 0;
+    UserAddress vdso = 0;
+    UserAddress map_top = 0;   // mmap goes down from here
+    uint64_t stack_limit = 8 << 20;
+    uint64_t address_limit = ~0ULL;  // RLIMIT_AS
+    RefPtr<RefCounted> executable;  // the vfs::File of /proc/PID/exe
+    Vector<uint64_t> auxiliary_vector;
+
+    // Ends the use of the page tables by this space: called when the last task leaves; the destructor does it as well.
+    void clear();
+    ~AddressSpace() override;
+
+  private:
+    friend struct FaultHandler;
+    friend class Mappable;
+    using Tree_ = Tree<Vma, &Vma::tree_hook, boost::intrusive::key_of_value<VmaStart>>;
+    Result<UserAddress> find_gap(uint64_t length, UserAddress hint, uint64_t alignment, UserAddress top);
+    Result<Vma*> split(Vma& vma, UserAddress at);
+    Result<> insert(OwnPtr<Vma> vma);
+    void erase(Vma& vma);
+    void try_merge(Vma& vma);
+    void zap(UserAddress start, UserAddress end, Vma& vma);
+    Result<> split_boundaries(UserAddress start, UserAddress end);
+    Result<> unmap_range(UserAddress start, UserAddress end);
+    Vma* grow_stack(UserAddress address);
+    void flush();
+
+    PageTable table_;
+    Tree_ vmas_;
+    uint64_t mapped_ = 0;
+};
+
+}  // namespace kvmsbx::mm

@@ -1,0 +1,28 @@
+#pragma once
+// What trap handling and init need of the scheduler: the vCPU's side.
+#include "guestkernel/sched/sched.hpp"
+
+namespace kvmsbx::sched {
+
+using arch::CpuArea;
+using arch::Phys;
+
+// Set by the layers above at start; called with the kernel lock held.
+struct Hooks {
+    void (*gofer_interrupt)() = nullptr;     // kVectorGofer came, or an idle vCPU looks whether the gofer has answered
+    bool (*gofer_pending)() = nullptr;       // requests are under way: polling a little may pay
+    void (*host_event_interrupt)() = nullptr;
+};
+extern Hooks hooks;
+
+// Runs the scheduler on this vCPU's entry stack (its lowest address), forever. Kernel lock held.
+[[noreturn]] void idle_loop(CpuArea& area, char* stack);
+// Serves an interrupt that came while an application ran (already counted; the EOI is done here).
+void serve_interrupt(uint8_t vector);
+// On the way to ring 3, kernel lock held: gives idle vCPUs the threads that wait, arms the slice timer.
+void before_resume();
+// Makes every other vCPU that runs an application with page table `cr3` enter the Sentry once; its TLB is flushed before it resumes (trap handling clears
+// loaded_cr3 on kVectorIpi). CpuArea::entries is odd while a vCPU is in the Sentry. Kernel lock held.
+void shoot_down(Phys cr3);
+
+}  // namespace kvmsbx::sched

@@ -1,0 +1,315 @@
+#include "guestkernel/sched/sched.hpp"
+
+#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/sched/cpu.hpp"
+#include "guestkernel/sched/fcontext.hpp"
+#include "guestkernel/sched/kernel_lock.hpp"
+
+namespace kvmsbx::sched {
+
+Hooks hooks;
+
+namespace {
+
+// How soon after waking another thread a block counts as "quick" (a synchronous hand-over such as a pipe's round trip).
+constexpr Nanoseconds kQuick = 60'000;
+constexpr uint8_t kQuickEnough = 2;
+// How long a thread that hands over quickly may keep its partner waiting before another vCPU is woken for it.
+constexpr Nanoseconds kHandOverSlice = 150'000;
+// How long an idle vCPU polls for the gofer's answer before it halts, in rounds of relax().
+constexpr unsigned kGoferPollRounds = 64, kGoferPollRelax = 48;
+
+class IdleThread final : public Thread {
+  public:
+    void run() override {}
+};
+
+struct CpuState {
+    CpuArea* area = nullptr;
+    IdleThread idle;
+    bool halted = false;
+    bool slice_over = false;
+    Nanoseconds timer = kNever;  // when this vCPU's LAPIC timer will fire
+};
+
+CpuState cpus[abi::kMaxCpus];
+List<Thread, &Thread::run_hook> run_queue;
+bool lock_word;
+
+struct EarlierDeadline {
+    bool operator()(const Timer& a, const Timer& b) const {
+        return a.deadline() != b.deadline() ? a.deadline() < b.deadline() : &a < &b;
+    }
+};
+Tree<Timer, &Timer::hook_, boost::intrusive::compare<EarlierDeadline>> timers;
+
+CpuState& this_cpu() { return cpus[arch::cpu().cpu_id]; }
+
+arch::StackHeader& header_of(char* stack) {
+    return *reinterpret_cast<arch::StackHeader*>(stack);  // SAFETY: see arch::StackHeader
+}
+
+bool may_run_on(const Thread& thread, const CpuState& cpu) { return thread.affinity >> cpu.area->cpu_id & 1; }
+
+Thread* first_for(const CpuState& cpu) {
+    for (Thread& thread : run_queue)
+        if (may_run_on(thread, cpu)) return &thread;
+    return nullptr;
+}
+
+void arm(CpuState& cpu, Nanoseconds deadline, Nanoseconds time) {
+    if (cpu.timer <= deadline) return;
+    cpu.timer = deadline;
+    arch::set_timer(deadline > time ? deadline - time : 1);
+}
+
+}  // namespace
+
+struct Scheduler {
+    static void finish_switch(Transfer from) {
+        Thread* previous = static_cast<Thread*>(from.data);
+        previous->context_ = from.context;
+        if (previous->state_ == Thread::State::kDead) previous->unref();
+    }
+
+    static void thread_entry(Transfer from) {
+        finish_switch(from);
+        current().switched_in();
+        current().run();
+        panic("a thread's body returned");
+    }
+
+    // The caller's state says already whether it is blocked, runnable or dead.
+    static void switch_away() {
+        CpuState& cpu = this_cpu();
+        Thread& previous = current();
+        Thread* next = first_for(cpu);
+        if (next)
+            next->run_hook.unlink();
+        else
+            next = &cpu.idle;
+        const Nanoseconds time = now();
+        previous.cpu_time += time - previous.started_;
+        next->started_ = time;
+        next->state_ = Thread::State::kRunning;
+        next->last_cpu = cpu.area;
+        cpu.slice_over = false;
+        if (next == &previous) return;
+        VERIFY(arch::stack_header().canary == arch::kStackCanary);
+        previous.switched_out();
+        header_of(next->stack_).cpu = cpu.area;
+        finish_switch(jump_fcontext(next->context_, &previous));
+        current().switched_in();
+    }
+
+    static Result<> create_stack(Thread& thread) {
+        thread.stack_ = allocate_stack();
+        if (!thread.stack_) return Errno::kNOMEM;
+        header_of(thread.stack_) = {&thread, nullptr, arch::kStackCanary};
+        thread.context_ = make_fcontext(thread.stack_ + arch::kStackSize, arch::kStackSize - sizeof(arch::StackHeader), thread_entry);
+        return {};
+    }
+
+    static void enqueue(Thread& thread) {
+        thread.state_ = Thread::State::kRunnable;
+        run_queue.push_back(thread);
+    }
+
+    static void wake(Thread& thread) {
+        if (thread.state_ != Thread::State::kBlocked) return;
+        enqueue(thread);
+        Thread& self = current();
+        if (&self != &this_cpu().idle) self.woke_another_ = now();
+    }
+
+    static void block(Interruptible interruptible, Nanoseconds deadline) {
+        struct WakeTimer final : Timer {
+            Thread& thread = current();
+            void fire() override { Scheduler::wake(thread); }
+        } timer;
+        Thread& self = current();
+        if (self.woke_another_) {
+            const bool quick = now() - self.woke_another_ < kQuick;
+            self.quick_blocks_ = quick ? (self.quick_blocks_ < 8 ? self.quick_blocks_ + 1 : 8) : 0;
+            self.woke_another_ = 0;
+        }
+        if (deadline != kNever) timer.arm(deadline);
+        self.state_ = Thread::State::kBlocked;
+        self.interruptible_ = interruptible == Interruptible::kYes;
+        switch_away();
+    }
+
+    static void yield() {
+        if (!first_for(this_cpu())) return;
+        enqueue(current());
+        switch_away();
+    }
+
+    static void exit_current() {
+        current().state_ = Thread::State::kDead;
+        switch_away();
+        panic("a dead thread ran");
+    }
+
+    static void set_deadline(Timer& timer, Nanoseconds deadline) {
+        timer.cancel();
+        timer.deadline_ = deadline;
+        if (deadline == kNever) return;
+        timers.insert(timer);
+        if (&*timers.begin() == &timer) arm(this_cpu(), deadline, now());
+    }
+
+    static void run_expired_timers() {
+        const Nanoseconds time = now();
+        while (!timers.empty() && timers.begin()->deadline() <= time) {
+            Timer& timer = *timers.begin();
+            timer.hook_.unlink();
+            timer.fire();
+        }
+        if (!timers.empty()) arm(this_cpu(), timers.begin()->deadline(), time);
+    }
+
+    static void wake_idle_cpus() {
+        for (Thread& thread : run_queue) {
+            bool found = false;
+            for (uint32_t id = 0; id < arch::boot_info().cpu_count && !found; ++id) {
+                CpuState& cpu = cpus[id];
+                if (!cpu.halted || !may_run_on(thread, cpu)) continue;
+                cpu.halted = false;
+                arch::send_ipi(*cpu.area);
+                found = true;
+            }
+            if (!found) return;
+        }
+    }
+
+    static void before_resume() {
+        if (run_queue.empty()) return;
+        CpuState& cpu = this_cpu();
+        const bool hands_over = current().quick_blocks_ >= kQuickEnough;
+        if (!hands_over) wake_idle_cpus();
+        if (run_queue.empty() || cpu.timer != kNever) return;
+        const Nanoseconds time = now();
+        arm(cpu, time + (hands_over ? kHandOverSlice : kTimeSlice), time);
+    }
+
+    static void timer_interrupt() {
+        CpuState& cpu = this_cpu();
+        cpu.timer = kNever;
+        current().quick_blocks_ = 0;
+        run_expired_timers();
+        if (first_for(cpu) && now() - current().started_ >= kHandOverSlice) cpu.slice_over = true;
+    }
+
+    static void poll_gofer(CpuState& cpu) {
+        for (unsigned i = 0; i < kGoferPollRounds && hooks.gofer_pending && hooks.gofer_pending(); ++i) {
+            unlock_kernel();
+            for (unsigned j = 0; j < kGoferPollRelax; ++j) arch::relax();
+            lock_kernel();
+            hooks.gofer_interrupt();
+            if (first_for(cpu)) return;
+        }
+    }
+
+    static void halt(CpuState& cpu) {
+        cpu.halted = true;
+        arch::drop_user_space();
+        unlock_kernel();
+        const uint64_t came = arch::wait_for_interrupts();
+        lock_kernel();
+        cpu.halted = false;
+        for (unsigned bit = 0; bit <= abi::kVectorLast - abi::kVectorFirst; ++bit)
+            if (came >> bit & 1) dispatch_interrupt(static_cast<uint8_t>(abi::kVectorFirst + bit));
+    }
+
+    static void dispatch_interrupt(uint8_t vector) {
+        switch (vector) {
+            case abi::kVectorTimer: return timer_interrupt();
+            case abi::kVectorGofer: return hooks.gofer_interrupt ? hooks.gofer_interrupt() : void();
+            case abi::kVectorHostEvent: return hooks.host_event_interrupt ? hooks.host_event_interrupt() : void();
+            default: return;  // kVectorIpi: its entry was the point
+        }
+    }
+
+    [[noreturn]] static void idle_loop(CpuArea& area, char* stack) {
+        CpuState& cpu = cpus[area.cpu_id];
+        cpu.area = &area;
+        cpu.idle.stack_ = stack;
+        cpu.idle.state_ = Thread::State::kRunning;
+        header_of(stack) = {&cpu.idle, &area, arch::kStackCanary};
+        for (;;) {
+            run_expired_timers();
+            if (!first_for(cpu)) poll_gofer(cpu);
+            if (first_for(cpu))
+                switch_away();
+            else
+                halt(cpu);
+        }
+    }
+};
+
+Result<> Thread::create_stack() { return Scheduler::create_stack(*this); }
+Thread::~Thread() {
+    if (stack_) free_stack(stack_);
+}
+
+Thread& current() { return *arch::stack_header().thread; }
+void start(Thread& thread) {
+    thread.ref();
+    Scheduler::enqueue(thread);
+}
+void wake(Thread& thread) { Scheduler::wake(thread); }
+void block(Interruptible interruptible, Nanoseconds deadline) { Scheduler::block(interruptible, deadline); }
+void yield() { Scheduler::yield(); }
+void exit_thread() { Scheduler::exit_current(); __builtin_unreachable(); }
+bool should_yield() { return this_cpu().slice_over; }
+
+void WaitQueue::wake_all(uint32_t events) {
+    // A waiter may unlink itself in notify(); a woken thread is unlinked here so that it is not woken twice.
+    for (auto it = waiters_.begin(); it != waiters_.end();) {
+        Waiter& waiter = *it++;
+        waiter.notify(events);
+    }
+}
+
+void WaitQueue::wake_one(uint32_t events) {
+    for (auto it = waiters_.begin(); it != waiters_.end();) {
+        Waiter& waiter = *it++;
+        const bool exclusive = waiter.exclusive;
+        if (exclusive) waiter.wait_hook.unlink();
+        waiter.notify(events);
+        if (exclusive) return;
+    }
+}
+
+void Timer::arm(Nanoseconds deadline) { Scheduler::set_deadline(*this, deadline); }
+void Timer::cancel() {
+    if (hook_.is_linked()) hook_.unlink();
+}
+
+void lock_kernel() {
+    while (__atomic_test_and_set(&lock_word, __ATOMIC_ACQUIRE))
+        while (__atomic_load_n(&lock_word, __ATOMIC_RELAXED)) arch::relax();
+}
+void unlock_kernel() { __atomic_clear(&lock_word, __ATOMIC_RELEASE); }
+
+void idle_loop(CpuArea& area, char* stack) { Scheduler::idle_loop(area, stack); }
+void serve_interrupt(uint8_t vector) {
+    arch::end_of_interrupt();
+    Scheduler::dispatch_interrupt(vector);
+}
+void before_resume() { Scheduler::before_resume(); }
+
+void shoot_down(Phys cr3) {
+    const uint32_t self = arch::cpu().cpu_id;
+    for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+        CpuArea* area = cpus[id].area;
+        if (id == self || !area || area->user_cr3 != cr3) continue;
+        const uint64_t entries = __atomic_load_n(&area->entries, __ATOMIC_ACQUIRE);
+        if (entries & 1) continue;  // in the Sentry: it loads the page table again before it resumes
+        arch::send_ipi(*area);
+        while (__atomic_load_n(&area->entries, __ATOMIC_ACQUIRE) == entries) arch::relax();
+    }
+}
+
+}  // namespace kvmsbx::sched
