@@ -1,0 +1,110 @@
+#include "oci/boot.hpp"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "oci/confine.hpp"
+#include "oci/kvm_device.hpp"
+#include "vmm/sandbox.hpp"
+
+namespace kvmsbx::oci {
+namespace {
+
+struct BootOptions {
+    vmm::SandboxConfig config;
+    int spec_fd = -1;
+};
+
+enum Flag { kChannelFds = 1, kSpecFd, kControlFd, kLogFd, kCpus, kMemory, kPrivilege, kDebug, kStrace };
+
+constexpr option kFlags[] = {{"channel-fds", required_argument, nullptr, kChannelFds},
+                             {"spec-fd", required_argument, nullptr, kSpecFd},
+                             {"control-fd", required_argument, nullptr, kControlFd},
+                             {"log-fd", required_argument, nullptr, kLogFd},
+                             {"cpus", required_argument, nullptr, kCpus},
+                             {"memory", required_argument, nullptr, kMemory},
+                             {"privilege", required_argument, nullptr, kPrivilege},
+                             {"debug", no_argument, nullptr, kDebug},
+                             {"strace", no_argument, nullptr, kStrace},
+                             {nullptr, 0, nullptr, 0}};
+
+vmm::PrivilegeChoice privilege_choice(const std::string& name) {
+    if (name == "ring0") return vmm::PrivilegeChoice::kRing0;
+    if (name == "ring3") return vmm::PrivilegeChoice::kRing3;
+    return vmm::PrivilegeChoice::kAuto;
+}
+
+// The caller is `run` of the same executable, which has checked what the user gave.
+bool apply_flag(int flag, const char* value, BootOptions& options) {
+    vmm::SandboxConfig& config = options.config;
+    switch (flag) {
+        case kChannelFds:
+            return std::sscanf(value, "%d,%d,%d", &config.channel_fd, &config.gofer_doorbell_fd,
+                               &config.gofer_completion_fd) == 3;
+        case kSpecFd: options.spec_fd = std::atoi(value); return true;
+        case kControlFd: config.control_fd = std::atoi(value); return true;
+        case kLogFd: config.log_fd = std::atoi(value); return true;
+        case kCpus: config.cpus = static_cast<unsigned>(std::atoi(value)); return true;
+        case kMemory: config.ram_size = std::strtoull(value, nullptr, 10); return true;
+        case kPrivilege: config.privilege = privilege_choice(value); return true;
+        case kDebug: config.debug = true; return true;
+        case kStrace: config.strace = true; return true;
+        default: return false;
+    }
+}
+
+Outcome<BootOptions> parse_flags(int argc, char** argv) {
+    BootOptions options;
+    optind = 1;
+    for (int flag; (flag = getopt_long(argc, argv, "", kFlags, nullptr)) != -1;) {
+        if (!apply_flag(flag, optarg, options))
+            return Failure{"boot: bad flags (this subcommand is started by `kvmsbx run` only)"};
+    }
+    if (options.spec_fd < 0 || options.config.channel_fd < 0)
+        return Failure{"boot: it is started by `kvmsbx run` only"};
+    return options;
+}
+
+Outcome<std::vector<std::byte>> read_app_spec(int fd) {
+    struct stat status {};
+    if (fstat(fd, &status) < 0) return errno_failure("boot: reading the application's specification", errno);
+    std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
+    if (pread(fd, bytes.data(), bytes.size(), 0) != status.st_size)
+        return errno_failure("boot: reading the application's specification", errno);
+    close(fd);
+    return bytes;
+}
+
+Outcome<int> boot(BootOptions& options, std::span<const std::byte> sentry) {
+    const UniqueFd kvm = TRY(open_kvm());
+    options.config.kvm_fd = kvm.get();
+    options.config.app_spec = TRY(read_app_spec(options.spec_fd));
+    options.config.sentry_elf = sentry;
+    if (options.config.sentry_elf.empty())
+        return Failure{"this executable was built without the Sentry; build the whole project (scripts/build)"};
+    TRY(confine());
+    return vmm::run_sandbox(options.config);
+}
+
+}  // namespace
+
+int boot_main(int argc, char** argv, std::span<const std::byte> sentry) {
+    prctl(PR_SET_NAME, "kvmsbx-boot");
+    Outcome<BootOptions> options = parse_flags(argc, argv);
+    const int log_fd = options.is_ok() ? options.value().config.log_fd : 2;
+    Outcome<int> code = options.is_ok() ? boot(options.value(), sentry) : Outcome<int>(options.error());
+    if (code.is_ok()) return code.value();
+    dprintf(log_fd, "kvmsbx: %s\n", code.error().message.c_str());
+    return vmm::kExitOwnFailure;
+}
+
+}  // namespace kvmsbx::oci

@@ -1,0 +1,25 @@
+#include "oci/doctor.hpp"
+
+#include <cstdio>
+
+#include "oci/cli/verbs.hpp"
+#include "oci/supervise.hpp"
+
+namespace kvmsbx::oci::cli {
+
+void add_doctor(CLI::App& app, Action& action) {
+    CLI::App* verb =
+        app.add_subcommand("doctor", "Check whether this host can run sandboxes, and say how to repair what is wrong");
+    auto as_json = std::make_shared<bool>(false);
+    verb->add_flag("--json", *as_json, "Print JSON");
+    verb->callback([&action, as_json] {
+        action = [as_json](Reporter&) {
+            const std::vector<Check> checks = examine_host();
+            const std::string text = *as_json ? describe_as_json(checks) : describe_as_text(checks);
+            std::fputs(text.c_str(), stdout);
+            return can_run(checks) ? 0 : kExitOwnFailure;
+        };
+    });
+}
+
+}  // namespace kvmsbx::oci::cli

@@ -1,0 +1,108 @@
+// kvmsbx: the command line. `boot` and `gofer` are how `run` starts the sandbox's processes; they are dispatched before
+// anything else is set up.
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "oci/boot.hpp"
+#include "oci/cli/verbs.hpp"
+#include "oci/image/sentry_image.hpp"
+#include "oci/state.hpp"
+#include "oci/supervise.hpp"
+#ifdef KVMSBX_HAVE_GOFER
+#include "gofer/gofer.hpp"
+#endif
+
+namespace kvmsbx::oci::cli {
+namespace {
+
+constexpr const char* kVersionText = "kvmsbx version " KVMSBX_VERSION "\nspec: 1.1.0";
+
+// Descriptors 0 to 2 are there from now on: a file opened later must not become one of them.
+void open_missing_stdio() {
+    for (int fd = 0; fd < 3; ++fd) {
+        if (fcntl(fd, F_GETFD) < 0) open("/dev/null", O_RDWR);
+    }
+}
+
+void add_global_options(CLI::App& app, GlobalOptions& options) {
+    RunOptions& run = options.run;
+    app.add_flag("--debug", options.reporter.debug, "Say on stderr what is being done");
+    app.add_option("--debug-log", options.reporter.debug_log, "Debug lines go to this file")->type_name("FILE");
+    app.add_flag("--strace", run.strace, "Print each system call of the application");
+    app.add_option("--log", options.reporter.log, "Errors and warnings go to this file, too")->type_name("FILE");
+    app.add_option("--log-format", options.log_format, "Format of --log")
+        ->check(CLI::IsMember({"text", "json"}))
+        ->capture_default_str();
+    app.add_option("--root", run.state_root,
+                   "Folder for the state of running containers (default: " + default_state_root() + ")")
+        ->type_name("DIR");
+    app.add_option("--cpus", run.cpus, "Virtual CPUs (default: all that the process may use)")
+        ->check(CLI::Range(1, 64))
+        ->type_name("N");
+    app.add_option("--memory", run.memory,
+                   "Guest memory, such as 512M or 4G (default: the host's; costs what is touched)")
+        ->transform(CLI::AsSizeValue(false))
+        ->check(CLI::Range(uint64_t{64} << 20, uint64_t{1} << 44, "64M to 16T"))
+        ->type_name("SIZE");
+    app.add_option("--privilege", run.privilege, "Where the Sentry runs in the guest; auto measures")
+        ->check(CLI::IsMember({"auto", "ring0", "ring3"}))
+        ->capture_default_str();
+    app.add_option("--file-access", options.file_access,
+                   "shared: see what the host changes in the bundle's files; exclusive: cache freely")
+        ->check(CLI::IsMember({"exclusive", "shared"}))
+        ->capture_default_str();
+    app.add_flag("--overlay", run.overlay, "Writes to the root stay in memory; the host's files stay as they are");
+    app.add_option("--network", options.network, "Network of the sandbox")
+        ->check(CLI::IsMember({"none", "host"}))
+        ->capture_default_str();
+    app.add_flag("--strict", run.strict, "Refuse a config.json with fields that are not applied");
+}
+
+int fail_usage(Reporter& reporter, const CLI::Error& error) {
+    reporter.error(std::string(error.what()) + " (kvmsbx --help lists the options)");
+    return kExitOwnFailure;
+}
+
+int cli_main(int argc, char** argv) {
+    open_missing_stdio();
+    signal(SIGPIPE, SIG_IGN);
+    CLI::App app("kvmsbx runs OCI containers in a KVM sandbox with a kernel of its own.", "kvmsbx");
+    GlobalOptions options;
+    Action action;
+    Reporter reporter;
+    add_global_options(app, options);
+    add_run(app, options, action);
+    add_spec(app, action);
+    add_doctor(app, action);
+    app.set_version_flag("-v,--version", kVersionText);
+    app.require_subcommand(1);
+    app.fallthrough();
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::Success& help_or_version) {
+        return app.exit(help_or_version);
+    } catch (const CLI::Error& error) { return fail_usage(reporter, error); }
+    options.reporter.log_format = options.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
+    options.reporter.stream_children = options.run.strace;
+    if (const Outcome<> opened = reporter.open(options.reporter); opened.is_error()) {
+        reporter.error(opened.error().message);
+        return kExitOwnFailure;
+    }
+    return action(reporter);
+}
+
+}  // namespace
+}  // namespace kvmsbx::oci::cli
+
+int main(int argc, char** argv) {
+    if (argc > 1 && std::strcmp(argv[1], "boot") == 0)
+        return kvmsbx::oci::boot_main(argc - 1, argv + 1, kvmsbx::oci::sentry_image());
+#ifdef KVMSBX_HAVE_GOFER
+    if (argc > 1 && std::strcmp(argv[1], "gofer") == 0) return kvmsbx::gofer::gofer_main(argc - 1, argv + 1);
+#endif
+    return kvmsbx::oci::cli::cli_main(argc, argv);
+}

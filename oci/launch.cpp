@@ -1,0 +1,164 @@
+#include "oci/launch.hpp"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <span>
+
+#include "common/abi/channel.hpp"
+
+namespace kvmsbx::oci {
+namespace {
+
+struct Pair {
+    UniqueFd ours, theirs;
+};
+
+Outcome<UniqueFd> checked(int fd, const char* what) {
+    if (fd < 0) return errno_failure(std::string("cannot make ") + what, errno);
+    return UniqueFd(fd);
+}
+
+// Sealed, so that neither side can shrink the region under the other one's mapping.
+Outcome<UniqueFd> make_channel() {
+    UniqueFd fd = TRY(checked(memfd_create("kvmsbx-channel", MFD_CLOEXEC | MFD_ALLOW_SEALING), "the channel's memfd"));
+    if (ftruncate(fd.get(), static_cast<off_t>(abi::kChannelSize)) < 0 ||
+        fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        return errno_failure("cannot size the channel's memfd", errno);
+    }
+    return fd;
+}
+
+// A file in memory that starts with the bytes, positioned at its start.
+Outcome<UniqueFd> make_memory_file(const char* name, std::span<const std::byte> bytes) {
+    UniqueFd fd = TRY(checked(memfd_create(name, MFD_CLOEXEC), name));
+    while (!bytes.empty()) {
+        const ssize_t n = write(fd.get(), bytes.data(), bytes.size());
+        if (n <= 0) return errno_failure(std::string("cannot write ") + name, errno);
+        bytes = bytes.subspan(static_cast<size_t>(n));
+    }
+    lseek(fd.get(), 0, SEEK_SET);
+    return fd;
+}
+
+Outcome<Pair> make_pipe(int our_end) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0) return errno_failure("cannot make a pipe", errno);
+    Pair pair{UniqueFd(ends[our_end]), UniqueFd(ends[1 - our_end])};
+    fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
+    return pair;
+}
+
+Outcome<Pair> make_control() {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return errno_failure("cannot make a socket pair", errno);
+    Pair pair{UniqueFd(ends[0]), UniqueFd(ends[1])};
+    fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
+    return pair;
+}
+
+bool has_sys_admin() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[2] = {};
+    if (syscall(SYS_capget, &header, data) < 0) return false;
+    return data[0].effective & (1u << CAP_SYS_ADMIN);
+}
+
+struct Channel {
+    UniqueFd memory, doorbell, completion;
+    std::string flag_value() const {
+        return std::to_string(memory.get()) + "," + std::to_string(doorbell.get()) + "," +
+               std::to_string(completion.get());
+    }
+};
+
+Outcome<Channel> make_channel_fds() {
+    Channel channel;
+    channel.memory = TRY(make_channel());
+    channel.doorbell = TRY(checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "an eventfd"));
+    channel.completion = TRY(checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "an eventfd"));
+    return channel;
+}
+
+// Flag and descriptor at once, so that no descriptor is named and not kept.
+class Arguments {
+  public:
+    explicit Arguments(const char* subcommand) { request.arguments.emplace_back(subcommand); }
+    void flag(const char* name, const std::string& value) {
+        request.arguments.push_back(std::string("--") + name + "=" + value);
+    }
+    void fd(const char* name, const UniqueFd& fd) {
+        flag(name, std::to_string(fd.get()));
+        request.keep_fds.push_back(fd.get());
+    }
+    void channel(const char* name, const Channel& channel) {
+        flag(name, channel.flag_value());
+        for (const UniqueFd* fd : {&channel.memory, &channel.doorbell, &channel.completion})
+            request.keep_fds.push_back(fd->get());
+    }
+    void append(const std::vector<std::string>& flags) {
+        request.arguments.insert(request.arguments.end(), flags.begin(), flags.end());
+    }
+
+    SpawnRequest request;
+};
+
+constexpr unsigned long kOwnNamespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+
+}  // namespace
+
+Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
+    const Channel channel = TRY(make_channel_fds());
+    const UniqueFd config = TRY(make_memory_file("config.json", std::as_bytes(std::span(plan.config_text))));
+    const UniqueFd mounts = TRY(make_memory_file("mounts", {}));
+    const UniqueFd app_spec = TRY(make_memory_file("app-spec", plan.app_spec));
+    Pair control = TRY(make_control());
+    Pair log = TRY(make_pipe(0));
+    Pair lifeline = TRY(make_pipe(1));
+    const unsigned long namespaces = kOwnNamespaces | (has_sys_admin() ? 0 : CLONE_NEWUSER);
+
+    Arguments gofer("gofer");
+    gofer.flag("bundle", plan.bundle);
+    gofer.channel("io-fds", channel);
+    gofer.fd("spec-fd", config);
+    gofer.fd("mounts-fd", mounts);
+    gofer.fd("lifeline-fd", lifeline.theirs);
+    gofer.fd("log-fd", log.theirs);
+    gofer.append(plan.gofer_flags);
+    gofer.request.stdio = {-1, -1, log.theirs.get()};
+    gofer.request.namespaces = namespaces;
+
+    Arguments boot("boot");
+    boot.channel("channel-fds", channel);
+    boot.fd("spec-fd", app_spec);
+    boot.fd("control-fd", control.theirs);
+    boot.fd("log-fd", log.theirs);
+    boot.append(plan.boot_flags);
+    boot.request.stdio = {0, 1, 2};
+    boot.request.namespaces = namespaces;
+
+    SandboxProcesses processes;
+    processes.control = std::move(control.ours);
+    processes.log = std::move(log.ours);
+    processes.lifeline = std::move(lifeline.ours);
+    processes.boot = TRY(spawn_self(boot.request));
+    Outcome<Child> started = spawn_self(gofer.request);
+    if (started.is_error()) {
+        kill_child(processes.boot);
+        wait_for(processes.boot);
+        return started.error();
+    }
+    processes.gofer = started.release_value();
+    return processes;
+}
+
+}  // namespace kvmsbx::oci

@@ -1,0 +1,37 @@
+#pragma once
+// Starts the two processes of a sandbox and what connects them.
+//
+//   run ── control (socket) ──► boot      HostEvents one way, replies the other; its hang-up ends boot
+//    │ ◄── log (pipe) ─── boot, gofer      their messages
+//    └──── lifeline (pipe) ──► gofer       its hang-up ends the gofer
+//   gofer ◄── channel (memfd), doorbell, completion (eventfds) ──► boot (the guest)
+//
+// Everything is made here, before either process runs, and each gets only its own ends.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "oci/fd.hpp"
+#include "oci/outcome.hpp"
+#include "oci/process.hpp"
+
+namespace kvmsbx::oci {
+
+struct LaunchPlan {
+    std::string bundle;       // absolute
+    std::string config_text;  // the config.json that was checked: the gofer must not read another one
+    std::vector<std::byte> app_spec;
+    std::vector<std::string> boot_flags;   // --cpus, --memory, --privilege, --debug, --strace
+    std::vector<std::string> gofer_flags;  // --debug, --file-access ...
+};
+
+struct SandboxProcesses {
+    Child gofer, boot;
+    UniqueFd control;   // SOCK_SEQPACKET, non-blocking
+    UniqueFd log;       // read end, non-blocking
+    UniqueFd lifeline;  // the gofer's
+};
+
+Outcome<SandboxProcesses> launch(const LaunchPlan& plan);
+
+}  // namespace kvmsbx::oci

@@ -1,0 +1,157 @@
+#include "oci/reporter.hpp"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <ctime>
+
+namespace kvmsbx::oci {
+namespace {
+
+constexpr size_t kMaxHeldBack = 256 * 1024;
+constexpr size_t kMaxChildLine = 16 * 1024;
+
+void write_all(int fd, std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t n = write(fd, text.data(), text.size());
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return;  // nowhere to complain
+        text.remove_prefix(static_cast<size_t>(n));
+    }
+}
+
+Outcome<UniqueFd> open_append(const std::string& path) {
+    UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    if (!fd.is_valid()) return errno_failure("cannot open the log file " + path, errno);
+    return fd;
+}
+
+std::string with_carriage_returns(std::string_view text) {
+    std::string out;
+    for (char c : text) {
+        if (c == '\n') out += '\r';
+        out += c;
+    }
+    return out;
+}
+
+std::string rfc3339_now() {
+    const std::time_t now = std::time(nullptr);
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return text;
+}
+
+}  // namespace
+
+std::string json_escape(std::string_view text) {
+    std::string out;
+    for (char c : text) {
+        if (c == '"' || c == '\\') {
+            out += '\\';
+            out += c;
+        } else if (static_cast<unsigned char>(c) < 0x20) {
+            char code[8];
+            std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned>(c));
+            out += code;
+        } else {
+            out += c;
+        }
+    }
+    return out;
+}
+
+Outcome<> Reporter::open(const Options& options) {
+    debug_ = options.debug;
+    log_format_ = options.log_format;
+    if (!options.log.empty()) log_fd_ = TRY(open_append(options.log));
+    if (!options.debug_log.empty()) {
+        debug_fd_ = TRY(open_append(options.debug_log));
+        debug_ = true;
+    }
+    stream_children_ = debug_ || options.stream_children;
+    return {};
+}
+
+void Reporter::log_line(const char* level, const std::string& message) {
+    if (!log_fd_.is_valid()) return;
+    const std::string escaped = json_escape(message), time = rfc3339_now();
+    if (log_format_ == LogFormat::kJson) {
+        write_all(log_fd_.get(),
+                  "{\"level\":\"" + std::string(level) + "\",\"msg\":\"" + escaped + "\",\"time\":\"" + time + "\"}\n");
+    } else {
+        write_all(log_fd_.get(), "time=\"" + time + "\" level=" + level + " msg=\"" + escaped + "\"\n");
+    }
+}
+
+void Reporter::write_stderr(std::string_view text) {
+    if (terminal_raw_) {
+        if (held_back_.size() < kMaxHeldBack) held_back_ += text;
+    } else {
+        write_all(2, text);
+    }
+}
+
+void Reporter::write_debug(std::string_view text) {
+    if (debug_fd_.is_valid()) {
+        write_all(debug_fd_.get(), text);
+    } else if (terminal_raw_) {
+        write_all(2, with_carriage_returns(text));
+    } else {
+        write_all(2, text);
+    }
+}
+
+void Reporter::error(const std::string& message) {
+    write_stderr("kvmsbx: " + message + "\n");
+    log_line("error", message);
+}
+
+void Reporter::warning(const std::string& message) {
+    write_stderr("kvmsbx: warning: " + message + "\n");
+    log_line("warning", message);
+}
+
+void Reporter::debug(const std::string& message) {
+    if (!debug_) return;
+    write_debug("kvmsbx[cli]: " + message + "\n");
+    log_line("debug", message);
+}
+
+void Reporter::child_line(std::string_view line) {
+    constexpr std::string_view kOwn = "kvmsbx: ";
+    const bool is_message = line.starts_with(kOwn);
+    if (is_message) {
+        child_reported_ = true;
+        log_line("error", std::string(line.substr(kOwn.size(), line.size() - kOwn.size() - 1)));
+    }
+    if (stream_children_ && (debug_fd_.is_valid() || !is_message)) write_debug(line);
+    if (is_message || !stream_children_) write_stderr(line);
+}
+
+void Reporter::child_output(std::string_view bytes) {
+    partial_line_ += bytes;
+    size_t start = 0;
+    for (size_t end; (end = partial_line_.find('\n', start)) != std::string::npos; start = end + 1) {
+        child_line(std::string_view(partial_line_).substr(start, end + 1 - start));
+    }
+    partial_line_.erase(0, start);
+    if (partial_line_.size() > kMaxChildLine) {
+        child_line(partial_line_ + "\n");
+        partial_line_.clear();
+    }
+}
+
+void Reporter::set_terminal_raw(bool raw) {
+    terminal_raw_ = raw;
+    if (raw) return;
+    if (!partial_line_.empty()) child_line(partial_line_ + "\n");
+    partial_line_.clear();
+    write_all(2, held_back_);
+    held_back_.clear();
+}
+
+}  // namespace kvmsbx::oci

@@ -1,0 +1,108 @@
+#include "oci/run.hpp"
+
+#include <optional>
+
+#include "oci/bundle.hpp"
+#include "oci/janitor.hpp"
+#include "oci/launch.hpp"
+#include "oci/state.hpp"
+#include "oci/supervise.hpp"
+#include "oci/terminal.hpp"
+
+namespace kvmsbx::oci {
+namespace {
+
+Outcome<> tell_unapplied(const Bundle& bundle, bool strict, Reporter& reporter) {
+    for (const UnappliedField& field : bundle.spec.unapplied) {
+        const std::string where = bundle.config_path + ": line " +
+                                  std::to_string(find_line(bundle.config_text, field.field)) + ": " + field.field;
+        if (strict)
+            return Failure{where + ": not applied by kvmsbx (" + field.why + "); remove it, or run without --strict"};
+        const std::string message = where + " is not applied: " + field.why;
+        if (field.matters) {
+            reporter.warning(message);
+        } else {
+            reporter.debug(message);
+        }
+    }
+    return {};
+}
+
+std::optional<RawTerminal> choose_terminal(const Spec& spec, Reporter& reporter) {
+    if (!spec.process.terminal) return std::nullopt;
+    std::optional<RawTerminal> terminal = RawTerminal::of(0);
+    if (!terminal)
+        reporter.warning(
+            "process.terminal is true, but standard input is no terminal: the application gets plain streams");
+    return terminal;
+}
+
+ConsoleSize console_size(const Spec& spec, const RawTerminal& terminal) {
+    const ConsoleSize size = terminal.size();
+    if (size.rows != 0 || !spec.process.console_size) return size;
+    return *spec.process.console_size;
+}
+
+LaunchPlan make_plan(const Bundle& bundle, const RunOptions& options, const std::optional<RawTerminal>& terminal,
+                     bool debug) {
+    AppOptions app;
+    app.terminal = terminal.has_value();
+    if (terminal) app.console_size = console_size(bundle.spec, *terminal);
+    app.file_access = options.file_access;
+    app.overlay = options.overlay;
+    LaunchPlan plan;
+    plan.bundle = bundle.path;
+    plan.config_text = bundle.config_text;
+    plan.app_spec = encode_app_spec(bundle.spec, app);
+    plan.boot_flags = {"--cpus=" + std::to_string(options.cpus), "--memory=" + std::to_string(options.memory),
+                       "--privilege=" + options.privilege};
+    if (debug) {
+        plan.boot_flags.emplace_back("--debug");
+        plan.gofer_flags.emplace_back("--debug");
+    }
+    if (options.strace) plan.boot_flags.emplace_back("--strace");
+    return plan;
+}
+
+Outcome<int> run_in_sandbox(const LaunchPlan& plan, const Bundle& bundle, StateDirectory& state,
+                            std::optional<RawTerminal>& terminal, Reporter& reporter) {
+    const UniqueFd signals = TRY(take_signals());
+    SandboxProcesses processes = TRY(launch(plan));
+    if (terminal) {
+        terminal->make_raw();
+        reporter.set_terminal_raw(true);
+    }
+    if (Outcome<> written = state.write_running(processes.boot.pid, bundle.path, bundle.spec); written.is_error()) {
+        reporter.warning(written.error().message);
+    }
+    return supervise(processes, signals, terminal, reporter);
+}
+
+Outcome<int> run(const RunOptions& options, Reporter& reporter) {
+    const Bundle bundle = TRY(load_bundle(options.bundle));
+    const std::string id = options.id.empty() ? make_container_id(bundle.path) : options.id;
+    TRY(validate_container_id(id));
+    TRY(tell_unapplied(bundle, options.strict, reporter));
+    std::optional<RawTerminal> terminal = choose_terminal(bundle.spec, reporter);
+    const LaunchPlan plan = make_plan(bundle, options, terminal, reporter.is_debug());
+    const std::string root = options.state_root.empty() ? default_state_root() : options.state_root;
+
+    Janitor janitor = TRY(Janitor::start(root, id, terminal));
+    Outcome<StateDirectory> state = StateDirectory::create(root, id);
+    Outcome<int> code =
+        state.is_ok() ? run_in_sandbox(plan, bundle, state.value(), terminal, reporter) : Outcome<int>(state.error());
+    if (state.is_ok()) state.value().remove();
+    janitor.dismiss();
+    return code;
+}
+
+}  // namespace
+
+int run_container(const RunOptions& options, Reporter& reporter) {
+    const Outcome<int> code = run(options, reporter);
+    if (code.is_ok()) return code.value();
+    reporter.error(code.error().message);
+    return kExitOwnFailure;
+}
+
+}  // namespace kvmsbx::oci

@@ -1,0 +1,115 @@
+#include "oci/spec_parser.hpp"
+
+#include <sys/utsname.h>
+
+namespace kvmsbx::oci {
+
+using nlohmann::json;
+
+namespace parser {
+
+Outcome<std::string> absolute_path(const JsonNode& node) {
+    std::string path = TRY(node.string(kMaxPathBytes));
+    if (path.empty() || path[0] != '/')
+        return node.wrong("expected an absolute path, found \"" + path.substr(0, 80) + "\"");
+    return path;
+}
+
+namespace {
+
+Outcome<std::map<std::string, std::string>> parse_string_map(const JsonNode& parent, const char* key) {
+    std::map<std::string, std::string> map;
+    std::optional<JsonNode> node = TRY(parent.find(key));
+    if (!node) return map;
+    TRY(node->expect_object());
+    if (node->value().size() > kMaxListEntries)
+        return node->wrong("more than " + std::to_string(kMaxListEntries) + " entries");
+    for (const auto& [name, value] : node->value().items()) {
+        if (name.find('\0') != std::string::npos) return node->wrong("a name contains a NUL character");
+        map[name] = TRY(JsonNode(value, node->child_path(name)).string(kMaxStringBytes));
+    }
+    return map;
+}
+
+Outcome<std::string> parse_host_name(const JsonNode& document, const char* key) {
+    std::string name = TRY(document.string_or(key, "", kMaxStringBytes));
+    constexpr size_t kMaxHostName = sizeof(utsname{}.nodename) - 1;
+    if (name.size() <= kMaxHostName) return name;
+    return Failure{std::string(key) + ": " + std::to_string(name.size()) + " bytes; Linux allows " +
+                   std::to_string(kMaxHostName)};
+}
+
+Outcome<> parse_linux(const JsonNode& document, Spec& spec) {
+    std::optional<JsonNode> section = TRY(document.find("linux"));
+    if (!section) return {};
+    TRY(section->expect_object());
+    spec.masked_paths = TRY(section->strings_or_none("maskedPaths", kMaxListEntries, kMaxPathBytes));
+    spec.readonly_paths = TRY(section->strings_or_none("readonlyPaths", kMaxListEntries, kMaxPathBytes));
+    spec.sysctl = TRY(parse_string_map(*section, "sysctl"));
+    return {};
+}
+
+Outcome<Spec> parse_document(const JsonNode& document) {
+    TRY(document.expect_object());
+    Spec spec;
+    const JsonNode version =
+        TRY(document.require("ociVersion", "which runtime specification the file follows (\"1.1.0\")"));
+    spec.oci_version = TRY(version.string(64));
+    if (!spec.oci_version.starts_with("1."))
+        return version.wrong("version \"" + spec.oci_version + "\" is not supported; 1.x is");
+    const JsonNode root =
+        TRY(document.require("root", "where the root file system is (\"root\": {\"path\": \"rootfs\"})"));
+    const JsonNode root_path = TRY(root.require("path", "where the root file system is"));
+    spec.root_path = TRY(root_path.string(kMaxPathBytes));
+    if (spec.root_path.empty()) return root_path.wrong("empty; give the root file system's folder (\"rootfs\")");
+    spec.root_readonly = TRY(root.boolean_or("readonly", false));
+    spec.process = TRY(parse_process(TRY(document.require("process", "what to run"))));
+    spec.hostname = TRY(parse_host_name(document, "hostname"));
+    spec.domainname = TRY(parse_host_name(document, "domainname"));
+    spec.mounts = TRY(parse_mounts(document));
+    TRY(parse_linux(document, spec));
+    spec.annotations = TRY(parse_string_map(document, "annotations"));
+    spec.unapplied = TRY(find_unapplied(document));
+    return spec;
+}
+
+// "line 3: syntax error ... - unexpected end of input" out of nlohmann's "[json.exception.parse_error.101] parse error
+// at line 3, column 5: syntax error ...".
+std::string describe_syntax_error(std::string_view text, const json::parse_error& error) {
+    const std::string_view before = text.substr(0, error.byte > 0 ? error.byte - 1 : 0);
+    const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+    std::string what = error.what();
+    const size_t detail = what.find(": ");
+    if (detail != std::string::npos) what = what.substr(detail + 2);
+    constexpr size_t kMaxDetail = 200;  // the text quoted is the file's own
+    if (what.size() > kMaxDetail) what = what.substr(0, kMaxDetail) + "...";
+    for (char& c : what) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+    }
+    return "line " + std::to_string(line) + ": not valid JSON: " + what;
+}
+
+}  // namespace
+}  // namespace parser
+
+Outcome<Spec> parse_spec(std::string_view text, const std::string& file) {
+    if (text.size() > kMaxConfigBytes) {
+        return Failure{file + ": " + std::to_string(text.size()) + " bytes; at most " +
+                       std::to_string(kMaxConfigBytes) + " are allowed"};
+    }
+    json document;
+    try {
+        document = json::parse(text);
+    } catch (const json::parse_error& error) {
+        return Failure{file + ": " + parser::describe_syntax_error(text, error)};
+    } catch (const json::exception& error) {
+        return Failure{file + ": not valid JSON: " + error.what()};  // a number out of every range
+    }
+    Outcome<Spec> spec = parser::parse_document(JsonNode(document, ""));
+    if (spec.is_ok()) return spec;
+    const std::string& message = spec.error().message;
+    const size_t line = find_line(text, message.substr(0, message.find(": ")));
+    return Failure{file + ": " + (line ? "line " + std::to_string(line) + ": " : "") + message};
+}
+
+}  // namespace kvmsbx::oci

@@ -1,0 +1,23 @@
+#pragma once
+// What `run` does while the sandbox lives: signals and window sizes go in, messages come out, and when any part ends,
+// all of it ends.
+#include <optional>
+
+#include "oci/launch.hpp"
+#include "oci/reporter.hpp"
+#include "oci/terminal.hpp"
+
+namespace kvmsbx::oci {
+
+inline constexpr int kExitOwnFailure = 125;
+
+// Blocks the signals that are forwarded to the application and returns the signalfd on which they come. Before
+// launch(), so that none is lost.
+Outcome<UniqueFd> take_signals();
+
+// Until the sandbox process and the gofer are gone. Returns the exit code for `run`: the application's, or
+// kExitOwnFailure after a line has been reported.
+int supervise(SandboxProcesses& processes, const UniqueFd& signals, std::optional<RawTerminal>& terminal,
+              Reporter& reporter);
+
+}  // namespace kvmsbx::oci
