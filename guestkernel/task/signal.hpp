@@ -23,9 +23,9 @@ struct SignalSet {
     void remove(int signal) { bits &= ~(1ULL << (signal - 1)); }
 };
 
-// siginfo_t.
+// siginfo_t. `internal` is zero when the structure goes to an application.
 struct SigInfo {
-    int32_t signo = 0, error = 0, code = 0, pad = 0;
+    int32_t signo = 0, error = 0, code = 0, internal = 0;
     union {
         struct { int32_t pid; uint32_t uid; union { int32_t status; uint64_t value; }; int64_t utime, stime; } from;  // kill, SIGCHLD, sigqueue
         struct { uint64_t address; } fault;
@@ -35,6 +35,8 @@ struct SigInfo {
     SigInfo() : raw{} {}
 };
 static_assert(sizeof(SigInfo) == 128);
+// SigInfo::internal: from outside the sandbox or a fault: pid 1 is not spared its default action.
+inline constexpr int32_t kSignalForced = 1;
 
 // si_code values.
 inline constexpr int kSiUser = 0, kSiKernel = 0x80, kSiQueue = -1, kSiTimer = -2, kSiTkill = -6;
@@ -48,6 +50,7 @@ struct SigAction {
     uint64_t restorer = 0;
     SignalSet mask;
 };
+static_assert(sizeof(SigAction) == 32);
 inline constexpr uint64_t kSigDfl = 0, kSigIgn = 1;
 inline constexpr uint64_t kSaNocldstop = 1, kSaNocldwait = 2, kSaSiginfo = 4, kSaRestorer = 0x04000000, kSaOnstack = 0x08000000, kSaRestart = 0x10000000,
                           kSaNodefer = 0x40000000, kSaResethand = 0x80000000;
@@ -65,8 +68,9 @@ class SignalActions : public RefCounted {
 class PendingSignals {
   public:
     SignalSet set;
-    // Standard signals already pending are dropped, as on Linux. EAGAIN when a real-time queue is full.
-    Result<> add(const SigInfo& info);
+    // Standard signals already pending are dropped, as on Linux. EAGAIN when `limit` real-time signals are queued; out of memory the signal is pending
+    // without its info.
+    Result<> add(const SigInfo& info, uint64_t limit = ~0ULL);
     // Takes the next one of `wanted` (lowest number first; synchronous faults before all). False if there is none.
     bool take(SignalSet wanted, SigInfo& out);
     void remove(SignalSet which);
@@ -79,5 +83,11 @@ class PendingSignals {
 enum class DefaultAction : uint8_t { kTerminate, kCore, kIgnore, kStop, kContinue };
 DefaultAction default_action(int signal);
 const char* signal_name(int signal);  // "SIGSEGV"
+
+inline constexpr SignalSet kUnblockable{1ULL << (kSigKill - 1) | 1ULL << (kSigStop - 1)};
+inline constexpr SignalSet kStopSignals{1ULL << (kSigStop - 1) | 1ULL << (kSigTstp - 1) | 1ULL << (kSigTtin - 1) | 1ULL << (kSigTtou - 1)};
+// Raised by instructions; delivered before others.
+inline constexpr SignalSet kSynchronous{1ULL << (kSigSegv - 1) | 1ULL << (kSigBus - 1) | 1ULL << (kSigIll - 1) | 1ULL << (kSigTrap - 1) |
+                                        1ULL << (kSigFpe - 1) | 1ULL << (kSigSys - 1)};
 
 }  // namespace kvmsbx::task

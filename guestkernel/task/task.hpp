@@ -10,6 +10,7 @@
 #include "guestkernel/mm/address_space.hpp"
 #include "guestkernel/sched/sched.hpp"
 #include "guestkernel/task/signal.hpp"
+#include "guestkernel/task/timers.hpp"
 #include "guestkernel/vfs/fd_table.hpp"
 #include "guestkernel/vfs/path.hpp"
 
@@ -91,6 +92,8 @@ class Task final : public sched::Thread {
         sched::Nanoseconds deadline = 0;
         uint64_t remainder_address = 0;
         enum : uint8_t { kNone, kNanosleep, kPoll, kFutex } kind = kNone;
+        uint64_t arguments[4] = {};                  // what `resume` needs besides
+        Result<int64_t> (*resume)(Task&) = nullptr;  // goes on with the call; set before ERESTART_RESTARTBLOCK is returned
     } restart;
 
     ListHook thread_hook;    // Process::threads
@@ -116,6 +119,7 @@ class Process : public RefCounted {
     bool child_subreaper = false;
     RefPtr<SignalActions> actions;
     PendingSignals pending;
+    RefPtr<ProcessTimers> timers;  // interval and POSIX timers; null: none. Dropped when the last thread ends
     Rlimit limits[kRlimitCount];
     CpuUsage dead_threads_usage, children_usage;
     sched::Nanoseconds start_time = 0;  // CLOCK_BOOTTIME

@@ -1,0 +1,94 @@
+// The one table: every family's list, by number. A call that no list names is ENOSYS.
+#include <array>
+#include <iterator>
+
+#include "guestkernel/syscalls/syscall.hpp"
+
+#if __has_include("guestkernel/syscalls/table_process.inc")
+#include "guestkernel/syscalls/handlers_process.hpp"
+#endif
+#if __has_include("guestkernel/syscalls/table_memory.inc")
+#include "guestkernel/syscalls/handlers_memory.hpp"
+#endif
+#if __has_include("guestkernel/syscalls/table_file.inc")
+#include "guestkernel/syscalls/handlers_file.hpp"
+#endif
+#if __has_include("guestkernel/syscalls/table_poll.inc")
+#include "guestkernel/syscalls/handlers_poll.hpp"
+#endif
+#if __has_include("guestkernel/syscalls/table_signal.inc")
+#include "guestkernel/syscalls/handlers_signal.hpp"
+#endif
+#if __has_include("guestkernel/syscalls/table_futex.inc")
+#include "guestkernel/syscalls/handlers_futex.hpp"
+#endif
+#if __has_include("guestkernel/syscalls/table_time.inc")
+#include "guestkernel/syscalls/handlers_time.hpp"
+#endif
+#if __has_include("guestkernel/syscalls/table_creds.inc")
+#include "guestkernel/syscalls/handlers_creds.hpp"
+#endif
+#if __has_include("guestkernel/syscalls/table_misc.inc")
+#include "guestkernel/syscalls/handlers_misc.hpp"
+#endif
+
+namespace kvmsbx::syscalls {
+namespace {
+
+#define SYSCALL(number, name, support, note) \
+    Entry{number, Support::support, #name, note, &Invoke<&sys_##name>::invoke, &Invoke<&sys_##name>::print},
+
+constexpr Entry kEntries[] = {
+#if __has_include("guestkernel/syscalls/table_process.inc")
+#include "guestkernel/syscalls/table_process.inc"
+#endif
+#if __has_include("guestkernel/syscalls/table_memory.inc")
+#include "guestkernel/syscalls/table_memory.inc"
+#endif
+#if __has_include("guestkernel/syscalls/table_file.inc")
+#include "guestkernel/syscalls/table_file.inc"
+#endif
+#if __has_include("guestkernel/syscalls/table_poll.inc")
+#include "guestkernel/syscalls/table_poll.inc"
+#endif
+#if __has_include("guestkernel/syscalls/table_signal.inc")
+#include "guestkernel/syscalls/table_signal.inc"
+#endif
+#if __has_include("guestkernel/syscalls/table_futex.inc")
+#include "guestkernel/syscalls/table_futex.inc"
+#endif
+#if __has_include("guestkernel/syscalls/table_time.inc")
+#include "guestkernel/syscalls/table_time.inc"
+#endif
+#if __has_include("guestkernel/syscalls/table_creds.inc")
+#include "guestkernel/syscalls/table_creds.inc"
+#endif
+#if __has_include("guestkernel/syscalls/table_misc.inc")
+#include "guestkernel/syscalls/table_misc.inc"
+#endif
+};
+#undef SYSCALL
+
+constexpr bool numbers_are_unique() {
+    std::array<bool, kMaxSyscall> seen{};
+    for (const Entry& entry : kEntries) {
+        if (entry.number >= kMaxSyscall || seen[entry.number]) return false;
+        seen[entry.number] = true;
+    }
+    return true;
+}
+static_assert(numbers_are_unique(), "two entries with one number, or a number beyond kMaxSyscall");
+
+struct Index {
+    const Entry* by_number[kMaxSyscall] = {};
+    constexpr Index() {
+        for (const Entry& entry : kEntries) by_number[entry.number] = &entry;
+    }
+};
+constexpr Index kIndex;
+
+}  // namespace
+
+const Entry* find(uint64_t number) { return number < kMaxSyscall ? kIndex.by_number[number] : nullptr; }
+
+}  // namespace kvmsbx::syscalls

@@ -1,0 +1,66 @@
+#pragma once
+// Signals between being sent and being handled. Model:
+// - A signal waits in Process::pending (any thread may take it) or Task::pending (that thread only). Sending (signal_send.cpp) drops what is ignored, undoes what
+//   stop signals and SIGCONT cancel of each other, and wakes one thread that does not block it. SIGKILL wakes all.
+// - A thread takes signals on its way to ring 3 only: trap handling calls deliver_signals when has_signal_work says so. There default actions happen,
+//   stopped threads wait, handler frames are built (signal_frame.cpp) and interrupted system calls are settled.
+// - A blocked thread is interruptible when has_pending_signal is true: Task::interrupted() asks it.
+// - pid 1 is spared default actions of signals from inside (as Linux spares a namespace's init), unless a fault or the host sends them (kSignalForced).
+// All with the kernel lock held; only deliver_signals blocks.
+#include "guestkernel/task/task.hpp"
+
+namespace kvmsbx::task {
+
+inline uint64_t pending_unblocked(const Task& task) {
+    return (task.pending.set.bits | task.process().pending.set.bits) & ~task.blocked.bits;
+}
+
+// What ends interruptible waits.
+inline bool has_pending_signal(const Task& task) {
+    return pending_unblocked(task) != 0 || task.exiting || task.process().exiting || task.process().stopped;
+}
+
+// rax holds a restart code of the call that ends now.
+inline bool restart_code_in_rax(const Task& task) {
+    return task.regs.trap == abi::kTrapSyscall && task.regs.rax + 516 <= 516 - 512;
+}
+
+// Must be asked on every way back to ring 3; if true, deliver_signals must run.
+inline bool has_signal_work(const Task& task) { return has_pending_signal(task) || task.restore_blocked || restart_code_in_rax(task); }
+
+// Handles all that is pending. Ends the thread if it has to. True if a handler will run.
+bool deliver_signals(Task& task);
+
+// regs.trap is an exception (0..31, not #PF, which mm decides): sends the signal that Linux sends for it.
+void deliver_exception(Task& task);
+// A page fault that mm refused, or a user-memory error with a signal of its own.
+void send_fault_signal(Task& task, int signal, int code, uint64_t address);
+
+// From outside the sandbox (host event): pid 1's default action applies.
+void send_signal_from_host(Process& process, int signal);
+void send_signal_from_host_to_group(int32_t group, int signal);
+
+// Sends with a queue limit: EAGAIN (sigqueue(3) beyond RLIMIT_SIGPENDING).
+Result<> queue_signal(Process& process, const SigInfo& info);
+Result<> queue_signal(Task& task, const SigInfo& info);
+
+// sigprocmask(2) and kin: SIGKILL and SIGSTOP are left out; hands process signals that it now blocks to another thread.
+void set_blocked(Task& task, SignalSet blocked);
+// The thread will take no more signals: others must.
+void hand_over_pending(Task& task);
+// Sets an action; what is pending and now ignored is dropped (sigaction(2)).
+void set_action(Process& process, int signal, const SigAction& action);
+// Takes a pending signal of `wanted` (blocked or not). False if there is none.
+bool take_signal(Task& task, SignalSet wanted, SigInfo& out);
+
+// kill(2)'s rule. EPERM.
+Result<> check_kill_permission(const Task& sender, const Process& target, int signal);
+SigInfo user_signal(const Task& sender, int signal, int code);
+
+// SIGCHLD with CLD_STOPPED or CLD_CONTINUED to the parent, unless it does not want it; wakes its wait4.
+void notify_parent_of_stop(Process& process, int code, int status);
+
+// Copies to the application. EFAULT.
+Result<> copy_siginfo_to_user(mm::AddressSpace& space, uint64_t address, const SigInfo& info);
+
+}  // namespace kvmsbx::task

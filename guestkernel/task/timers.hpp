@@ -1,0 +1,84 @@
+#pragma once
+// Timers of a process that send signals: setitimer(2), alarm(2), timer_create(2). timers.cpp has the model.
+#include "guestkernel/lib/ref.hpp"
+#include "guestkernel/lib/vector.hpp"
+#include "guestkernel/sched/sched.hpp"
+
+namespace kvmsbx::task {
+
+class Process;
+class Task;
+
+// struct sigevent, as timer_create(2) takes it.
+struct SigEvent {
+    uint64_t value;
+    int32_t signo;
+    int32_t notify;  // SIGEV_SIGNAL 0, SIGEV_NONE 1, SIGEV_THREAD 2, SIGEV_THREAD_ID 4
+    int32_t thread_id;
+    int32_t pad[11];
+};
+static_assert(sizeof(SigEvent) == 64);
+inline constexpr int kSigevSignal = 0, kSigevNone = 1, kSigevThreadId = 4;
+
+struct TimerSetting {  // struct itimerspec in nanoseconds; value 0: disarmed
+    sched::Nanoseconds interval = 0, value = 0;
+};
+
+// A timer on the monotonic clock that repeats.
+class IntervalTimer : public sched::Timer {
+  public:
+    // first: absolute deadline on sched::now()'s clock, kNever disarms.
+    void set(sched::Nanoseconds first, sched::Nanoseconds interval);
+    TimerSetting remaining() const;
+    void fire() final;
+
+  protected:
+    // `missed`: periods that passed unnoticed besides this one.
+    virtual void expired(uint64_t missed) = 0;
+    ~IntervalTimer() = default;
+
+  private:
+    sched::Nanoseconds interval_ = 0;
+};
+
+class RealTimer final : public IntervalTimer {  // ITIMER_REAL
+  public:
+    explicit RealTimer(Process& process) : process_(process) {}
+
+  private:
+    void expired(uint64_t missed) override;
+    Process& process_;
+};
+
+class PosixTimer final : public IntervalTimer, public RefCounted {
+  public:
+    PosixTimer(Process& process, int id, int clock, const SigEvent& event) : id(id), clock(clock), process_(process), event_(event) {}
+    const int id;
+    const int clock;
+    bool armed_once = false;
+    int32_t overrun() const { return overrun_; }
+
+  private:
+    void expired(uint64_t missed) override;
+    Process& process_;
+    SigEvent event_;
+    int32_t overrun_ = 0;
+};
+
+class ProcessTimers : public RefCounted {
+  public:
+    explicit ProcessTimers(Process& process) : real(process) {}
+    RealTimer real;
+    Vector<RefPtr<PosixTimer>> posix;
+    int next_id = 0;
+    PosixTimer* find(int id);
+    // The timers of `process`, made on first use. ENOMEM.
+    static Result<ProcessTimers*> of(Process& process);
+};
+
+// execve(2): POSIX timers go, interval timers stay.
+void drop_posix_timers(Process& process);
+// The last thread ended.
+void drop_all_timers(Process& process);
+
+}  // namespace kvmsbx::task
