@@ -104,7 +104,7 @@ class AddressSpace : public RefCounted {
     Phys cr3() const { return table_.root(); }
     Vma* find(UserAddress address);             // the VMA that contains it, or null
     Vma* find_from(UserAddress address);        // the first VMA with end > address, or null
-    Vma* next(const Vma& vma);
+    Vma* next(Vma& vma);
     // Counters for /proc: bytes.
     uint64_t mapped_bytes() const { return mapped_; }
     uint64_t resident_pages();
@@ -120,6 +120,8 @@ class AddressSpace : public RefCounted {
     RefPtr<RefCounted> executable;  // the vfs::File of /proc/PID/exe
     Vector<uint64_t> auxiliary_vector;
 
+    // Mappable::unmap_pages for one VMA.
+    void unmap_object_pages(Vma& vma, UserAddress start, UserAddress end, bool also_private_copies);
     // Ends the use of the page tables by this space: called when the last task leaves; the destructor does it as well.
     void clear();
     ~AddressSpace() override;
@@ -136,8 +138,11 @@ class AddressSpace : public RefCounted {
     void zap(UserAddress start, UserAddress end, Vma& vma);
     Result<> split_boundaries(UserAddress start, UserAddress end);
     Result<> unmap_range(UserAddress start, UserAddress end);
+    Result<> move_entries(UserAddress from, UserAddress to, uint64_t length);
     Vma* grow_stack(UserAddress address);
-    void flush();
+    Vma* find_before(UserAddress address);  // the last VMA with start < address
+    void flush();         // on all vCPUs
+    void flush_here();    // this vCPU's TLB
 
     PageTable table_;
     Tree_ vmas_;

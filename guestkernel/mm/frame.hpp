@@ -14,9 +14,11 @@ using arch::Phys;
 
 struct Frame {
     uint32_t references;
-    uint16_t flags;
+    enum Flags : uint8_t { kFree = 1, kKnownZero = 2, kSlab = 4 };
+    uint8_t flags;
+    uint8_t order;  // of the free block or heap allocation that starts here
     uint16_t pad;
-    uint64_t link;  // free lists; for owners' use while allocated
+    uint32_t next, previous;  // free lists
 
     Phys phys() const;
     void* data() const { return arch::phys_to_virt(phys()); }  // kPageSize bytes
@@ -42,5 +44,10 @@ struct MemoryStatistics {
 };
 MemoryStatistics memory_statistics();
 void count_cached(int64_t pages);
+
+// At start: RAM is [ram, ram + size), all of it below `first_free` is taken.
+void init_frames(Phys ram, uint64_t size, Phys first_free);
+// The container's memory limit in bytes (0: none); allocations of frames beyond it fail with ENOMEM.
+void set_memory_limit(uint64_t bytes);
 
 }  // namespace kvmsbx::mm

@@ -1,0 +1,363 @@
+// mmap, munmap, mprotect, brk: the set of VMAs. Faults are in fault.cpp, fork in fork.cpp, mremap and madvise in remap.cpp.
+#include "guestkernel/mm/address_space.hpp"
+
+#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/sched/cpu.hpp"
+
+namespace kvmsbx::mm {
+namespace {
+
+constexpr UserAddress kMapBottom = 0x10000;          // vm.mmap_min_addr
+constexpr UserAddress kMap32End = 0x8000'0000;       // MAP_32BIT: the first 2 GiB
+constexpr uint64_t kStackGuardGap = 256 * kPageSize;  // stack_guard_gap
+
+uint64_t round_up(uint64_t value) { return (value + kPageSize - 1) & ~(kPageSize - 1); }
+
+}  // namespace
+
+Result<RefPtr<AddressSpace>> AddressSpace::create() {
+    auto space = TRY(make_ref<AddressSpace>());
+    TRY(space->table_.create());
+    space->map_top = abi::kUserEnd - (1ULL << 30);
+    return space;
+}
+
+AddressSpace::~AddressSpace() { clear(); }
+
+void AddressSpace::clear() {
+    while (!vmas_.empty()) {
+        Vma& vma = *vmas_.begin();
+        zap(vma.start, vma.end, vma);
+        erase(vma);
+    }
+    if (table_.root() && arch::cpu().loaded_cr3 == table_.root()) arch::drop_user_space();
+    table_.destroy();
+}
+
+void AddressSpace::flush() {
+    flush_here();
+    sched::shoot_down(cr3());
+}
+
+void AddressSpace::flush_here() {
+    // This vCPU loads the page table again before it resumes.
+    if (arch::cpu().loaded_cr3 == cr3()) arch::cpu().loaded_cr3 = 0;
+}
+
+Vma* AddressSpace::find_from(UserAddress address) {
+    // The last VMA that starts at or below the address, else the next one.
+    auto it = vmas_.upper_bound(address);
+    if (it != vmas_.begin()) {
+        auto previous = std::prev(it);
+        if (previous->end > address) return &*previous;
+    }
+    return it == vmas_.end() ? nullptr : &*it;
+}
+
+Vma* AddressSpace::find(UserAddress address) {
+    Vma* vma = find_from(address);
+    return vma && vma->start <= address ? vma : nullptr;
+}
+
+Vma* AddressSpace::next(Vma& vma) {
+    auto it = std::next(vmas_.iterator_to(vma));
+    return it == vmas_.end() ? nullptr : &*it;
+}
+
+Result<> AddressSpace::insert(OwnPtr<Vma> owned) {
+    Vma* vma = owned.leak();
+    vma->space = this;
+    vmas_.insert(*vma);
+    mapped_ += vma->end - vma->start;
+    if (vma->object) vma->object->add_mapping(*vma);
+    return {};
+}
+
+void AddressSpace::erase(Vma& vma) {
+    mapped_ -= vma.end - vma.start;
+    if (vma.object) vma.object->remove_mapping(vma);
+    vma.tree_hook.unlink();
+    delete &vma;
+}
+
+// Cuts a VMA in two at `at`; the upper half is new.
+Result<Vma*> AddressSpace::split(Vma& vma, UserAddress at) {
+    auto upper = TRY(make_own<Vma>());
+    upper->start = at, upper->end = vma.end;
+    upper->protection = vma.protection, upper->max_protection = vma.max_protection;
+    upper->shared = vma.shared, upper->grows_down = vma.grows_down;
+    upper->no_fork = vma.no_fork, upper->wipe_on_fork = vma.wipe_on_fork, upper->no_huge = vma.no_huge;
+    upper->kind = vma.kind;
+    upper->object = vma.object;
+    upper->first_page = vma.page_index(at);
+    upper->file = vma.file;
+    mapped_ -= vma.end - at;
+    vma.end = at;
+    Vma* result = upper.get();
+    TRY(insert(std::move(upper)));
+    return result;
+}
+
+Result<> AddressSpace::split_boundaries(UserAddress start, UserAddress end) {
+    if (Vma* vma = find(start); vma && vma->start < start) TRY(split(*vma, start));
+    if (Vma* vma = find(end); vma && vma->start < end) TRY(split(*vma, end));
+    return {};
+}
+
+// Joins a VMA with the one that follows it, where the two are one range of the same thing.
+void AddressSpace::try_merge(Vma& vma) {
+    Vma* after = next(vma);
+    if (!after || after->start != vma.end || after->protection != vma.protection || after->max_protection != vma.max_protection ||
+        after->shared != vma.shared || after->grows_down != vma.grows_down || after->kind != vma.kind || after->object.get() != vma.object.get() ||
+        after->file.get() != vma.file.get() || after->no_fork != vma.no_fork || after->wipe_on_fork != vma.wipe_on_fork ||
+        after->no_huge != vma.no_huge)
+        return;
+    if (vma.object && after->first_page != vma.page_index(vma.end)) return;
+    const UserAddress end = after->end;
+    erase(*after);
+    mapped_ += end - vma.end;
+    vma.end = end;
+}
+
+// Takes the pages of [start, end) out of the page table. Dirty pages of shared objects are reported to their owner.
+void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
+    for (UserAddress at = table_.next_populated(start, end); at < end; at = table_.next_populated(at, end)) {
+        const UserAddress block = at & ~(kHugePageSize - 1);
+        const UserAddress block_end = block + kHugePageSize;
+        Pte& huge = *table_.find_huge(at);
+        if (huge.huge() && (at > block || end < block_end)) {
+            // Part of a 2 MiB page: if it cannot be split for want of memory, its content is lost as a whole, never kept.
+            if (table_.split_huge(huge).is_error()) at = block, end = end > block_end ? end : block_end;
+        }
+        if (huge.huge()) {
+            Frame* first = huge.frame();
+            huge.value = 0;
+            for (unsigned i = 0; i < 512; ++i)
+                if (first[i].references != 1) {
+                    for (unsigned j = 0; j < 512; ++j) release(&first[j]);
+                    first = nullptr;
+                    break;
+                }
+            if (first) release_contiguous(first, 512);
+            at = block_end;
+            continue;
+        }
+        const UserAddress stop = end < block_end ? end : block_end;
+        for (Pte* pte = table_.find(at); at < stop; at += kPageSize, ++pte) {
+            if (!pte->present()) continue;
+            const Pte old = *pte;
+            pte->value = 0;
+            if (vma.shared && vma.object && old.dirty()) vma.object->mark_dirty(vma.page_index(at));
+            release(old.frame());
+        }
+        if (start <= block && end >= block_end) table_.drop_table(huge);
+    }
+}
+
+void AddressSpace::unmap_object_pages(Vma& vma, UserAddress start, UserAddress end, bool also_private_copies) {
+    for (UserAddress at = table_.next_populated(start, end); at < end; at = table_.next_populated(at + kPageSize, end)) {
+        Pte* pte = table_.find(at);
+        if (!pte || !pte->present()) continue;
+        const bool copy = !vma.shared && vma.object->cached_page(vma.page_index(at)) != pte->frame();
+        if (copy && !also_private_copies) continue;
+        const Pte old = *pte;
+        pte->value = 0;
+        if (vma.shared && old.dirty()) vma.object->mark_dirty(vma.page_index(at));
+        release(old.frame());
+    }
+    flush();
+}
+
+Result<> AddressSpace::unmap_range(UserAddress start, UserAddress end) {
+    if (!find_from(start) || find_from(start)->start >= end) return {};
+    TRY(split_boundaries(start, end));
+    for (Vma* vma = find_from(start); vma && vma->start < end;) {
+        Vma* after = next(*vma);
+        RefPtr<Mappable> object = vma->shared ? vma->object : nullptr;
+        const uint64_t first = vma->first_page, last = vma->page_index(vma->end) - 1;
+        zap(vma->start, vma->end, *vma);
+        erase(*vma);
+        if (object) {
+            flush();
+            (void)object->write_back(first, last).is_ok();  // munmap(2) has no error for it; msync(2) has
+            after = find_from(start);                       // it may have blocked
+            if (after && after->start < start) after = next(*after);
+        }
+        vma = after;
+    }
+    flush();
+    return {};
+}
+
+Result<> AddressSpace::unmap(UserAddress start, uint64_t length) {
+    if (start % kPageSize || length == 0 || start >= abi::kUserEnd || round_up(length) > abi::kUserEnd - start || round_up(length) < length) return Errno::kINVAL;
+    return unmap_range(start, start + round_up(length));
+}
+
+// Lowest-level search: the highest gap below `top` (or the hint, if it is free).
+Result<UserAddress> AddressSpace::find_gap(uint64_t length, UserAddress hint, uint64_t alignment, UserAddress top) {
+    if (hint) {
+        hint = hint & ~(kPageSize - 1);
+        Vma* after = find_from(hint);
+        if (hint >= kMapBottom && hint < abi::kUserEnd && length <= abi::kUserEnd - hint &&
+            (!after || hint + length <= after->start - (after->grows_down ? kStackGuardGap : 0)))
+            return hint;
+    }
+    UserAddress limit = top;
+    auto it = vmas_.lower_bound(top);
+    for (;;) {
+        const UserAddress below = it == vmas_.begin() ? kMapBottom : std::prev(it)->end;
+        if (limit >= length && below < limit) {
+            const UserAddress at = (limit - length) & ~(alignment - 1);
+            if (at >= below) return at;
+        }
+        if (it == vmas_.begin()) return Errno::kNOMEM;
+        --it;
+        const UserAddress gap = it->grows_down ? kStackGuardGap : 0;
+        limit = it->start > gap ? it->start - gap : 0;
+        if (limit > top) limit = top;
+    }
+}
+
+Result<UserAddress> AddressSpace::map(const MapRequest& request) {
+    const uint64_t length = round_up(request.length);
+    if (request.length == 0) return Errno::kINVAL;
+    if (length == 0 || length > abi::kUserEnd) return Errno::kNOMEM;
+    if (request.offset % kPageSize) return Errno::kINVAL;
+    if (mapped_ + length > address_limit) return Errno::kNOMEM;
+    UserAddress start = request.address;
+    if (request.flags & (kMapFixed | kMapFixedNoreplace)) {
+        if (start % kPageSize) return Errno::kINVAL;
+        if (start >= abi::kUserEnd || length > abi::kUserEnd - start) return Errno::kNOMEM;
+        if (start < kMapBottom) return Errno::kPERM;
+        if (request.flags & kMapFixedNoreplace) {
+            Vma* there = find_from(start);
+            if (there && there->start < start + length) return Errno::kEXIST;
+        } else {
+            TRY(unmap_range(start, start + length));
+        }
+    } else {
+        const bool large = !request.object && length >= kHugePageSize;
+        const UserAddress top = request.flags & kMap32bit ? kMap32End : map_top;
+        auto found = find_gap(length, start, large ? kHugePageSize : kPageSize, top);
+        if (found.is_error() && large) found = find_gap(length, start, kPageSize, top);
+        if (found.is_error() && !(request.flags & kMap32bit)) found = find_gap(length, 0, kPageSize, abi::kUserEnd);
+        start = TRY(std::move(found));
+    }
+    auto vma = TRY(make_own<Vma>());
+    vma->start = start, vma->end = start + length;
+    vma->protection = request.protection, vma->max_protection = request.max_protection;
+    vma->shared = (request.flags & kMapShared) != 0;
+    vma->grows_down = (request.flags & kMapGrowsdown) != 0;
+    vma->object = request.object;
+    vma->first_page = request.offset / kPageSize;
+    vma->file = request.file;
+    vma->kind = request.kind;
+    Vma* made = vma.get();
+    TRY(insert(std::move(vma)));
+    try_merge(*made);
+    if (made->start == start && start > 0)
+        if (Vma* before = find(start - 1)) try_merge(*before);
+    return start;
+}
+
+// mprotect's effect on entries that are there: rights are taken away at once and given by the next fault.
+static void narrow(Pte& pte, uint32_t protection) {
+    if (!pte.present()) return;
+    if (!(protection & kProtWrite)) pte.value &= ~kPteWrite;
+    pte.value = protection & kProtExec ? pte.value & ~kPteNoExecute : pte.value | kPteNoExecute;
+    // PROT_NONE: the entry stays present for us but not for ring 3.
+    pte.value = protection & (kProtRead | kProtWrite | kProtExec) ? pte.value | kPteUser : pte.value & ~kPteUser;
+}
+
+Result<> AddressSpace::protect(UserAddress start, uint64_t length, uint32_t protection) {
+    if (start % kPageSize) return Errno::kINVAL;
+    length = round_up(length);
+    if (length == 0) return {};
+    const UserAddress end = start + length;
+    if (end < start || end > abi::kUserEnd) return Errno::kNOMEM;
+    UserAddress covered = start;
+    for (Vma* vma = find(start); vma && covered < end; vma = next(*vma)) {
+        if (vma->start > covered) break;
+        if (protection & ~vma->max_protection) return Errno::kACCES;
+        covered = vma->end;
+    }
+    // As Linux: what comes before the hole is changed all the same.
+    const UserAddress stop = covered < end ? covered : end;
+    if (stop > start) {
+        TRY(split_boundaries(start, stop));
+        for (Vma* vma = find(start); vma && vma->start < stop; vma = next(*vma)) {
+            vma->protection = protection;
+            for (UserAddress at = table_.next_populated(vma->start, vma->end); at < vma->end; at = table_.next_populated(at, vma->end)) {
+                const UserAddress block = at & ~(kHugePageSize - 1);
+                Pte& huge = *table_.find_huge(at);
+                if (huge.huge() && (vma->start > block || vma->end < block + kHugePageSize)) TRY(table_.split_huge(huge));
+                if (huge.huge()) {
+                    narrow(huge, protection);
+                    at = block + kHugePageSize;
+                    continue;
+                }
+                const UserAddress block_end = vma->end < block + kHugePageSize ? vma->end : block + kHugePageSize;
+                for (Pte* pte = table_.find(at); at < block_end; at += kPageSize, ++pte) narrow(*pte, protection);
+            }
+        }
+        for (Vma* vma = find(start > 0 ? start - 1 : 0) ?: find(start); vma && vma->start < stop;) {
+            const UserAddress before = vma->end;
+            try_merge(*vma);
+            if (vma->end == before) vma = next(*vma);
+        }
+        flush();
+    }
+    return covered < end ? Result<>(Errno::kNOMEM) : Result<>();
+}
+
+UserAddress AddressSpace::set_break(UserAddress wanted, uint64_t data_limit) {
+    if (wanted < break_start || wanted - break_start > data_limit || wanted >= abi::kUserEnd) return break_end;
+    const UserAddress old_top = round_up(break_end), new_top = round_up(wanted);
+    if (new_top > old_top) {
+        Vma* above = find_from(old_top);
+        if (above && above->start < new_top + kPageSize) return break_end;
+        MapRequest request;
+        request.address = old_top;
+        request.length = new_top - old_top;
+        request.protection = kProtRead | kProtWrite;
+        request.flags = kMapPrivate | kMapAnonymous | kMapFixedNoreplace;
+        request.kind = Vma::Kind::kHeap;
+        if (map(request).is_error()) return break_end;
+    } else if (new_top < old_top && unmap_range(new_top, old_top).is_error()) {
+        return break_end;
+    }
+    break_end = wanted;
+    return break_end;
+}
+
+char* AddressSpace::translate(UserAddress address, Access access) const {
+    if (address >= abi::kUserEnd) return nullptr;
+    const Pte* pte = table_.find_huge(address);
+    uint64_t offset_mask = kHugePageSize - 1;
+    if (!pte || !pte->present()) return nullptr;
+    if (!pte->huge()) {
+        pte = table_.find(address);
+        offset_mask = kPageSize - 1;
+    }
+    if (!pte->present() || !(pte->value & kPteUser) || (access == Access::kWrite && !pte->writable())) return nullptr;
+    if (access == Access::kWrite) const_cast<Pte*>(pte)->value |= kPteDirty | kPteAccessed;
+    return static_cast<char*>(arch::phys_to_virt(pte->phys() & ~offset_mask)) + (address & offset_mask);
+}
+
+uint64_t AddressSpace::resident_pages() {
+    uint64_t pages = 0;
+    for (UserAddress at = table_.next_populated(0, abi::kUserEnd); at < abi::kUserEnd; at = table_.next_populated(at + kHugePageSize, abi::kUserEnd)) {
+        at &= ~(kHugePageSize - 1);
+        const Pte& huge = *table_.find_huge(at);
+        if (huge.huge()) {
+            pages += 512;
+            continue;
+        }
+        const Pte* pte = table_.find(at);
+        for (unsigned i = 0; i < 512; ++i) pages += pte[i].present();
+    }
+    return pages;
+}
+
+}  // namespace kvmsbx::mm

@@ -1,0 +1,318 @@
+// Page faults: from the CPU (trap handling) and from user-memory access of system calls.
+#include "guestkernel/mm/address_space.hpp"
+
+#include <cstring>
+
+#include "guestkernel/lib/assert.hpp"
+
+namespace kvmsbx::mm {
+namespace {
+
+// Pages mapped around a fault: of files (those in memory), of anonymous areas at first and at most, and after a copy-on-write fault.
+constexpr unsigned kFileWindow = 64;
+constexpr uint32_t kFirstAnonymousWindow = 4, kMaxAnonymousWindow = 32;
+constexpr unsigned kReclaimWindow = 16;
+
+uint64_t rights(uint32_t protection, bool writable) {
+    uint64_t bits = kPtePresent | kPteAccessed;
+    if (protection & (kProtRead | kProtWrite | kProtExec)) bits |= kPteUser;
+    if (writable && (protection & kProtWrite)) bits |= kPteWrite | kPteDirty;
+    if (!(protection & kProtExec)) bits |= kPteNoExecute;
+    return bits;
+}
+
+Frame* zero_frame() {
+    static Frame* frame = [] {
+        auto made = allocate_frame(Zero::kYes);
+        VERIFY(made.is_ok());
+        return made.value();
+    }();
+    return frame;
+}
+
+}  // namespace
+
+struct FaultHandler {
+    AddressSpace& space;
+    Vma& vma;
+    const UserAddress page;
+    const Access access;
+
+    bool writes() const { return access == Access::kWrite; }
+
+    bool allowed() const {
+        // x86 has no write-only and no execute-only page.
+        switch (access) {
+            case Access::kWrite: return vma.protection & kProtWrite;
+            case Access::kExecute: return vma.protection & kProtExec;
+            default: return vma.protection & (kProtRead | kProtWrite | kProtExec);
+        }
+    }
+
+    Result<> run() {
+        if (!allowed()) return Errno::kACCES;
+        Pte* pte = space.table_.find(page);
+        if (!pte) {
+            Pte* huge = space.table_.find_huge(page);
+            if (huge && huge->present() && huge->huge()) return present_huge(*huge);
+        } else if (pte->present()) {
+            return present(*pte);
+        }
+        if (vma.object) return vma.shared ? shared_page() : private_file_page();
+        return anonymous_page();
+    }
+
+    // Rights that the entry lacks, though the VMA has them (after mprotect), or a write to a page that is not ours alone.
+    Result<> present(Pte& pte) {
+        if (!writes() || pte.writable()) {
+            const bool writable = pte.writable();
+            pte.value = (pte.value & (kPteAddress | kPteDirty)) | rights(vma.protection, writable) | (writable ? kPteWrite : 0);
+            return {};
+        }
+        if (vma.shared) return write_shared(pte);
+        return break_sharing(pte);
+    }
+
+    Result<> present_huge(Pte& huge) {
+        // 2 MiB pages are private and ours alone (fork splits them).
+        const uint64_t block = page & ~(kHugePageSize - 1);
+        VERIFY(vma.start <= block && vma.end >= block + kHugePageSize);
+        huge.value = huge.phys() | kPteHuge | rights(vma.protection, true);
+        return {};
+    }
+
+    Result<> write_shared(Pte& pte) {
+        const uint64_t index = vma.page_index(page);
+        const Phys was = pte.phys();
+        Frame* frame = TRY(vma.object->get_page(index, true));
+        Pte* again = space.table_.find(page);  // get_page may have blocked
+        if (!again || !again->present() || again->phys() != was || frame->phys() != was) {
+            release(frame);
+            return {};  // the next access faults again
+        }
+        release(frame);
+        again->value = again->phys() | rights(vma.protection, true);
+        return {};
+    }
+
+    bool ours_alone(const Pte& pte) const { return pte.frame()->references == 1 && pte.frame() != zero_frame(); }
+
+    Result<> break_sharing(Pte& pte) {
+        if (ours_alone(pte)) {
+            take_back_neighbours();
+            return {};
+        }
+        Frame* old = pte.frame();
+        Frame* copy = TRY(allocate_frame(old == zero_frame() ? Zero::kYes : Zero::kNo));
+        if (old != zero_frame()) memcpy(copy->data(), old->data(), kPageSize);
+        pte.value = copy->phys() | rights(vma.protection, true);
+        release(old);
+        copy_neighbours();
+        space.flush();
+        return {};
+    }
+
+    // After a child's end: pages of the window that have become ours alone are writable again.
+    void take_back_neighbours() {
+        for_window(kReclaimWindow, [&](UserAddress, Pte& pte) {
+            if (pte.present() && !pte.writable() && ours_alone(pte)) pte.value |= kPteWrite;
+        });
+    }
+
+    // Pages that were written before a fork are likely to be written after it: one trap copies a few.
+    void copy_neighbours() {
+        if (vma.object && vma.kind != Vma::Kind::kStack) return;
+        for_window(4, [&](UserAddress, Pte& pte) {
+            if (!pte.present() || pte.writable() || !pte.dirty()) return;
+            if (ours_alone(pte)) {
+                pte.value |= kPteWrite;
+                return;
+            }
+            auto copy = allocate_frame(Zero::kNo);
+            if (copy.is_error()) return;
+            Frame* old = pte.frame();
+            memcpy(copy.value()->data(), old->data(), kPageSize);
+            pte.value = copy.value()->phys() | rights(vma.protection, true);
+            release(old);
+        });
+    }
+
+    // Calls visit(address, entry) for the entries of the aligned window of `pages` pages around the fault, inside the VMA and one table.
+    template <typename Visit>
+    void for_window(unsigned pages, Visit visit) {
+        const uint64_t span = pages * kPageSize;
+        UserAddress from = page & ~(span - 1), to = from + span;
+        from = from < vma.start ? vma.start : from;
+        to = to > vma.end ? vma.end : to;
+        Pte* pte = space.table_.find(from);
+        if (!pte) return;
+        for (UserAddress at = from; at < to; at += kPageSize, ++pte) visit(at, *pte);
+    }
+
+    Result<> anonymous_page() {
+        const UserAddress block = page & ~(kHugePageSize - 1);
+        if (!vma.no_huge && vma.start <= block && vma.end >= block + kHugePageSize) {
+            Pte* huge = TRY(space.table_.obtain_huge(page));
+            if (!huge->present()) {
+                if (auto first = allocate_huge(Zero::kYes); first.is_ok()) {
+                    huge->value = first.value()->phys() | kPteHuge | rights(vma.protection, true);
+                    return {};
+                }
+            }
+        }
+        if (!writes()) {
+            Pte* pte = TRY(space.table_.obtain(page));
+            zero_frame()->ref();
+            pte->value = zero_frame()->phys() | rights(vma.protection, false);
+            return {};
+        }
+        return fresh_run();
+    }
+
+    // A run of fresh pages from the fault on (downwards in a stack); longer each time the faults go on where the last run ended.
+    Result<> fresh_run() {
+        const bool continues = page == vma.last_fault;
+        vma.fault_window = continues ? (vma.fault_window * 2 > kMaxAnonymousWindow ? kMaxAnonymousWindow : vma.fault_window * 2) : kFirstAnonymousWindow;
+        const bool down = vma.grows_down;
+        Pte* pte = TRY(space.table_.obtain(page));
+        UserAddress at = page;
+        for (uint32_t i = 0; i < vma.fault_window; ++i) {
+            if (pte->present()) break;
+            auto frame = allocate_frame(Zero::kYes);
+            if (frame.is_error()) {
+                if (i == 0) return frame.error();
+                break;
+            }
+            pte->value = frame.value()->phys() | rights(vma.protection, true);
+            if (down ? at == vma.start || at % kHugePageSize == 0 : at + kPageSize >= vma.end || (at + kPageSize) % kHugePageSize == 0) {
+                at = down ? at - kPageSize : at + kPageSize;
+                break;
+            }
+            at = down ? at - kPageSize : at + kPageSize;
+            pte = down ? pte - 1 : pte + 1;
+        }
+        vma.last_fault = at;
+        return {};
+    }
+
+    // The object's page, with the VMA looked up again after a possible block. A null frame: things changed, fault again.
+    Result<Frame*> object_page(bool for_write) {
+        RefPtr<Mappable> object = vma.object;
+        const uint64_t index = vma.page_index(page);
+        if (!for_write)
+            if (Frame* cached = object->cached_page(index)) {
+                cached->ref();
+                return cached;
+            }
+        const UserAddress address = page;
+        AddressSpace& where = space;
+        Vma* const before = &vma;
+        Frame* frame = TRY(object->get_page(index, for_write));
+        Vma* now = where.find(address);
+        if (now != before || now->object.get() != object.get() || now->page_index(address) != index) {
+            release(frame);
+            return static_cast<Frame*>(nullptr);
+        }
+        return frame;
+    }
+
+    Result<> shared_page() {
+        Frame* frame = TRY(object_page(writes()));
+        if (!frame) return {};
+        TRY(install(frame, writes()));
+        map_cached_neighbours();
+        return {};
+    }
+
+    Result<> private_file_page() {
+        Frame* frame = TRY(object_page(false));
+        if (!frame) return {};
+        if (!writes()) {
+            TRY(install(frame, false));
+            map_cached_neighbours();
+            return {};
+        }
+        auto copy = allocate_frame(Zero::kNo);
+        if (copy.is_error()) {
+            release(frame);
+            return copy.error();
+        }
+        memcpy(copy.value()->data(), frame->data(), kPageSize);
+        release(frame);
+        return install(copy.value(), true);
+    }
+
+    // Takes over the frame's reference.
+    Result<> install(Frame* frame, bool writable) {
+        auto pte = space.table_.obtain(page);
+        if (pte.is_error() || pte.value()->present()) {
+            release(frame);
+            return pte.is_error() ? Result<>(pte.error()) : Result<>();
+        }
+        pte.value()->value = frame->phys() | rights(vma.protection, writable);
+        return {};
+    }
+
+    void map_cached_neighbours() {
+        for_window(kFileWindow, [&](UserAddress at, Pte& pte) {
+            if (pte.present()) return;
+            Frame* cached = vma.object->cached_page(vma.page_index(at));
+            if (!cached) return;
+            cached->ref();
+            pte.value = cached->phys() | rights(vma.protection, false);
+        });
+    }
+};
+
+Vma* AddressSpace::grow_stack(UserAddress address) {
+    Vma* above = find_from(address);
+    if (!above || !above->grows_down) return nullptr;
+    const UserAddress start = address & ~(kPageSize - 1);
+    const uint64_t limit = above->kind == Vma::Kind::kStack ? stack_limit : 8 << 20;
+    if (above->end - start > limit) return nullptr;
+    if (Vma* below = find(start > 0 ? start - 1 : 0) ?: find_before(start);
+        below && below != above && !below->grows_down && below->protection && start - below->end < 256 * kPageSize)
+        return nullptr;
+    // The start is the tree's key: take it out and in again. A few pages more than asked save faults later.
+    above->tree_hook.unlink();
+    mapped_ += above->start - start;
+    above->start = start;
+    vmas_.insert(*above);
+    return above;
+}
+
+Vma* AddressSpace::find_before(UserAddress address) {
+    auto it = vmas_.lower_bound(address);
+    return it == vmas_.begin() ? nullptr : &*std::prev(it);
+}
+
+Result<> AddressSpace::fault(UserAddress address, Access access) {
+    if (address >= abi::kUserEnd) return Errno::kFAULT;
+    Vma* vma = find(address);
+    if (!vma) vma = grow_stack(address);
+    if (!vma) return Errno::kFAULT;
+    return FaultHandler{*this, *vma, address & ~(kPageSize - 1), access}.run();
+}
+
+Result<Frame*> AddressSpace::pin(UserAddress address, Access access) {
+    for (;;) {
+        if (char* at = translate(address, access)) {
+            Frame* frame = frame_of(arch::virt_to_phys(at));
+            frame->ref();
+            return frame;
+        }
+        TRY(fault(address, access));
+    }
+}
+
+Result<FutexKey> AddressSpace::futex_key(UserAddress address, bool shared) {
+    if (address >= abi::kUserEnd) return Errno::kFAULT;
+    if (!shared) return FutexKey{this, address};
+    while (!translate(address, Access::kRead)) TRY(fault(address, Access::kRead));
+    Vma* vma = find(address);
+    if (!vma) return Errno::kFAULT;
+    if (!vma->shared || !vma->object) return FutexKey{this, address};
+    return FutexKey{vma->object.get(), vma->page_index(address) * kPageSize + address % kPageSize};
+}
+
+}  // namespace kvmsbx::mm

@@ -1,0 +1,185 @@
+// A binary buddy allocator over 2 MiB blocks. Blocks above `fresh` were never handed out: they are zero and the host has no memory behind them.
+#include "guestkernel/mm/frame.hpp"
+
+#include <cstring>
+
+#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/sched/sched.hpp"
+
+namespace kvmsbx::mm {
+namespace {
+
+constexpr unsigned kMaxOrder = 9;
+constexpr uint32_t kNone = ~0U;
+// Whole free blocks beyond this many go back to the host, kReleaseDelay after the last change, kReleaseBatch at a time.
+constexpr uint32_t kKeepBlocks = 16;
+constexpr uint32_t kReleaseBatch = 32;
+constexpr sched::Nanoseconds kReleaseDelay = 100'000'000;
+
+Frame* frames;
+Phys ram_start;
+uint32_t frame_count;
+uint32_t fresh;  // index of the first block never handed out
+uint32_t free_lists[kMaxOrder + 1];
+uint64_t free_frames, cached_frames, limit_frames = ~0ULL;
+uint32_t dirty_free_blocks;  // free blocks of the highest order that are not known to be zero
+
+uint32_t index_of(const Frame* frame) { return static_cast<uint32_t>(frame - frames); }
+
+void push(uint32_t index, unsigned order) {
+    Frame& frame = frames[index];
+    frame.flags |= Frame::kFree;
+    frame.order = static_cast<uint8_t>(order);
+    frame.previous = kNone;
+    frame.next = free_lists[order];
+    if (frame.next != kNone) frames[frame.next].previous = index;
+    free_lists[order] = index;
+    if (order == kMaxOrder && !(frame.flags & Frame::kKnownZero)) ++dirty_free_blocks;
+}
+
+void unlink(uint32_t index) {
+    Frame& frame = frames[index];
+    if (frame.next != kNone) frames[frame.next].previous = frame.previous;
+    if (frame.previous != kNone)
+        frames[frame.previous].next = frame.next;
+    else
+        free_lists[frame.order] = frame.next;
+    frame.flags &= static_cast<uint8_t>(~Frame::kFree);
+    if (frame.order == kMaxOrder && !(frame.flags & Frame::kKnownZero)) --dirty_free_blocks;
+}
+
+// Takes a block of `order`, kNone when there is none.
+uint32_t take(unsigned order) {
+    for (unsigned from = order; from <= kMaxOrder; ++from) {
+        uint32_t index = free_lists[from];
+        if (index == kNone && from == kMaxOrder && fresh < frame_count) {
+            index = fresh;
+            fresh += 1U << kMaxOrder;
+            frames[index].flags = Frame::kKnownZero;
+        } else if (index != kNone) {
+            unlink(index);
+        } else {
+            continue;
+        }
+        const uint8_t zero = frames[index].flags & Frame::kKnownZero;
+        for (unsigned half = from; half > order; --half) {
+            const uint32_t upper = index + (1U << (half - 1));
+            frames[upper].flags = zero;
+            push(upper, half - 1);
+        }
+        return index;
+    }
+    return kNone;
+}
+
+void give_back(uint32_t index, unsigned order);
+
+struct ReleaseTimer final : sched::Timer {
+    void fire() override {
+        uint32_t released = 0;
+        for (uint32_t index = free_lists[kMaxOrder]; index != kNone && dirty_free_blocks > kKeepBlocks && released < kReleaseBatch;) {
+            const uint32_t next = frames[index].next;
+            if (!(frames[index].flags & Frame::kKnownZero) &&
+                arch::hypercall(abi::HypercallNumber::kReleaseMemory, frames[index].phys(), kHugePageSize) == 0) {
+                frames[index].flags |= Frame::kKnownZero;
+                --dirty_free_blocks;
+                ++released;
+            }
+            index = next;
+        }
+        if (released == kReleaseBatch) arm(sched::now() + kReleaseDelay / 10);
+    }
+};
+ReleaseTimer& release_timer() {
+    static ReleaseTimer timer;
+    return timer;
+}
+
+void give_back(uint32_t index, unsigned order) {
+    free_frames += 1U << order;
+    uint8_t zero = 0;
+    while (order < kMaxOrder) {
+        const uint32_t buddy = index ^ (1U << order);
+        if (!(frames[buddy].flags & Frame::kFree) || frames[buddy].order != order) break;
+        unlink(buddy);
+        index &= ~(1U << order);
+        ++order;
+    }
+    frames[index].flags = zero;
+    push(index, order);
+    if (order == kMaxOrder && dirty_free_blocks > kKeepBlocks && !release_timer().armed())
+        release_timer().arm(sched::now() + kReleaseDelay);
+}
+
+Result<Frame*> allocate(unsigned order, Zero zero) {
+    const uint64_t used = frame_count - free_frames;
+    if (used + (1U << order) > limit_frames) return Errno::kNOMEM;
+    const uint32_t index = take(order);
+    if (index == kNone) return Errno::kNOMEM;
+    free_frames -= 1U << order;
+    Frame* first = &frames[index];
+    const bool known_zero = first->flags & Frame::kKnownZero;
+    for (uint32_t i = 0; i < 1U << order; ++i) {
+        first[i].references = 1;
+        first[i].flags = 0;
+    }
+    if (zero == Zero::kYes && !known_zero) memset(first->data(), 0, kPageSize << order);
+    return first;
+}
+
+}  // namespace
+
+Phys Frame::phys() const { return ram_start + uint64_t{index_of(this)} * kPageSize; }
+
+Frame* frame_of(Phys phys) {
+    DCHECK(phys >= ram_start && (phys - ram_start) / kPageSize < frame_count);
+    return &frames[(phys - ram_start) / kPageSize];
+}
+
+Result<Frame*> allocate_frame(Zero zero) { return allocate(0, zero); }
+Result<Frame*> allocate_huge(Zero zero) { return allocate(kMaxOrder, zero); }
+Result<Frame*> allocate_contiguous(unsigned count, Zero zero) {
+    VERIFY(count > 0 && count <= 512 && (count & (count - 1)) == 0);
+    return allocate(static_cast<unsigned>(__builtin_ctz(count)), zero);
+}
+
+void release(Frame* frame) {
+    VERIFY(frame->references > 0);
+    if (--frame->references == 0) give_back(index_of(frame), 0);
+}
+
+void release_contiguous(Frame* first, unsigned count) {
+    for (unsigned i = 0; i < count; ++i) {
+        VERIFY(first[i].references == 1);
+        first[i].references = 0;
+    }
+    give_back(index_of(first), static_cast<unsigned>(__builtin_ctz(count)));
+}
+
+MemoryStatistics memory_statistics() {
+    const uint64_t total = limit_frames < frame_count ? limit_frames : frame_count;
+    const uint64_t used = frame_count - free_frames;
+    return {total * kPageSize, (total > used ? total - used : 0) * kPageSize, cached_frames * kPageSize};
+}
+void count_cached(int64_t pages) { cached_frames += static_cast<uint64_t>(pages); }
+
+void init_frames(Phys ram, uint64_t size, Phys first_free) {
+    ram_start = ram;
+    frame_count = static_cast<uint32_t>(size / kPageSize);
+    for (uint32_t& list : free_lists) list = kNone;
+    const Phys array = (first_free + kPageSize - 1) & ~(kPageSize - 1);
+    frames = static_cast<Frame*>(arch::phys_to_virt(array));
+    const Phys array_end = array + uint64_t{frame_count} * sizeof(Frame);
+    const uint32_t first = static_cast<uint32_t>((array_end - ram + kPageSize - 1) / kPageSize);
+    fresh = (first + 511) & ~511U;
+    free_frames = frame_count - fresh;
+    // The rest of the block in which the array ends is as good as any other.
+    for (uint32_t index = first; index < fresh; ++index) {
+        frames[index].references = 0;
+        give_back(index, 0);
+    }
+}
+
+void set_memory_limit(uint64_t bytes) { limit_frames = bytes ? bytes / kPageSize : ~0ULL; }
+
+}  // namespace kvmsbx::mm
