@@ -3,6 +3,7 @@
 // references to it (fd_table.hpp).
 #include <cstdint>
 
+#include "guestkernel/lib/list.hpp"
 #include "guestkernel/lib/ref.hpp"
 #include "guestkernel/mm/page_cache.hpp"
 #include "guestkernel/mm/user_memory.hpp"
@@ -28,6 +29,17 @@ inline constexpr uint32_t kOAccMode = 3, kORdonly = 0, kOWronly = 1, kORdwr = 2,
 struct PollState {
     uint32_t events;           // what is true now
     sched::WaitQueue* queue;   // woken when that may change; null: never changes
+};
+
+// Something that watches a File without a reference to it (an epoll interest): told when the last reference is gone, before any destructor runs.
+// It must unlink itself then, and must not block.
+class FileObserver {
+  public:
+    virtual void file_gone() = 0;
+    ListHook observer_hook;  // File::observers
+
+  protected:
+    ~FileObserver() = default;
 };
 
 class File : public RefCounted {
@@ -62,6 +74,17 @@ class File : public RefCounted {
     uint32_t flags;  // O_* as fcntl(F_GETFL) shows them
     uint64_t position = 0;
     sched::Mutex position_lock;
+    List<FileObserver, &FileObserver::observer_hook> observers;
+
+  protected:
+    void last_reference_gone() override {
+        while (!observers.empty()) {
+            FileObserver& observer = observers.front();
+            observer.file_gone();
+            VERIFY(!observer.observer_hook.is_linked());
+        }
+        delete this;
+    }
 };
 
 }  // namespace kvmsbx::vfs
