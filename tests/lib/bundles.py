@@ -151,8 +151,10 @@ class GuestBundle(Bundle):
         if self.root.exists():
             shutil.rmtree(self.root)
         make_busybox_root(self.root)
+        # Families have a folder of their own: some are named like BusyBox's applets, which are links.
+        (self.root / "guest").mkdir()
         for program in programs:
-            shutil.copy2(program, self.root / "bin" / program.name)
+            shutil.copy2(program, self.root / ("bin" if program.name.startswith("helper_") else "guest") / program.name)
         copy_libraries(build / "guest/helper_dynamic", self.root)
 
     def clean(self):
