@@ -13,6 +13,7 @@ namespace kvmsbx::vfs {
 
 class Inode;
 class Path;
+class DirectoryVisitor;
 
 // poll(2) bits.
 inline constexpr uint32_t kPollIn = 0x001, kPollPri = 0x002, kPollOut = 0x004, kPollErr = 0x008, kPollHup = 0x010,
@@ -57,6 +58,10 @@ class File : public RefCounted {
     virtual Result<int64_t> ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument);  // ENOTTY
     virtual PollState poll();  // default: always readable and writable
     virtual Result<> fsync(bool data_only);
+    // getdents64(2): entries from the present position on, which moves behind the last one taken. ENOTDIR.
+    virtual Result<> read_directory(DirectoryVisitor& visitor);
+    // fallocate(2), mode and range as there. EOPNOTSUPP where the file system cannot.
+    virtual Result<> allocate(uint32_t mode, uint64_t offset, uint64_t length);
     // What mmap maps. ENODEV where the object cannot be mapped. Null result value: map anonymous memory (/dev/zero).
     virtual Result<RefPtr<mm::Mappable>> mappable();
     // Called when a descriptor is closed (POSIX locks, flush): errors go to close(2).
@@ -71,6 +76,7 @@ class File : public RefCounted {
     bool writable() const { return !(flags & kOPath) && (flags & kOAccMode) != kORdonly; }
     bool nonblocking() const { return flags & kONonblock; }
 
+    // The last descriptor is gone when the last reference is; the destructor must not block.
     uint32_t flags;  // O_* as fcntl(F_GETFL) shows them
     uint64_t position = 0;
     sched::Mutex position_lock;

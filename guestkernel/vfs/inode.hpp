@@ -69,20 +69,35 @@ class DirectoryVisitor {
 
 class FileSystem : public RefCounted {  // a superblock
   public:
+    FileSystem();
     virtual Result<FsStatistics> statistics() = 0;
     virtual std::string_view type_name() const = 0;
-    uint64_t device = 0;  // st_dev, unique per file system
+    // Options as /proc/mounts shows them behind the mount's own ("size=65536k,mode=1777"), or nothing.
+    virtual Result<String> options() { return String(); }
+    // syncfs(2): writes everything back. May block.
+    virtual Result<> synchronize() { return {}; }
+    const uint64_t device;  // st_dev, unique per file system
     // False: names and attributes can change under us (--file-access=shared, proc): dentries are revalidated.
     bool cacheable_names = true;
+};
+
+struct Ownership {  // what permission checks look at
+    uint32_t mode, uid, gid;
 };
 
 class Inode : public RefCounted {
   public:
     explicit Inode(RefPtr<FileSystem> fs) : fs_(std::move(fs)) {}
+    ~Inode() override;
     FileSystem& fs() const { return *fs_; }
+    bool is_directory() const { return type() == kModeDirectory; }
+    bool is_link() const { return type() == kModeLink; }
 
     virtual Result<Attributes> attributes() = 0;
+    // Rules of who may change what are the VFS's (attributes.cpp). EPERM where the file system has no such attribute.
     virtual Result<> set_attributes(const AttributeChange& change) = 0;
+    // Mode and owner alone; override it where that is cheaper than attributes().
+    virtual Result<Ownership> ownership();
     // File type bits of the mode (constant for an inode's life).
     virtual uint32_t type() const = 0;
 
@@ -110,6 +125,11 @@ class Inode : public RefCounted {
 
     // Extra permission rules; the default is mode bits and capabilities (vfs/permission.cpp).
     virtual bool always_readonly() const { return false; }
+
+    // Held by the VFS over lookups that ask the file system and over changes of this directory; rename holds two.
+    sched::Mutex directory_lock;
+    // POSIX and flock locks of this inode (locks.hpp); null while there is none.
+    class LockList* locks = nullptr;
 
   private:
     RefPtr<FileSystem> fs_;

@@ -65,12 +65,19 @@ Result<String> path_string(const Path& path, const Path& root);
 Result<> check_permission(const auth::Credentials& credentials, Inode& inode, uint32_t access);
 
 // Builds the mount tree that the application spec asks for (root, proc, dev, bind mounts...). Returns the first process's context.
+// Order at start: every fs/ part has registered its types (file_system.hpp) -> mount_root(root) -> mount_spec() for each further mount, in order ->
+// make_path_readonly() and mask_path() for linux.readonlyPaths and maskedPaths. All of them may ask the gofer.
 struct SpecMount {
     std::string_view type, source, destination, data;
     uint64_t flags;  // MS_*
 };
 Result<RefPtr<FsContext>> mount_root(const SpecMount& root);
 // On failure of a mount point that does not exist: makes it where it can (as runc does), else ENOENT.
+// Types that the Sentry does not have (mqueue, cgroup, cgroup2) are left out with a debug line. A tmpfs on /dev becomes a "devtmpfs".
 Result<> mount_spec(FsContext& context, const SpecMount& mount);
+// linux.readonlyPaths: the path is mounted read-only over itself; maskedPaths: /dev/null over a file, an empty read-only tmpfs over a
+// directory. A path that is not there is fine.
+Result<> make_path_readonly(FsContext& context, std::string_view path);
+Result<> mask_path(FsContext& context, std::string_view path);
 
 }  // namespace kvmsbx::vfs

@@ -1,0 +1,30 @@
+#pragma once
+// File system types by name ("tmpfs", "9p", "proc"...): the file systems in fs/ plug in here.
+#include "guestkernel/vfs/inode.hpp"
+
+namespace kvmsbx::vfs {
+
+struct MountOptions {
+    std::string_view source, data;  // data: comma-separated options of the type
+    uint64_t flags = 0;             // MS_*
+};
+
+// Gives the root directory's inode of a new (or shared) file system. EINVAL for options it does not take.
+using FileSystemFactory = Result<RefPtr<Inode>> (*)(const MountOptions& options);
+
+// needs_device: no "nodev" in /proc/filesystems. The name must live for ever.
+Result<> register_file_system(std::string_view name, FileSystemFactory factory, bool needs_device = false);
+// ENODEV: no such type.
+Result<RefPtr<Inode>> make_file_system(std::string_view name, const MountOptions& options);
+
+struct FileSystemType {
+    std::string_view name;
+    FileSystemFactory factory;
+    bool needs_device;
+};
+std::span<const FileSystemType> file_system_types();
+
+// The value of `key` in "a=1,key=2,flag"; false if it is not there. A key without "=" has an empty value.
+bool mount_option(std::string_view data, std::string_view key, std::string_view& value);
+
+}  // namespace kvmsbx::vfs
