@@ -22,7 +22,8 @@ inline constexpr uint64_t kRamGpa = 0x1'0000'0000;
 inline constexpr uint64_t kHypercallOffset = 0x000;     // exits to the VMM, which reads CpuArea::hypercall of that vCPU
 inline constexpr uint64_t kGoferDoorbellOffset = 0x100;  // matched by an ioeventfd: the gofer's doorbell
 
-inline constexpr uint64_t kDirectMap = 0xffff'8000'0000'0000;
+// Not 0xffff'8000'0000'0000: on PVM ring 3 cannot use the first PML4 slot of the upper half (tried: every other one works).
+inline constexpr uint64_t kDirectMap = 0xffff'8800'0000'0000;
 inline constexpr uint64_t kGateBase = 0xffff'c000'0000'0000;
 inline constexpr uint64_t kGateStride = 0x1'0000;
 inline constexpr uint64_t kSyscallStub = kGateBase + 0x4000'0000 - 0x1000;  // LSTAR page of ring 3 mode: the one gate page with U=1 (r-x)
