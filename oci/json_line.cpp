@@ -72,28 +72,40 @@ class PathFinder : public nlohmann::json_sax<nlohmann::json> {
         return path.empty() || path.size() == target_.size() || target_[path.size()] == '.' ||
                target_[path.size()] == '[';
     }
-    // Notes the value; false (which ends the walk) when it is the one looked for.
-    bool note(const std::string& path) {
-        if (!is_prefix(path) || path.size() < best_length_) return true;
+    // Where a key stands twice the last one counts, as for the parser.
+    void note(const std::string& path) {
+        if (!is_prefix(path) || path.size() < best_length_) return;
         best_length_ = path.size();
         offset_ = consumed_;
-        return path.size() != target_.size() || target_.empty();
     }
-    bool value() { return note(next_path()); }
+    bool value() {
+        if (skipped_depth_ == 0) note(next_path());
+        return true;
+    }
+    // Below a value that is not on the way to the target only the depth is kept: hostile nesting must not cost memory.
     bool open(bool is_array) {
-        std::string path = next_path();
-        if (!note(path)) return false;
+        std::string path = skipped_depth_ > 0 ? "" : next_path();
+        if (skipped_depth_ > 0 || !is_prefix(path)) {
+            ++skipped_depth_;
+            return true;
+        }
+        note(path);
         levels_.push_back({std::move(path), is_array, 0});
         return true;
     }
     bool close() {
-        levels_.pop_back();
+        if (skipped_depth_ > 0) {
+            --skipped_depth_;
+        } else {
+            levels_.pop_back();
+        }
         return true;
     }
 
     std::string_view target_;
     const size_t& consumed_;
     std::vector<Level> levels_;
+    size_t skipped_depth_ = 0;
     std::string key_;
     size_t best_length_ = 0;
     size_t offset_ = 0;

@@ -148,10 +148,10 @@ void Reporter::child_output(std::string_view bytes) {
 void Reporter::set_terminal_raw(bool raw) {
     terminal_raw_ = raw;
     if (raw) return;
-    if (!partial_line_.empty()) child_line(partial_line_ + "\n");
-    partial_line_.clear();
     write_all(2, held_back_);
     held_back_.clear();
+    if (!partial_line_.empty()) child_line(partial_line_ + "\n");
+    partial_line_.clear();
 }
 
 }  // namespace kvmsbx::oci

@@ -73,6 +73,16 @@ Outcome<Spec> parse_document(const JsonNode& document) {
     return spec;
 }
 
+// A message quotes names and text of the file: they must not break the line or play with the terminal.
+std::string printable(std::string text) {
+    constexpr size_t kMaxMessage = 1000;
+    if (text.size() > kMaxMessage) text = text.substr(0, kMaxMessage) + "...";
+    for (char& c : text) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+    }
+    return text;
+}
+
 // "line 3: syntax error ... - unexpected end of input" out of nlohmann's "[json.exception.parse_error.101] parse error
 // at line 3, column 5: syntax error ...".
 std::string describe_syntax_error(std::string_view text, const json::parse_error& error) {
@@ -83,9 +93,6 @@ std::string describe_syntax_error(std::string_view text, const json::parse_error
     if (detail != std::string::npos) what = what.substr(detail + 2);
     constexpr size_t kMaxDetail = 200;  // the text quoted is the file's own
     if (what.size() > kMaxDetail) what = what.substr(0, kMaxDetail) + "...";
-    for (char& c : what) {
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-    }
     return "line " + std::to_string(line) + ": not valid JSON: " + what;
 }
 
@@ -101,7 +108,7 @@ Outcome<Spec> parse_spec(std::string_view text, const std::string& file) {
     try {
         document = json::parse(text);
     } catch (const json::parse_error& error) {
-        return Failure{file + ": " + parser::describe_syntax_error(text, error)};
+        return Failure{file + ": " + parser::printable(parser::describe_syntax_error(text, error))};
     } catch (const json::exception& error) {
         return Failure{file + ": not valid JSON: " + error.what()};  // a number out of every range
     }
@@ -109,7 +116,7 @@ Outcome<Spec> parse_spec(std::string_view text, const std::string& file) {
     if (spec.is_ok()) return spec;
     const std::string& message = spec.error().message;
     const size_t line = find_line(text, message.substr(0, message.find(": ")));
-    return Failure{file + ": " + (line ? "line " + std::to_string(line) + ": " : "") + message};
+    return Failure{file + ": " + (line ? "line " + std::to_string(line) + ": " : "") + parser::printable(message)};
 }
 
 }  // namespace kvmsbx::oci

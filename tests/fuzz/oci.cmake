@@ -1,0 +1,1 @@
+kvmsbx_fuzz_target(config_json kvmsbx_oci)
