@@ -67,6 +67,7 @@ def native_command(root, arguments, environment=None, cwd="/"):
     where = shlex.quote(str(root))
     assignments = [f"PATH={PATH}", "HOME=/root", "LC_ALL=C"] + [f"{k}={v}" for k, v in (environment or {}).items()]
     script = f"""set -e
+mount --bind {where} {where}
 mount -t proc proc {where}/proc
 mount -t tmpfs -o mode=755,nosuid tmpfs {where}/dev
 mkdir {where}/dev/shm {where}/dev/pts
