@@ -1,0 +1,116 @@
+// entry_code_test [auto|ring0|ring3]: runs the mini Sentry's scenarios in that privilege mode (default auto), each in a process of its own. Exit status 0 if all are as expected.
+// Runs natively and, being static, in the emulated machine: scripts/hwkvm build/tests/hwkvm/entry_code_test ring0
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <span>
+#include <string>
+
+#include "vmm/sandbox.hpp"
+
+extern "C" const std::byte mini_sentry_image[], mini_sentry_image_end[];
+
+namespace {
+
+using namespace kvmsbx;
+
+struct Scenario {
+    const char* word;  // for the mini Sentry
+    unsigned cpus;
+    int exit_code;
+    const char* expected_output;  // somewhere in what it prints
+    const char* what;
+};
+
+constexpr Scenario kScenarios[] = {
+    {"all", 1, 0, "all checks hold", "every check, one vCPU"},
+    {"all", 2, 0, "all checks hold", "every check, two vCPUs"},
+    {"xit", 1, 7, "", "exit code"},
+    {"fault", 1, 0, "all checks hold", "fault_entry"},
+    {"gain", 1, 125, "exception that the Sentry could not handle itself", "fault in fault_entry"},
+    {"early", 1, 125, "provoke_fault", "fault before fault_entry is set"},
+    {"panic", 1, 125, "as asked", "panic, symbolised"},
+    {"mmio", 1, 125, "where there is nothing", "write to an address without a device"},
+    {"wait", 2, 125, "the gofer", "death of the gofer"},
+};
+
+[[noreturn]] void run_child(const Scenario& scenario, vmm::PrivilegeChoice choice, int input, int output, int lifeline) {
+    vmm::SandboxConfig config;
+    config.console_fds = {input, output, output};
+    config.cpus = scenario.cpus;
+    config.ram_size = 64 << 20;
+    config.privilege = choice;
+    config.debug = true;
+    config.log_fd = output;
+    config.gofer_lifeline_fd = lifeline;
+    config.sentry_elf = std::span(mini_sentry_image, mini_sentry_image_end);
+    auto bytes = std::as_bytes(std::span(scenario.word, strlen(scenario.word) + 1));
+    config.app_spec.assign(bytes.begin(), bytes.end());
+    _exit(vmm::run_sandbox(config));
+}
+
+// Collects what the child prints until it closes its end; kills it after `seconds`.
+std::string collect(int fd, pid_t child, int seconds) {
+    std::string text;
+    auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+    for (;;) {
+        auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+        pollfd p{fd, POLLIN, 0};
+        if (left <= 0 || poll(&p, 1, left) <= 0) {
+            kill(child, SIGKILL);
+            return text + "(killed: time ran out)\n";
+        }
+        char buffer[4096];
+        ssize_t got = read(fd, buffer, sizeof buffer);
+        if (got <= 0) return text;
+        text.append(buffer, got);
+    }
+}
+
+bool run_one(const Scenario& scenario, vmm::PrivilegeChoice choice, int seconds) {
+    int output[2], input[2], lifeline[2];
+    if (pipe(output) || pipe(input) || pipe(lifeline)) return false;
+    pid_t child = fork();
+    if (child == 0) {
+        close(output[0]), close(input[1]), close(lifeline[1]);
+        run_child(scenario, choice, input[0], output[1], lifeline[0]);
+    }
+    close(output[1]), close(input[0]), close(lifeline[0]);
+    pid_t feeder = fork();
+    if (feeder == 0) {
+        usleep(300'000);
+        ssize_t ignored = write(input[1], "in", 2);
+        static_cast<void>(ignored);
+        _exit(0);
+    }
+    close(input[1]);
+    bool kill_gofer = scenario.word[0] == 'w';
+    if (kill_gofer) usleep(300'000), close(lifeline[1]);
+    std::string text = collect(output[0], child, seconds);
+    if (!kill_gofer) close(lifeline[1]);
+    close(output[0]);
+    int status = 0;
+    waitpid(feeder, nullptr, 0);
+    waitpid(child, &status, 0);
+    bool good = WIFEXITED(status) && WEXITSTATUS(status) == scenario.exit_code && text.find(scenario.expected_output) != std::string::npos;
+    printf("%s %s\n", good ? "ok    " : "FAILED", scenario.what);
+    if (!good || getenv("VERBOSE")) printf("status %#x, wanted exit code %d; output:\n%s\n", status, scenario.exit_code, text.c_str());
+    fflush(stdout);
+    return good;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    std::string mode = argc > 1 ? argv[1] : "auto";
+    auto choice = mode == "ring0" ? vmm::PrivilegeChoice::kRing0 : mode == "ring3" ? vmm::PrivilegeChoice::kRing3 : vmm::PrivilegeChoice::kAuto;
+    int failed = 0;
+    for (const Scenario& scenario : kScenarios)
+        if (argc < 3 || !strcmp(argv[2], scenario.word)) failed += !run_one(scenario, choice, 60);
+    return failed != 0;
+}

@@ -1,0 +1,78 @@
+#include "vmm/cpu_features.hpp"
+
+#include <cpuid.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "vmm/kvm_abi.hpp"
+
+namespace kvmsbx::vmm {
+namespace {
+
+constexpr unsigned kMaxEntries = 256;
+constexpr uint32_t kKvmFeatureLeaf = 0x40000001;  // Documentation/virt/kvm/x86/cpuid.rst; bit 6: PV EOI
+
+const kvm_cpuid_entry2* find(const std::vector<kvm_cpuid_entry2>& entries, uint32_t function, uint32_t index = 0) {
+    for (const auto& entry : entries)
+        if (entry.function == function && (entry.index == index || !(entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX))) return &entry;
+    return nullptr;
+}
+
+void read_model(const std::vector<kvm_cpuid_entry2>& entries, char (&model)[64]) {
+    for (uint32_t i = 0; i < 3; i++)
+        if (const auto* leaf = find(entries, 0x80000002 + i)) memcpy(model + 16 * i, &leaf->eax, 16);
+}
+
+}  // namespace
+
+Result<CpuFeatures> CpuFeatures::query(int kvm_fd) {
+    KvmList<kvm_cpuid_entry2> list(kMaxEntries);
+    if (ioctl(kvm_fd, kGetSupportedCpuid, list.data()) < 0) return Errno{errno};
+    CpuFeatures f;
+    for (uint32_t i = 0; i < list.count(); i++) f.cpuid.push_back(list.entry(i));
+    if (const auto* leaf = find(f.cpuid, 1)) {
+        f.hwcap = leaf->edx;
+        f.xsave = leaf->ecx >> 26 & 1;
+    }
+    if (const auto* leaf = find(f.cpuid, 7)) {
+        f.fsgsbase = leaf->ebx & 1;
+        f.smep = leaf->ebx >> 7 & 1;
+        f.smap = leaf->ebx >> 20 & 1;
+        f.umip = leaf->ecx >> 2 & 1;
+    }
+    if (const auto* leaf = find(f.cpuid, 0x80000001)) f.rdtscp = leaf->edx >> 27 & 1;
+    if (const auto* leaf = find(f.cpuid, 0xd)) f.xcr0_supported = leaf->eax | uint64_t{leaf->edx} << 32;
+    if (const auto* leaf = find(f.cpuid, 0xd, 1)) f.xsaveopt = leaf->eax & 1;
+    if (const auto* leaf = find(f.cpuid, kKvmFeatureLeaf)) f.pv_eoi = leaf->eax >> 6 & 1;
+    read_model(f.cpuid, f.model);
+    return f;
+}
+
+std::vector<kvm_cpuid_entry2> CpuFeatures::cpuid_for(unsigned apic_id) const {
+    std::vector<kvm_cpuid_entry2> entries = cpuid;
+    for (auto& entry : entries) {
+        if (entry.function == 1) entry.ebx = (entry.ebx & 0x00ffffff) | apic_id << 24;
+        if (entry.function == 0xb || entry.function == 0x1f) entry.edx = apic_id;
+    }
+    return entries;
+}
+
+bool host_has_xsaveopt() {
+    uint32_t eax, ebx, ecx, edx;
+    return __get_cpuid_count(0xd, 1, &eax, &ebx, &ecx, &edx) && (eax & 1);
+}
+
+uint64_t fpu_area_size(uint64_t xcr0) {
+    uint64_t size = xcr0 == 0 ? 512 : 576;
+    for (unsigned component = 2; component < 63; component++) {
+        if (!(xcr0 >> component & 1)) continue;
+        uint32_t bytes, offset, ecx, edx;
+        if (__get_cpuid_count(0xd, component, &bytes, &offset, &ecx, &edx)) size = std::max<uint64_t>(size, uint64_t{offset} + bytes);
+    }
+    return size;
+}
+
+}  // namespace kvmsbx::vmm

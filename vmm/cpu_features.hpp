@@ -1,0 +1,32 @@
+#pragma once
+// What KVM and the CPU offer a guest: CPUID as KVM supports it, and the few features that the VMM acts on.
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "common/base/result.hpp"
+
+namespace kvmsbx::vmm {
+
+struct CpuFeatures {
+    // KVM_GET_SUPPORTED_CPUID. Fails with KVM's errno.
+    static Result<CpuFeatures> query(int kvm_fd);
+    // As a vCPU with this APIC id sees it.
+    std::vector<kvm_cpuid_entry2> cpuid_for(unsigned apic_id) const;
+
+    std::vector<kvm_cpuid_entry2> cpuid;
+    bool fsgsbase = false, smep = false, smap = false, umip = false, rdtscp = false;
+    bool xsave = false, xsaveopt = false, pv_eoi = false;
+    uint64_t xcr0_supported = 0;
+    uint32_t hwcap = 0;
+    char model[64] = {};
+};
+
+// CPUID of the host itself: what ring 3 sees where KVM does not intercept it.
+bool host_has_xsaveopt();
+
+// Bytes of the standard-format XSAVE area for these components (CPUID leaf 0xd); 512 for 0 (FXSAVE).
+uint64_t fpu_area_size(uint64_t xcr0);
+
+}  // namespace kvmsbx::vmm

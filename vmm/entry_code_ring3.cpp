@@ -1,0 +1,221 @@
+// Ring 3 mode: the gate (interpreted where KVM has no VMX/SVM: every instruction counts) and the entry code, which runs in ring 3.
+#include <cstring>
+
+#include "vmm/entry_emitter.hpp"
+
+namespace kvmsbx::vmm {
+namespace {
+
+using abi::UserRegs;
+
+constexpr unsigned kStubLength = 2;  // int $4
+
+class Ring3Code : public EntryEmitter {
+  public:
+    using EntryEmitter::EntryEmitter;
+
+    void generate(EntryPoints& points) {
+        for (unsigned i = 0; i < kPreparedFrames; i++) emit_entry(i);
+        emit_common();
+        emit_syscall();
+        align(16);
+        fault_ = here();
+        emit_fault_entry();
+        emit_resume(points);
+        emit_fpu(points);
+        align(16);
+        points.wait_for_interrupt = here();
+        int_(4);
+        ret();
+        points.drop_user_space = here();
+        ret();
+    }
+    uint64_t entry(unsigned frame) const { return entries_[frame]; }
+    uint64_t fault() const { return fault_; }
+
+  private:
+    // One vector's way in: registers are the application's, but rsp, and r11: in GateData::exchange (vector 4: lost; vector 14: also CR2).
+    void emit_entry(unsigned frame) {
+        unsigned vector = prepared_vector(frame);
+        entries_[frame] = here();
+        mov(rsp, mem(image_.area.user_regs));
+        if (vector == 4) {
+            jmp(int4_, T_NEAR);
+            return;
+        }
+        mov(reg_field(offsetof(UserRegs, trap)), vector);
+        if (vector == 14) mov(reg_field(offsetof(UserRegs, cr2)), r11);
+        jmp(vector < 32 && has_error_code(vector) ? common_error_ : common_, T_NEAR);
+    }
+
+    void emit_common() {
+        Xbyak::Label save, out, not_debug;
+        align(16);
+        L(common_error_);
+        save_all_but_r11();
+        mov(rax, mem(image_.data.trap.error_code));
+        jmp(save);
+        align(16);
+        L(common_);
+        save_all_but_r11();
+        xor_(eax, eax);
+        L(save);
+        mov(reg_field(offsetof(UserRegs, error_code)), rax);
+        mov(rax, input_.sentry_cr3);
+        xchg(rax, mem(image_.data.exchange));
+        mov(reg_field(offsetof(UserRegs, r11)), rax);
+        copy_frame();
+        // A trap on the stub's first instruction: SYSCALL was executed, its trap not yet.
+        mov(rdx, abi::kSyscallStub);
+        cmp(rax, rdx);
+        jne(out);
+        cmp(reg_field(offsetof(UserRegs, trap)), 1);
+        jne(not_debug);
+        jmp(syscall_with_frame_, T_NEAR);  // TF: the trap comes after the system call
+        L(not_debug);                      // an interrupt: the application executes its SYSCALL again
+        mov(rcx, reg_field(offsetof(UserRegs, rcx)));
+        sub(rcx, 2);
+        mov(reg_field(offsetof(UserRegs, rip)), rcx);
+        L(out);
+        enter_sentry(Flags::kAsTheyAre);
+    }
+
+    void emit_syscall() {
+        Xbyak::Label not_from_stub;
+        align(16);
+        L(int4_);
+        save_all_but_r11();
+        copy_frame();
+        mov(rdx, abi::kSyscallStub + kStubLength);
+        cmp(rax, rdx);
+        jne(not_from_stub);
+        L(syscall_with_frame_);
+        mov(reg_field(offsetof(UserRegs, trap)), static_cast<uint32_t>(abi::kTrapSyscall));
+        mov(reg_field(offsetof(UserRegs, error_code)), 0);
+        mov(rcx, reg_field(offsetof(UserRegs, rcx)));
+        mov(reg_field(offsetof(UserRegs, rip)), rcx);
+        mov(rcx, reg_field(offsetof(UserRegs, rflags)));
+        mov(reg_field(offsetof(UserRegs, r11)), rcx);
+        enter_sentry(Flags::kAsTheyAre);
+        L(not_from_stub);
+        mov(reg_field(offsetof(UserRegs, trap)), 4);
+        mov(reg_field(offsetof(UserRegs, error_code)), 0);
+        mov(reg_field(offsetof(UserRegs, r11)), 0);
+        enter_sentry(Flags::kAsTheyAre);
+    }
+
+    void emit_resume(EntryPoints& points) {
+        Xbyak::Label bad_rip, general;
+        align(16);
+        points.resume_user = here();
+        mov(rax, mem(image_.area.user_regs));
+        write_frame(bad_rip);
+        cmp(qword[rax + static_cast<int>(offsetof(UserRegs, trap))], static_cast<uint32_t>(abi::kTrapSyscall));
+        jne(general);
+        mov(mem(image_.data.resume_r11), rcx);  // rflags, as SYSRET leaves it
+        mov(rcx, qword[rax + static_cast<int>(offsetof(UserRegs, rip))]);
+        load_registers(Clobbered::kLeave);
+        mov(r11, mem(image_.area.user_cr3));
+        int3();
+        L(general);
+        mov(rcx, qword[rax + static_cast<int>(offsetof(UserRegs, r11))]);
+        mov(mem(image_.data.resume_r11), rcx);
+        load_registers(Clobbered::kRestore);
+        mov(r11, mem(image_.area.user_cr3));
+        int3();
+        L(bad_rip);
+        emit_bad_rip();
+    }
+
+    std::array<uint64_t, kPreparedFrames> entries_{};
+    uint64_t fault_ = 0;
+    Xbyak::Label common_, common_error_, int4_, syscall_with_frame_;
+};
+
+class Gate : public EntryEmitter {
+  public:
+    using EntryEmitter::EntryEmitter;
+
+    void generate(const Ring3Code& code) {
+        for (unsigned i = 0; i < kPreparedFrames; i++) emit_application_vector(i, code.entry(i));
+        image_.data.fault_return = prepared_frame(code.fault());
+        for (unsigned vector = 0; vector < 32; vector++)
+            if (vector != 3 && vector != 4) emit_sentry_fault(vector);
+        emit_sentry_services();
+    }
+
+  private:
+    static ReturnFrame prepared_frame(uint64_t rip) { return {rip, abi::kUserCs, kFlagFixed, 0, abi::kUserSs}; }
+
+    void emit_application_vector(unsigned frame, uint64_t entry) {
+        unsigned vector = prepared_vector(frame);
+        image_.data.prepared[frame] = prepared_frame(entry);
+        // As on Linux, applications may execute int3 and `int $4`.
+        write_idt_entry(image_.idt_application, vector, here(), vector == 3 || vector == 4 ? 3 : 0, kStackTrap);
+        if (vector == 4)
+            mov(r11, input_.sentry_cr3);  // SYSCALL has destroyed r11
+        else
+            xchg(mem(image_.data.exchange), r11);
+        mov_cr3_r11();
+        if (vector == 14) mov_r11_cr2();
+        lea(rsp, mem(image_.data.prepared[frame]));
+        iretq();
+    }
+
+    void emit_sentry_fault(unsigned vector) {
+        write_idt_entry(image_.idt_sentry, vector, here(), 0, kStackFault);
+        if (!has_error_code(vector)) mov(mem(image_.data.fault.error_code), 0);
+        if (vector == 14) {
+            push(rax);
+            mov_rax_cr2();
+            mov(mem(image_.data.fault_cr2), rax);
+            pop(rax);
+        }
+        mov(mem(image_.data.fault_vector), vector);
+        lea(rsp, mem(image_.data.fault_return));
+        iretq();
+    }
+
+    void emit_sentry_services() {
+        // Resume: r11 is the application's page table, the frame lies in GateData::trap.
+        write_idt_entry(image_.idt_sentry, 3, here(), 3, kStackResume);
+        mov_cr3_r11();
+        mov(r11, mem(image_.data.resume_r11));
+        lea(rsp, mem(image_.data.trap.frame));
+        iretq();
+        write_idt_entry(image_.idt_sentry, 4, here(), 3, kStackWait);
+        sti();
+        hlt();
+        cli();
+        iretq();
+        for (unsigned vector = abi::kVectorFirst; vector <= abi::kVectorLast; vector++) {
+            write_idt_entry(image_.idt_sentry, vector, here(), 0, kStackInterrupt);
+            or_(mem(image_.area.pending_interrupts), 1 << (vector - abi::kVectorFirst));
+            iretq();
+        }
+        write_idt_entry(image_.idt_sentry, abi::kVectorSpurious, here(), 0, kStackInterrupt);
+        iretq();
+    }
+};
+
+}  // namespace
+
+void generate_ring3(GateImage& image, const EntryCodeInput& input, EntryPoints& points) {
+    Ring3Code code(image, input, image.code.data(), image.code.size());
+    code.generate(points);
+    Gate gate(image, input, image.gate.data(), image.gate.size());
+    gate.generate(code);
+    image.data.exchange = input.sentry_cr3;
+    points.lstar = abi::kSyscallStub;
+    points.flag_mask = 0;  // the frame of `int $4` must hold the application's flags
+}
+
+std::array<uint8_t, abi::kPageSize> syscall_stub_page() {
+    std::array<uint8_t, abi::kPageSize> page;
+    page.fill(0xcc);
+    page[0] = 0xcd;  // int $4
+    page[1] = 4;
+    return page;
+}
+
+}  // namespace kvmsbx::vmm

@@ -1,0 +1,158 @@
+#include "vmm/hypercalls.hpp"
+
+#include <sys/socket.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace kvmsbx::vmm {
+namespace {
+
+using abi::CpuArea;
+using abi::HypercallBlock;
+using abi::HypercallNumber;
+
+constexpr size_t kMaxTransfer = 16 * 1024;  // bytes of console or log data per call; the Sentry calls again for the rest
+
+int64_t to_result(Errno error) { return -static_cast<int64_t>(error); }
+
+template <typename T>
+int64_t to_result(const Result<T>& result) {
+    if (result.is_error()) return to_result(result.error());
+    if constexpr (std::is_void_v<T>)
+        return 0;
+    else
+        return result.value();
+}
+
+Result<int64_t> log_text(SandboxState& state, const HypercallBlock& call) {
+    std::array<std::byte, kMaxTransfer> text;
+    size_t length = std::min<uint64_t>(call.args[1], text.size());
+    TRY(state.memory.copy_in({call.args[0]}, std::span(text).first(length)));
+    // SAFETY: bytes as characters.
+    if (state.config.debug || state.config.strace) state.log.raw({reinterpret_cast<const char*>(text.data()), length});
+    return static_cast<int64_t>(length);
+}
+
+Result<int64_t> console_read(SandboxState& state, const HypercallBlock& call) {
+    if (call.args[2] != 0) return Errno::kINVAL;
+    std::array<std::byte, kMaxTransfer> bytes;
+    size_t length = std::min<uint64_t>(call.args[1], bytes.size());
+    // Checked before bytes are taken from the host, which could not be given back.
+    TRY(state.memory.copy_in({call.args[0]}, std::span(bytes).first(length)));
+    size_t got = TRY(state.console.read(std::span(bytes).first(length)));
+    TRY(state.memory.copy_out({call.args[0]}, std::span(bytes).first(got)));
+    return static_cast<int64_t>(got);
+}
+
+Result<int64_t> console_write(SandboxState& state, const HypercallBlock& call) {
+    if (call.args[2] != 1 && call.args[2] != 2) return Errno::kINVAL;
+    std::array<std::byte, kMaxTransfer> bytes;
+    size_t length = std::min<uint64_t>(call.args[1], bytes.size());
+    TRY(state.memory.copy_in({call.args[0]}, std::span(bytes).first(length)));
+    return static_cast<int64_t>(TRY(state.console.write(call.args[2], std::span(bytes).first(length))));
+}
+
+Result<int64_t> next_host_event(SandboxState& state, const HypercallBlock& call) {
+    abi::HostEvent event{};
+    TRY(state.memory.copy_out_value({call.args[0]}, event));  // is the address good? An event taken could not be put back
+    if (!state.events.pop(event)) return int64_t{0};
+    TRY(state.memory.copy_out_value({call.args[0]}, event));
+    return int64_t{1};
+}
+
+Result<int64_t> get_time(SandboxState& state, const HypercallBlock& call) {
+    auto now = [](clockid_t clock) {
+        timespec t{};
+        clock_gettime(clock, &t);
+        return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+    };
+    abi::HostTime time{now(CLOCK_REALTIME), now(CLOCK_MONOTONIC), now(CLOCK_BOOTTIME)};
+    TRY(state.memory.copy_out_value({call.args[0]}, time));
+    return int64_t{0};
+}
+
+Result<int64_t> reply(SandboxState& state, const ControlReply& header, std::span<const std::byte> body) {
+    if (state.config.control_fd < 0) return Errno::kNOTCONN;
+    iovec parts[2] = {{const_cast<ControlReply*>(&header), sizeof header}, {const_cast<std::byte*>(body.data()), body.size()}};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = 2;
+    if (sendmsg(state.config.control_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return last_errno();
+    return static_cast<int64_t>(body.size());
+}
+
+Result<int64_t> control_output(SandboxState& state, const HypercallBlock& call) {
+    std::array<std::byte, kMaxControlOutput> bytes;
+    size_t length = std::min<uint64_t>(call.args[2], bytes.size());
+    TRY(state.memory.copy_in({call.args[1]}, std::span(bytes).first(length)));
+    return reply(state, {call.args[0], -1, length}, std::span(bytes).first(length));
+}
+
+AfterHypercall panic(SandboxState& state, const HypercallBlock& call) {
+    abi::PanicInfo info{};
+    bool readable = state.memory.copy_in_value({call.args[0]}, info).is_ok();
+    if (!state.ending.set(kExitOwnFailure)) return AfterHypercall::kEnd;
+    if (!readable) strcpy(info.message, "(the panic's description is not in guest RAM)");
+    print_panic(state.log, state.sentry, info);
+    return AfterHypercall::kEnd;
+}
+
+Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
+    switch (HypercallNumber{call.number}) {
+        case HypercallNumber::kLog: return log_text(state, call);
+        case HypercallNumber::kReleaseMemory: return to_result(state.memory.release({call.args[0]}, call.args[1]));
+        case HypercallNumber::kConsoleRead: return console_read(state, call);
+        case HypercallNumber::kConsoleWrite: return console_write(state, call);
+        case HypercallNumber::kNextHostEvent: return next_host_event(state, call);
+        case HypercallNumber::kGetTime: return get_time(state, call);
+        case HypercallNumber::kDebugLevel: return int64_t{state.config.debug} | int64_t{state.config.strace} << 1;
+        case HypercallNumber::kEventReply: return reply(state, {call.args[0], static_cast<int64_t>(call.args[1]), 0}, {});
+        case HypercallNumber::kControlOutput: return control_output(state, call);
+        case HypercallNumber::kPanic:
+        case HypercallNumber::kExit: break;
+    }
+    return Errno::kNOSYS;
+}
+
+}  // namespace
+
+AfterHypercall handle_hypercall(SandboxState& state, unsigned cpu) {
+    GuestPhys block = state.machine.cpus[cpu].area + offsetof(CpuArea, hypercall);
+    HypercallBlock call{};
+    static_cast<void>(state.memory.copy_in_value(block, call).is_ok());  // the VMM's own address: in RAM
+    if (HypercallNumber{call.number} == HypercallNumber::kPanic) return panic(state, call);
+    if (HypercallNumber{call.number} == HypercallNumber::kExit) {
+        state.ending.set(call.args[0] & 0xff);
+        return AfterHypercall::kEnd;
+    }
+    int64_t result = to_result(answer(state, call));
+    static_cast<void>(state.memory.copy_out_value(block + offsetof(HypercallBlock, result), result).is_ok());
+    return AfterHypercall::kContinue;
+}
+
+void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info) {
+    info.message[sizeof info.message - 1] = 0;
+    for (char& c : info.message)
+        if (c != 0 && (c < ' ' || c > '~')) c = '?';
+    log.error("the Sentry panicked: %s", info.message);
+    static constexpr const char* kNames[] = {"r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx",
+                                             "rdx", "rsi", "rdi", "vector", "error", "cr2", "rip", "cs", "rflags", "rsp", "ss"};
+    bool have_registers = std::any_of(std::begin(info.registers), std::end(info.registers), [](uint64_t r) { return r != 0; });
+    auto hex = [](uint64_t value) { return static_cast<unsigned long long>(value); };
+    for (size_t i = 0; have_registers && i < std::size(kNames); i += 4) {
+        char line[160];
+        int used = 0;
+        for (size_t j = i; j < std::min(i + 4, std::size(kNames)); j++)
+            used += snprintf(line + used, sizeof line - used, "  %-6s %016llx", kNames[j], hex(info.registers[j]));
+        log.error("%s", line);
+    }
+    if (have_registers) log.error("  at %016llx %s", hex(info.registers[18]), symbolise(sentry, info.registers[18]).c_str());
+    for (uint64_t address : info.backtrace) {
+        if (address == 0) break;
+        log.error("  by %016llx %s", hex(address), symbolise(sentry, address - 1).c_str());  // the call before the return address
+    }
+}
+
+}  // namespace kvmsbx::vmm

@@ -1,0 +1,193 @@
+#include "vmm/machine.hpp"
+
+#include <sys/random.h>
+
+#include <cstring>
+
+#include "vmm/page_tables.hpp"
+#include "vmm/vdso.hpp"
+
+namespace kvmsbx::vmm {
+namespace {
+
+using abi::BootInfo;
+using abi::CpuArea;
+using abi::PrivilegeMode;
+
+constexpr uint64_t kEntryStackSize = 32 * 1024, kEmergencyStackSize = 16 * 1024;
+constexpr uint64_t kLapicTimerHz = 1'000'000'000;  // KVM's APIC bus clock: 1 ns (KVM_CAP_X86_APIC_BUS_CYCLES_NS, default)
+
+uint64_t direct(GuestPhys address) { return abi::kDirectMap + address.value; }
+
+class MachineBuilder {
+  public:
+    MachineBuilder(BootMemory& memory, const MachineInput& input, PageTableBuilder sentry, PageTableBuilder application)
+        : memory_(memory), input_(input), sentry_(sentry), application_(application), ring3_(input.privilege.mode == PrivilegeMode::kRing3) {}
+
+    Result<Machine> build(uint64_t ram_size) {
+        machine_.sentry_pml4 = sentry_.root();
+        TRY(map_direct(ram_size));
+        TRY(map_image());
+        for (unsigned cpu = 0; cpu < input_.cpus; cpu++) TRY(add_cpu(cpu));
+        TRY(add_application_template());
+        TRY(write_boot_info(ram_size));
+        machine_.entry = input_.sentry->entry;
+        return std::move(machine_);
+    }
+
+  private:
+    uint64_t sentry_user() const { return ring3_ ? kLeafUser : 0; }
+
+    Result<> map_direct(uint64_t ram_size) {
+        uint64_t data = kLeafWrite | kLeafNoExecute | sentry_user();
+        TRY(sentry_.map_huge(abi::kDirectMap + abi::kRamGpa, {abi::kRamGpa}, ram_size, data));
+        TRY(sentry_.map_huge(abi::kDirectMap + abi::kChannelGpa, {abi::kChannelGpa}, input_.channel_size, data));
+        TRY(sentry_.map(abi::kDirectMap + abi::kDeviceGpa, {abi::kDeviceGpa}, abi::kPageSize, data | kLeafUncached));
+        TRY(sentry_.map(abi::kDirectMap + abi::kLapicGpa, {abi::kLapicGpa}, abi::kPageSize, data | kLeafUncached));
+        return {};
+    }
+
+    Result<> map_image() {
+        for (const SentrySegment& segment : input_.sentry->segments) {
+            uint64_t start = segment.address & ~(abi::kPageSize - 1);
+            uint64_t end = (segment.address + segment.memory_size + abi::kPageSize - 1) & ~(abi::kPageSize - 1);
+            GuestPhys at = TRY(memory_.allocate(end - start));
+            memcpy(memory_.at(at + (segment.address - start)), segment.contents.data(), segment.contents.size());
+            uint64_t flags = (segment.writable ? kLeafWrite : 0) | (segment.executable ? 0 : kLeafNoExecute) | sentry_user();
+            TRY(sentry_.map(start, at, end - start, flags));
+        }
+        return {};
+    }
+
+    Result<> add_cpu(unsigned cpu) {
+        MachineCpu made;
+        made.area = TRY(memory_.allocate(sizeof(CpuArea)));
+        GuestPhys entry_stack = TRY(memory_.allocate(kEntryStackSize, kEntryStackSize));
+        GuestPhys emergency_stack = TRY(memory_.allocate(kEmergencyStackSize));
+        GuestPhys early_panic = TRY(memory_.allocate(sizeof(abi::PanicInfo)));
+        made.entry_stack = direct(entry_stack) + kEntryStackSize;
+        strcpy(memory_.as<abi::PanicInfo>(early_panic)->message, "exception that the Sentry could not handle itself");
+
+        FpuMethod fpu = input_.privilege.xcr0 == 0 ? FpuMethod::kFxsave : input_.privilege.xsaveopt ? FpuMethod::kXsaveopt : FpuMethod::kXsave;
+        EntryCodeInput wanted{cpu,
+                              input_.privilege.mode,
+                              sentry_.root().value,
+                              direct(made.area),
+                              direct(early_panic),
+                              early_panic.value,
+                              fpu,
+                              input_.privilege.xcr0};
+        EntryCode code = TRY(generate_entry_code(wanted));
+        made.points = code.points;
+        TRY(map_gate(cpu, *code.image, made.area));
+
+        CpuArea& area = *memory_.as<CpuArea>(made.area);
+        area.cpu_id = area.apic_id = cpu;
+        area.resume_user = made.points.resume_user;
+        area.wait_for_interrupt = made.points.wait_for_interrupt;
+        area.fpu_save = made.points.fpu_save;
+        area.fpu_restore = made.points.fpu_restore;
+        area.drop_user_space = made.points.drop_user_space;
+        area.entry_stack = made.entry_stack;
+        area.emergency_stack = direct(emergency_stack) + kEmergencyStackSize;
+        area.loaded_cr3 = sentry_.root().value;
+        machine_.cpus.push_back(made);
+        return {};
+    }
+
+    Result<GuestPhys> copy_pages(const void* from, uint64_t size) {
+        GuestPhys at = TRY(memory_.allocate(size));
+        memcpy(memory_.at(at), from, size);
+        return at;
+    }
+
+    // The table in entry_code.hpp.
+    Result<> map_gate(unsigned cpu, const GateImage& image, GuestPhys area) {
+        uint64_t region = gate_region(cpu), data_flags = kLeafWrite | kLeafNoExecute;
+        GuestPhys idt = TRY(copy_pages(&image.idt_sentry, abi::kPageSize));
+        GuestPhys gate = TRY(copy_pages(&image.gate, abi::kPageSize));
+        GuestPhys data = TRY(copy_pages(&image.data_page, abi::kPageSize));
+        GuestPhys code = TRY(copy_pages(&image.code, sizeof image.code));
+        TRY(sentry_.map(region + kIdtOffset, idt, abi::kPageSize, kLeafNoExecute));
+        TRY(sentry_.map(region + kGateOffset, gate, abi::kPageSize, kLeafRead));
+        TRY(sentry_.map(region + kDataOffset, data, abi::kPageSize, data_flags | sentry_user()));
+        TRY(sentry_.map(region + kCodeOffset, code, sizeof image.code, sentry_user()));
+        TRY(sentry_.map(region + kAreaOffset, area, abi::kPageSize, data_flags | sentry_user()));
+        if (!ring3_) return {};
+        GuestPhys application_idt = TRY(copy_pages(&image.idt_application, abi::kPageSize));
+        TRY(application_.map(region + kIdtOffset, application_idt, abi::kPageSize, kLeafNoExecute));
+        TRY(application_.map(region + kGateOffset, gate, abi::kPageSize, kLeafRead));
+        TRY(application_.map(region + kDataOffset, data, abi::kPageSize, data_flags));
+        return {};
+    }
+
+    Result<> add_application_template() {
+        if (ring3_) {
+            auto page = syscall_stub_page();
+            GuestPhys stub = TRY(copy_pages(page.data(), page.size()));
+            TRY(application_.map(abi::kSyscallStub, stub, abi::kPageSize, kLeafUser));
+        } else {
+            for (unsigned i = 256; i < 512; i++) application_.set_root_entry(i, sentry_.root_entry(i));
+        }
+        return {};
+    }
+
+    Result<> write_boot_info(uint64_t ram_size) {
+        machine_.boot_info = TRY(memory_.allocate(sizeof(BootInfo)));
+        GuestPhys spec = TRY(copy_pages(input_.app_spec.data(), input_.app_spec.size()));
+        VdsoImage vdso = TRY(build_vdso(input_.privilege.tsc_aux_works ? CpuNumberSource::kTscAux : CpuNumberSource::kSystemCall));
+        GuestPhys vdso_at = TRY(copy_pages(vdso.bytes.data(), vdso.bytes.size()));
+
+        BootInfo& info = *memory_.as<BootInfo>(machine_.boot_info);
+        info.magic = abi::kBootInfoMagic;
+        info.version = abi::kBootInfoVersion;
+        info.size = sizeof info;
+        info.privilege = input_.privilege.mode;
+        info.cpu_count = input_.cpus;
+        info.ram_gpa = abi::kRamGpa;
+        info.ram_size = ram_size;
+        info.channel_size = input_.channel_size;
+        info.sentry_pml4 = sentry_.root().value;
+        info.user_pml4_template = application_.root().value;
+        for (unsigned cpu = 0; cpu < input_.cpus; cpu++) info.cpu_areas[cpu] = direct(machine_.cpus[cpu].area);
+        info.app_spec_gpa = spec.value;
+        info.app_spec_size = input_.app_spec.size();
+        info.vdso_gpa = vdso_at.value;
+        info.vdso_size = vdso.bytes.size();
+        info.vdso_sigreturn = vdso.sigreturn;
+        info.tsc_khz = input_.tsc_khz;
+        info.lapic_timer_hz = kLapicTimerHz;
+        info.fpu_area_size = fpu_area_size(input_.privilege.xcr0);
+        info.xcr0 = input_.privilege.xcr0;
+        info.hwcap = input_.features->hwcap;
+        info.hwcap2 = input_.privilege.fsgsbase_works ? 1 << 1 : 0;  // HWCAP2_FSGSBASE
+        if (getrandom(info.random_seed, sizeof info.random_seed, 0) != sizeof info.random_seed) return Errno::kIO;
+        memcpy(info.cpu_model, input_.features->model, sizeof info.cpu_model);
+        info.cpu_model[sizeof info.cpu_model - 1] = 0;
+        info.ram_first_free = memory_.first_free().value;
+        return {};
+    }
+
+    BootMemory& memory_;
+    const MachineInput& input_;
+    PageTableBuilder sentry_, application_;
+    bool ring3_;
+    Machine machine_{};
+};
+
+}  // namespace
+
+Result<Machine> build_machine(const Log& log, BootMemory& memory, uint64_t ram_size, const MachineInput& input) {
+    bool ring3 = input.privilege.mode == PrivilegeMode::kRing3;
+    auto build = [&]() -> Result<Machine> {
+        auto sentry = TRY(PageTableBuilder::create(memory, ring3));
+        auto application = TRY(PageTableBuilder::create(memory, ring3));
+        return MachineBuilder(memory, input, sentry, application).build(ram_size);
+    };
+    auto machine = build();
+    if (machine.is_error())
+        return log.fail(machine.error(), "cannot lay out guest memory (%s); set a larger --memory", strerror(static_cast<int>(machine.error())));
+    return machine;
+}
+
+}  // namespace kvmsbx::vmm

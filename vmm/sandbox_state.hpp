@@ -1,0 +1,43 @@
+#pragma once
+// What the threads of a running sandbox share. Locks: HostEvents' own; everything else is constant or atomic.
+#include <atomic>
+#include <cstdint>
+
+#include "vmm/console.hpp"
+#include "vmm/host_events.hpp"
+#include "vmm/machine.hpp"
+#include "vmm/sandbox.hpp"
+
+namespace kvmsbx::vmm {
+
+// The sandbox's end: the first reason wins; everybody else sees it and stops.
+class Ending {
+  public:
+    explicit Ending(int wake_fd) : wake_fd_(wake_fd) {}
+    // True for the caller that decided it.
+    bool set(int exit_code);
+    bool decided() const { return code_.load() != kRunning; }
+    int code() const { return code_.load(); }
+
+  private:
+    static constexpr int kRunning = -1;
+    std::atomic<int> code_{kRunning};
+    int wake_fd_;
+};
+
+struct SandboxState {
+    const SandboxConfig& config;
+    const Log& log;
+    const GuestMemory& memory;
+    const Vm& vm;
+    const SentryElf& sentry;
+    const Machine& machine;
+    Console console;
+    HostEvents events;
+    Ending ending;
+
+    // Tells the Sentry to ask for host events.
+    void notify_sentry() { static_cast<void>(vm.raise_interrupt(0, abi::kVectorHostEvent).is_ok()); }
+};
+
+}  // namespace kvmsbx::vmm
