@@ -25,26 +25,26 @@ struct Rlerror {
 struct Tversion {
     KVMSBX_P9_MESSAGE(Tversion, 100);
     uint32_t msize = 0;
-    std::string_view version;
+    std::string_view version = {};
     KVMSBX_P9_FIELDS(msize, version)
 };
 struct Rversion {
     KVMSBX_P9_MESSAGE(Rversion, 101);
     uint32_t msize = 0;
-    std::string_view version;
+    std::string_view version = {};
     KVMSBX_P9_FIELDS(msize, version)
 };
 
 struct Tauth {
     KVMSBX_P9_MESSAGE(Tauth, 102);
     uint32_t afid = 0;
-    std::string_view uname, aname;
+    std::string_view uname = {}, aname = {};
     uint32_t n_uname = 0;
     KVMSBX_P9_FIELDS(afid, uname, aname, n_uname)
 };
 struct Rauth {
     KVMSBX_P9_MESSAGE(Rauth, 103);
-    Qid aqid;
+    Qid aqid = {};
     KVMSBX_P9_FIELDS(aqid)
 };
 
@@ -53,13 +53,13 @@ struct Rauth {
 struct Tattach {
     KVMSBX_P9_MESSAGE(Tattach, 104);
     uint32_t fid = 0, afid = kNoFid;
-    std::string_view uname, aname;
+    std::string_view uname = {}, aname = {};
     uint32_t n_uname = kNoUid;
     KVMSBX_P9_FIELDS(fid, afid, uname, aname, n_uname)
 };
 struct Rattach {
     KVMSBX_P9_MESSAGE(Rattach, 105);
-    Qid qid;
+    Qid qid = {};
     KVMSBX_P9_FIELDS(qid)
 };
 
@@ -88,12 +88,12 @@ struct Rclunk {
 struct Twalk {
     KVMSBX_P9_MESSAGE(Twalk, 110);
     uint32_t fid = 0, newfid = 0;
-    Names names;
+    Names names = {};
     KVMSBX_P9_FIELDS(fid, newfid, names)
 };
 struct Rwalk {
     KVMSBX_P9_MESSAGE(Rwalk, 111);
-    List<Qid, kMaxWalk> qids;
+    List<Qid, kMaxWalk> qids = {};
     KVMSBX_P9_FIELDS(qids)
 };
 
@@ -104,53 +104,53 @@ struct Treadlink {
 };
 struct Rreadlink {
     KVMSBX_P9_MESSAGE(Rreadlink, 23);
-    std::string_view target;
+    std::string_view target = {};
     KVMSBX_P9_FIELDS(target)
 };
 
 struct Tsymlink {
     KVMSBX_P9_MESSAGE(Tsymlink, 16);
     uint32_t dfid = 0;
-    std::string_view name, target;
+    std::string_view name = {}, target = {};
     uint32_t gid = kNoUid;
     KVMSBX_P9_FIELDS(dfid, name, target, gid)
 };
 struct Rsymlink {
     KVMSBX_P9_MESSAGE(Rsymlink, 17);
-    Qid qid;
+    Qid qid = {};
     KVMSBX_P9_FIELDS(qid)
 };
 
 struct Tmknod {
     KVMSBX_P9_MESSAGE(Tmknod, 18);
     uint32_t dfid = 0;
-    std::string_view name;
+    std::string_view name = {};
     uint32_t mode = 0, major = 0, minor = 0, gid = kNoUid;
     KVMSBX_P9_FIELDS(dfid, name, mode, major, minor, gid)
 };
 struct Rmknod {
     KVMSBX_P9_MESSAGE(Rmknod, 19);
-    Qid qid;
+    Qid qid = {};
     KVMSBX_P9_FIELDS(qid)
 };
 
 struct Tmkdir {
     KVMSBX_P9_MESSAGE(Tmkdir, 72);
     uint32_t dfid = 0;
-    std::string_view name;
+    std::string_view name = {};
     uint32_t mode = 0, gid = kNoUid;
     KVMSBX_P9_FIELDS(dfid, name, mode, gid)
 };
 struct Rmkdir {
     KVMSBX_P9_MESSAGE(Rmkdir, 73);
-    Qid qid;
+    Qid qid = {};
     KVMSBX_P9_FIELDS(qid)
 };
 
 struct Tlink {
     KVMSBX_P9_MESSAGE(Tlink, 70);
     uint32_t dfid = 0, fid = 0;
-    std::string_view name;
+    std::string_view name = {};
     KVMSBX_P9_FIELDS(dfid, fid, name)
 };
 struct Rlink {
@@ -161,7 +161,7 @@ struct Rlink {
 struct Trename {
     KVMSBX_P9_MESSAGE(Trename, 20);
     uint32_t fid = 0, dfid = 0;
-    std::string_view name;
+    std::string_view name = {};
     KVMSBX_P9_FIELDS(fid, dfid, name)
 };
 struct Rrename {
@@ -172,9 +172,9 @@ struct Rrename {
 struct Trenameat {
     KVMSBX_P9_MESSAGE(Trenameat, 74);
     uint32_t olddirfid = 0;
-    std::string_view oldname;
+    std::string_view oldname = {};
     uint32_t newdirfid = 0;
-    std::string_view newname;
+    std::string_view newname = {};
     KVMSBX_P9_FIELDS(olddirfid, oldname, newdirfid, newname)
 };
 struct Rrenameat {
@@ -185,7 +185,7 @@ struct Rrenameat {
 struct Tunlinkat {
     KVMSBX_P9_MESSAGE(Tunlinkat, 76);
     uint32_t dirfid = 0;
-    std::string_view name;
+    std::string_view name = {};
     uint32_t flags = 0;
     KVMSBX_P9_FIELDS(dirfid, name, flags)
 };
@@ -213,7 +213,7 @@ struct Tlopen {
 };
 struct Rlopen {
     KVMSBX_P9_MESSAGE(Rlopen, 13);
-    Qid qid;
+    Qid qid = {};
     uint32_t iounit = 0;
     KVMSBX_P9_FIELDS(qid, iounit)
 };
@@ -222,13 +222,13 @@ struct Rlopen {
 struct Tlcreate {
     KVMSBX_P9_MESSAGE(Tlcreate, 14);
     uint32_t fid = 0;
-    std::string_view name;
+    std::string_view name = {};
     uint32_t flags = 0, mode = 0, gid = kNoUid;
     KVMSBX_P9_FIELDS(fid, name, flags, mode, gid)
 };
 struct Rlcreate {
     KVMSBX_P9_MESSAGE(Rlcreate, 15);
-    Qid qid;
+    Qid qid = {};
     uint32_t iounit = 0;
     KVMSBX_P9_FIELDS(qid, iounit)
 };
@@ -242,7 +242,7 @@ struct Tread {
 };
 struct Rread {
     KVMSBX_P9_MESSAGE(Rread, 117);
-    Data data;
+    Data data = {};
     KVMSBX_P9_FIELDS(data)
 };
 
@@ -250,7 +250,7 @@ struct Twrite {
     KVMSBX_P9_MESSAGE(Twrite, 118);
     uint32_t fid = 0;
     uint64_t offset = 0;
-    Data data;
+    Data data = {};
     KVMSBX_P9_FIELDS(fid, offset, data)
 };
 struct Rwrite {
@@ -268,14 +268,14 @@ struct Treaddir {
 };
 struct Rreaddir {
     KVMSBX_P9_MESSAGE(Rreaddir, 41);
-    Data data;
+    Data data = {};
     KVMSBX_P9_FIELDS(data)
 };
 
 struct Tfsync {
     KVMSBX_P9_MESSAGE(Tfsync, 50);
     uint32_t fid = 0;
-    OptionalWord datasync;
+    OptionalWord datasync = {};
     KVMSBX_P9_FIELDS(fid, datasync)
 };
 struct Rfsync {
@@ -291,14 +291,14 @@ struct Tgetattr {
 };
 struct Rgetattr {
     KVMSBX_P9_MESSAGE(Rgetattr, 25);
-    Attr attr;
+    Attr attr = {};
     KVMSBX_P9_FIELDS(attr)
 };
 
 struct Tsetattr {
     KVMSBX_P9_MESSAGE(Tsetattr, 26);
     uint32_t fid = 0;
-    SetAttr set;
+    SetAttr set = {};
     KVMSBX_P9_FIELDS(fid, set)
 };
 struct Rsetattr {
@@ -323,7 +323,7 @@ struct Rstatfs {
 struct Txattrwalk {
     KVMSBX_P9_MESSAGE(Txattrwalk, 30);
     uint32_t fid = 0, newfid = 0;
-    std::string_view name;
+    std::string_view name = {};
     KVMSBX_P9_FIELDS(fid, newfid, name)
 };
 struct Rxattrwalk {
@@ -337,7 +337,7 @@ struct Rxattrwalk {
 struct Txattrcreate {
     KVMSBX_P9_MESSAGE(Txattrcreate, 32);
     uint32_t fid = 0;
-    std::string_view name;
+    std::string_view name = {};
     uint64_t attr_size = 0;
     uint32_t flags = 0;
     KVMSBX_P9_FIELDS(fid, name, attr_size, flags)
@@ -354,7 +354,7 @@ struct Tlock {
     uint32_t flags = 0;
     uint64_t start = 0, length = 0;
     uint32_t proc_id = 0;
-    std::string_view client_id;
+    std::string_view client_id = {};
     KVMSBX_P9_FIELDS(fid, type, flags, start, length, proc_id, client_id)
 };
 struct Rlock {
@@ -369,7 +369,7 @@ struct Tgetlock {
     uint8_t type = 0;
     uint64_t start = 0, length = 0;
     uint32_t proc_id = 0;
-    std::string_view client_id;
+    std::string_view client_id = {};
     KVMSBX_P9_FIELDS(fid, type, start, length, proc_id, client_id)
 };
 struct Rgetlock {
@@ -377,7 +377,7 @@ struct Rgetlock {
     uint8_t type = 0;
     uint64_t start = 0, length = 0;
     uint32_t proc_id = 0;
-    std::string_view client_id;
+    std::string_view client_id = {};
     KVMSBX_P9_FIELDS(type, start, length, proc_id, client_id)
 };
 
@@ -390,13 +390,13 @@ struct Rgetlock {
 struct Twalkattr {
     KVMSBX_P9_MESSAGE(Twalkattr, 160);
     uint32_t fid = 0, newfid = 0;
-    Names names;
+    Names names = {};
     KVMSBX_P9_FIELDS(fid, newfid, names)
 };
 struct Rwalkattr {
     KVMSBX_P9_MESSAGE(Rwalkattr, 161);
     uint32_t error = 0;
-    List<Attr, kMaxWalk> attrs;
+    List<Attr, kMaxWalk> attrs = {};
     KVMSBX_P9_FIELDS(error, attrs)
 };
 
@@ -411,8 +411,8 @@ struct Topenfid {
 struct Ropenfid {
     KVMSBX_P9_MESSAGE(Ropenfid, 163);
     uint32_t iounit = 0;
-    Attr attr;
-    Data data;
+    Attr attr = {};
+    Data data = {};
     KVMSBX_P9_FIELDS(iounit, attr, data)
 };
 
@@ -422,14 +422,14 @@ struct Ropenfid {
 struct Tcreatefid {
     KVMSBX_P9_MESSAGE(Tcreatefid, 164);
     uint32_t dfid = 0, nodefid = 0, openfid = 0;
-    std::string_view name;
+    std::string_view name = {};
     uint32_t flags = 0, mode = 0, uid = kNoUid, gid = kNoUid;
     KVMSBX_P9_FIELDS(dfid, nodefid, openfid, name, flags, mode, uid, gid)
 };
 struct Rcreatefid {
     KVMSBX_P9_MESSAGE(Rcreatefid, 165);
     uint32_t iounit = 0;
-    Attr attr;
+    Attr attr = {};
     KVMSBX_P9_FIELDS(iounit, attr)
 };
 
@@ -437,20 +437,20 @@ struct Rcreatefid {
 struct Tmakenode {
     KVMSBX_P9_MESSAGE(Tmakenode, 166);
     uint32_t dfid = 0, newfid = 0;
-    std::string_view name, target;
+    std::string_view name = {}, target = {};
     uint32_t mode = 0, major = 0, minor = 0, uid = kNoUid, gid = kNoUid;
     KVMSBX_P9_FIELDS(dfid, newfid, name, target, mode, major, minor, uid, gid)
 };
 struct Rmakenode {
     KVMSBX_P9_MESSAGE(Rmakenode, 167);
-    Attr attr;
+    Attr attr = {};
     KVMSBX_P9_FIELDS(attr)
 };
 
 // Clunks them all; unknown fids are ignored.
 struct Tclunkmany {
     KVMSBX_P9_MESSAGE(Tclunkmany, 168);
-    List<uint32_t, kMaxClunk> fids;
+    List<uint32_t, kMaxClunk> fids = {};
     KVMSBX_P9_FIELDS(fids)
 };
 struct Rclunkmany {
@@ -468,7 +468,7 @@ struct Treaddirattr {
 };
 struct Rreaddirattr {
     KVMSBX_P9_MESSAGE(Rreaddirattr, 171);
-    Data data;
+    Data data = {};
     KVMSBX_P9_FIELDS(data)
 };
 
@@ -476,12 +476,12 @@ struct Rreaddirattr {
 struct Tsetattrget {
     KVMSBX_P9_MESSAGE(Tsetattrget, 172);
     uint32_t fid = 0;
-    SetAttr set;
+    SetAttr set = {};
     KVMSBX_P9_FIELDS(fid, set)
 };
 struct Rsetattrget {
     KVMSBX_P9_MESSAGE(Rsetattrget, 173);
-    Attr attr;
+    Attr attr = {};
     KVMSBX_P9_FIELDS(attr)
 };
 

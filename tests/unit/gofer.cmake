@@ -1,2 +1,3 @@
 kvmsbx_unit_test(ring kvmsbx_common)
 kvmsbx_unit_test(p9_codec kvmsbx_common)
+kvmsbx_unit_test(gofer_server kvmsbx_gofer)

@@ -1,0 +1,101 @@
+#include "gofer/confine.hpp"
+
+#include <cap-ng.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+
+#include "gofer/log.hpp"
+
+namespace kvmsbx::gofer {
+namespace {
+
+// Waits for the gofer proper and ends as it did.
+[[noreturn]] void stand_by(pid_t child) {
+    close_range(3, ~0U, 0);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+}  // namespace
+
+bool enter_namespaces() {
+    bool own_pids = getpid() == 1;
+    int flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | (own_pids ? 0 : CLONE_NEWPID);
+    if (unshare(flags) != 0) {
+        log_line("cannot create namespaces" + because() + "; run as root, or with --setup-root=false");
+        return false;
+    }
+    if (own_pids) return true;
+    pid_t child = fork();
+    if (child < 0) {
+        log_line("cannot start a process in the new PID namespace" + because());
+        return false;
+    }
+    if (child != 0) stand_by(child);
+    return true;
+}
+
+void close_others(std::vector<int> keep) {
+    std::sort(keep.begin(), keep.end());
+    unsigned next = 3;
+    for (int fd : keep) {
+        if (fd < 0 || static_cast<unsigned>(fd) < next) continue;
+        if (static_cast<unsigned>(fd) > next) close_range(next, static_cast<unsigned>(fd) - 1, 0);
+        next = static_cast<unsigned>(fd) + 1;
+    }
+    close_range(next, ~0U, 0);
+}
+
+void raise_descriptor_limit() {
+    rlimit wanted{1 << 20, 1 << 20};
+    if (setrlimit(RLIMIT_NOFILE, &wanted) == 0) return;
+    if (getrlimit(RLIMIT_NOFILE, &wanted) != 0) return;
+    wanted.rlim_cur = wanted.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &wanted);
+}
+
+bool drop_capabilities() {
+    capng_clear(CAPNG_SELECT_ALL);
+    // chown of new files; names and contents whatever their mode; chmod and utimes of others' files; suid and sgid
+    // bits; device nodes.
+    for (unsigned capability : {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_MKNOD})
+        if (geteuid() == 0)
+            capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET),
+                         capability);
+    // Not root: there is no bounding set to change, and nothing to keep.
+    if (capng_apply(geteuid() == 0 ? CAPNG_SELECT_ALL : CAPNG_SELECT_CAPS) != 0) {
+        log_line("cannot drop capabilities; start with the capabilities of root, or with --apply-caps=false");
+        return false;
+    }
+    return true;
+}
+
+bool install_seccomp() {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        log_line("cannot set no_new_privs" + because());
+        return false;
+    }
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    int result = filter == nullptr ? -ENOMEM : 0;
+    for (const SeccompRule& rule : seccomp_rules())
+        if (result == 0) result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, rule.number, 0);
+    if (result == 0)
+        result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);  // a binary tree: fewer instructions per call
+    if (result == 0) result = seccomp_load(filter);
+    if (filter != nullptr) seccomp_release(filter);
+    if (result == 0) return true;
+    errno = -result;
+    log_line("cannot install the seccomp filter" + because());
+    return false;
+}
+
+}  // namespace kvmsbx::gofer

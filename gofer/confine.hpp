@@ -1,0 +1,40 @@
+#pragma once
+// How the gofer gives up what it does not need, in this order: namespaces of its own; a mount tree of nothing but the
+// root and the bind mounts; capabilities; a seccomp filter. Each function gives false after it has logged the line for
+// the user.
+#include <span>
+#include <vector>
+
+#include "gofer/fids.hpp"
+#include "gofer/spec.hpp"
+
+namespace kvmsbx::gofer {
+
+// Own mount, network, IPC, UTS and PID namespaces. For the PID namespace the process forks (unless it is PID 1 of one
+// already): the parent waits and passes on how the child ended, as its own exit; the child returns.
+bool enter_namespaces();
+
+// The trees to serve, opened O_PATH, and /proc/self/fd. With `setup_root` they are bind-mounted (nosuid, nodev, noexec,
+// ro) under a fresh tmpfs, which becomes the root of the process; without, they are opened where they are.
+bool open_exports(const GoferSpec& spec, bool setup_root, std::vector<Export>& exports, OwnedFd& proc_self_fd);
+
+// Closes all descriptors but 0, 1, 2 and `keep`.
+void close_others(std::vector<int> keep);
+
+// Raises RLIMIT_NOFILE as far as it goes: each fid costs a descriptor or two.
+void raise_descriptor_limit();
+
+// Keeps only the capabilities that serving files needs; also out of the bounding set.
+bool drop_capabilities();
+
+// no_new_privs and the filter of seccomp_rules.cpp. From here on any other system call kills the process.
+bool install_seccomp();
+
+// One allowed system call.
+struct SeccompRule {
+    int number;
+    const char* reason;
+};
+std::span<const SeccompRule> seccomp_rules();
+
+}  // namespace kvmsbx::gofer

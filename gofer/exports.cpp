@@ -1,0 +1,127 @@
+// The mount tree of the gofer: a tmpfs with "root" and "mounts/N", and nothing else of the host's.
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "gofer/confine.hpp"
+#include "gofer/log.hpp"
+
+// The mount API of Linux 5.2 and 5.12; <sys/mount.h> cannot be included together with <linux/mount.h> in glibc 2.36.
+extern "C" {
+int mount(const char*, const char*, const char*, unsigned long, const void*) noexcept;
+int umount2(const char*, int) noexcept;
+}
+
+namespace kvmsbx::gofer {
+namespace {
+
+constexpr int kUmountDetach = 2;                                       // MNT_DETACH
+constexpr unsigned long kPrivate = 1UL << 18, kRecursive = 1UL << 14;  // MS_PRIVATE, MS_REC
+
+struct Source {
+    int index;
+    std::string path;
+    bool recursive, readonly;
+    std::string field;  // of config.json, for messages
+};
+
+std::vector<Source> sources_of(const GoferSpec& spec) {
+    // Recursive: the root may have file systems of its own (an engine's layers).
+    std::vector<Source> sources{{Export::kRootIndex, spec.root_path, true, spec.root_readonly, "root.path"}};
+    for (const BindMount& bind : spec.binds)
+        sources.push_back({bind.index, bind.source, bind.recursive, bind.readonly,
+                           "mounts[" + std::to_string(bind.index) + "].source"});
+    return sources;
+}
+
+bool fail(const Source& source, const char* what) {
+    log_line(std::string(what) + " " + source.path + because() + "; check " + source.field + " in config.json");
+    return false;
+}
+
+// A detached copy of the mount at source.path, without the powers that serving files does not need.
+bool clone_mount(const Source& source, OwnedFd& tree) {
+    unsigned recursive = source.recursive ? AT_RECURSIVE : 0;
+    tree = OwnedFd(static_cast<int>(
+        syscall(SYS_open_tree, AT_FDCWD, source.path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive)));
+    if (!tree.is_open()) return fail(source, "cannot open");
+    mount_attr attributes{};
+    attributes.attr_set =
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | (source.readonly ? MOUNT_ATTR_RDONLY : 0);
+    attributes.propagation = kPrivate;
+    if (syscall(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH | recursive, &attributes, sizeof attributes) != 0)
+        return fail(source, "cannot set mount attributes of");
+    return true;
+}
+
+bool is_directory(int fd) {
+    struct stat st;
+    return fstatat(fd, "", &st, AT_EMPTY_PATH) == 0 && S_ISDIR(st.st_mode);
+}
+
+// Puts the tree at `name` beneath the tmpfs and opens it there.
+bool attach(int tmpfs, const std::string& name, const OwnedFd& tree, OwnedFd& opened) {
+    if (is_directory(tree.get())) {
+        if (mkdirat(tmpfs, name.c_str(), 0700) != 0) return false;
+    } else {
+        OwnedFd file(openat(tmpfs, name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+        if (!file.is_open()) return false;
+    }
+    if (syscall(SYS_move_mount, tree.get(), "", tmpfs, name.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) return false;
+    opened = OwnedFd(openat(tmpfs, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    return opened.is_open();
+}
+
+OwnedFd make_tmpfs() {
+    OwnedFd context(static_cast<int>(syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
+    if (!context.is_open() || syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, "mode", "0700", 0) != 0 ||
+        syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
+        return {};
+    return OwnedFd(static_cast<int>(syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
+                                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
+}
+
+// Makes the tmpfs the root and gets rid of the old one (pivot_root(2), "pivot_root(".", ".")").
+bool enter(int tmpfs) {
+    // Any directory will do as the place of the new root; it is only there in this namespace.
+    if (syscall(SYS_move_mount, tmpfs, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) != 0) return false;
+    return fchdir(tmpfs) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", kUmountDetach) == 0 &&
+           chdir("/") == 0;
+}
+
+bool build_root(const std::vector<Source>& sources, std::vector<Export>& exports) {
+    if (mount("", "/", nullptr, kPrivate | kRecursive, nullptr) != 0)
+        return log_line("cannot make the mounts private" + because()), false;
+    std::vector<OwnedFd> trees(sources.size());
+    for (size_t i = 0; i < sources.size(); i++)
+        if (!clone_mount(sources[i], trees[i])) return false;
+    OwnedFd tmpfs = make_tmpfs();
+    if (!tmpfs.is_open()) return log_line("cannot make a tmpfs for the private root" + because()), false;
+    // move_mount() into a mount that is not attached yet needs Linux 6.15: enter first.
+    if (!enter(tmpfs.get())) return log_line("cannot enter the private root" + because()), false;
+    for (size_t i = 0; i < sources.size(); i++) {
+        Export tree{sources[i].index, {}, sources[i].readonly};
+        std::string name = sources[i].index == Export::kRootIndex ? "root" : "mount" + std::to_string(sources[i].index);
+        if (!attach(tmpfs.get(), name, trees[i], tree.fd)) return fail(sources[i], "cannot mount");
+        exports.push_back(std::move(tree));
+    }
+    return true;
+}
+
+}  // namespace
+
+bool open_exports(const GoferSpec& spec, bool setup_root, std::vector<Export>& exports, OwnedFd& proc_self_fd) {
+    proc_self_fd = OwnedFd(open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!proc_self_fd.is_open()) return log_line("cannot open /proc/self/fd" + because() + "; mount /proc"), false;
+    std::vector<Source> sources = sources_of(spec);
+    if (setup_root) return build_root(sources, exports);
+    for (const Source& source : sources) {
+        Export tree{source.index, OwnedFd(open(source.path.c_str(), O_PATH | O_CLOEXEC)), source.readonly};
+        if (!tree.fd.is_open()) return fail(source, "cannot open");
+        exports.push_back(std::move(tree));
+    }
+    return true;
+}
+
+}  // namespace kvmsbx::gofer
