@@ -4,6 +4,7 @@
 #include "gofer/main.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -110,6 +111,11 @@ bool report_mounts(const Options& options, const GoferSpec& spec, const Export& 
            fail("cannot write to --mounts-fd" + because());
 }
 
+bool has_second_cpu() {
+    cpu_set_t cpus;
+    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 1;
+}
+
 bool map_channel(int fd, std::span<uint8_t>& region) {
     struct stat st;
     if (fstat(fd, &st) != 0 || static_cast<uint64_t>(st.st_size) < abi::kChannelSize)
@@ -157,7 +163,8 @@ bool confine(const Options& options, const GoferSpec& spec, ServerConfig& config
     if (!open_exports(spec, options.setup_root, config.exports, config.proc_self_fd)) return false;
     if (!report_mounts(options, spec, config.exports.front())) return false;
     if (options.apply_caps && !drop_capabilities()) return false;
-    // After the change of credentials, which would reset it. (A parent that died before this line is noticed by the lifeline.)
+    // After the change of credentials, which would reset it. (A parent that died before this line is noticed by the
+    // lifeline.)
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     return true;
 }
@@ -187,6 +194,7 @@ int gofer_main(int argc, char** argv) {
         ring.doorbell = options.io_fds[1];
         ring.completion = options.io_fds[2];
         ring.lifeline = options.lifeline_fd;
+        ring.may_poll = has_second_cpu();
     }
     auto server = std::make_unique<Server>(std::move(config));
     log_debug("serving " + spec.root_path);

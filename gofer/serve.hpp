@@ -20,6 +20,7 @@ struct RingTransport {
     int doorbell;    // eventfd, guest -> gofer
     int completion;  // eventfd, gofer -> guest
     int lifeline;    // a pipe's read end whose EOF ends the service; -1: none
+    bool may_poll;   // there is a second CPU, so that polling takes it from nobody who makes the next request
 };
 
 ServeEnd serve_ring(Server& server, const RingTransport& transport);

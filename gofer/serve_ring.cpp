@@ -1,9 +1,7 @@
 // The ring's server loop. After the last request it polls for a while, because a client that makes many requests sends
 // the next one sooner than a sleeping thread can be woken; the time it polls adapts to whether that came true lately,
 // and with one CPU it does not poll at all.
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <time.h>
 
 #include <algorithm>
@@ -23,19 +21,12 @@ uint64_t now_ns() {
     return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
-bool has_second_cpu() {
-    cpu_set_t cpus;
-    return sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 1;
-}
-
 class RingServer {
   public:
-    RingServer(Server& server, const RingTransport& transport)
-        : server_(server), transport_(transport), may_poll_(has_second_cpu()) {}
+    RingServer(Server& server, const RingTransport& transport) : server_(server), transport_(transport) {}
 
     ServeEnd run() {
         if (device_.attach(transport_.region).is_error()) return ServeEnd::kBadHeader;
-        fcntl(transport_.doorbell, F_SETFL, O_NONBLOCK);
         for (;;) {
             p9::Chain chain;
             Result<bool> popped = device_.pop(chain);
@@ -46,7 +37,7 @@ class RingServer {
                 if (Result<bool> woken = sleep(); woken.is_error() || !woken.value())
                     return woken.is_error() ? ServeEnd::kHostError : ServeEnd::kPeerGone;
                 // It came so soon that polling would have caught it: poll the next time.
-                if (may_poll_ && now_ns() - asleep < kMaxPollNs) window_ns_ = kMaxPollNs;
+                if (transport_.may_poll && now_ns() - asleep < kMaxPollNs) window_ns_ = kMaxPollNs;
                 continue;
             }
             if (!header_checked_ && device_.check_header().is_error()) return ServeEnd::kBadHeader;
@@ -83,6 +74,7 @@ class RingServer {
             if (errno != EINTR) return last_error();
         if ((fds[1].revents & (POLLHUP | POLLERR | POLLNVAL | POLLIN)) != 0) return false;
         uint64_t count;
+        if ((fds[0].revents & POLLIN) == 0) return true;
         if (read(transport_.doorbell, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR)
             return last_error();
         return true;
@@ -96,7 +88,6 @@ class RingServer {
     Server& server_;
     RingTransport transport_;
     p9::RingDevice device_;
-    bool may_poll_;
     bool header_checked_ = false;
     uint64_t window_ns_ = 0;
 };

@@ -1,3 +1,4 @@
 kvmsbx_unit_test(ring kvmsbx_common)
 kvmsbx_unit_test(p9_codec kvmsbx_common)
 kvmsbx_unit_test(gofer_server kvmsbx_gofer)
+kvmsbx_unit_test(gofer_process kvmsbx_gofer)
