@@ -57,6 +57,9 @@ bool take_signal(Task& task, SignalSet wanted, SigInfo& out);
 Result<> check_kill_permission(const Task& sender, const Process& target, int signal);
 SigInfo user_signal(const Task& sender, int signal, int code);
 
+// The parent of `child` ends: its threads that asked (PR_SET_PDEATHSIG) get their signal.
+void send_parent_death_signal(Process& child);
+
 // SIGCHLD with CLD_STOPPED or CLD_CONTINUED to the parent, unless it does not want it; wakes its wait4.
 void notify_parent_of_stop(Process& process, int code, int status);
 

@@ -201,6 +201,11 @@ Result<> check_kill_permission(const Task& sender, const Process& target, int si
     return Errno::kPERM;
 }
 
+void send_parent_death_signal(Process& child) {
+    for (Task& task : child.threads)
+        if (task.parent_death_signal) send_signal(child, kernel_signal(task.parent_death_signal));
+}
+
 void notify_parent_of_stop(Process& process, int code, int status) {
     Process* parent = process.parent;
     if (!parent || parent->threads.empty()) return;

@@ -86,6 +86,9 @@ class Task final : public sched::Thread {
     Task* vfork_parent = nullptr;     // waits until this task execs or exits
     sched::WaitQueue vfork_done;
     bool exiting = false;
+    int32_t parent_death_signal = 0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
+    uint8_t scheduling_policy = 0;    // SCHED_*
+    uint64_t timer_slack = 50'000;    // ns, PR_SET_TIMERSLACK
     uint64_t in_syscall = ~0ULL;      // number, for restarts
     // What restart_syscall(2) continues: a sleep's absolute deadline and where the remainder goes.
     struct Restart {
@@ -117,6 +120,8 @@ class Process : public RefCounted {
     bool stop_reported = true, continue_reported = true;
     bool executed = false;    // execve(2) since fork (rule of setpgid)
     bool child_subreaper = false;
+    uint8_t dumpable = 1;     // PR_SET_DUMPABLE
+    uint32_t personality = 0; // personality(2); inherited by fork, kept by exec
     RefPtr<SignalActions> actions;
     PendingSignals pending;
     RefPtr<ProcessTimers> timers;  // interval and POSIX timers; null: none. Dropped when the last thread ends

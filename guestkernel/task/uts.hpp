@@ -1,0 +1,19 @@
+#pragma once
+// What uname(2) tells, and procfs's version, hostname and so on.
+#include <string_view>
+
+#include "common/base/result.hpp"
+
+namespace kvmsbx::task {
+
+struct UtsName {  // struct new_utsname; NUL-terminated, zero-filled
+    char sysname[65], nodename[65], release[65], version[65], machine[65], domainname[65];
+};
+static_assert(sizeof(UtsName) == 390);
+
+const UtsName& uts();
+// EINVAL beyond 64 bytes.
+Result<> set_hostname(std::string_view name);
+Result<> set_domainname(std::string_view name);
+
+}  // namespace kvmsbx::task
