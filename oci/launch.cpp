@@ -112,7 +112,7 @@ class Arguments {
     SpawnRequest request;
 };
 
-constexpr unsigned long kOwnNamespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+constexpr unsigned long kBootNamespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
 
 }  // namespace
 
@@ -124,7 +124,7 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     Pair control = TRY(make_control());
     Pair log = TRY(make_pipe(0));
     Pair lifeline = TRY(make_pipe(1));
-    const unsigned long namespaces = kOwnNamespaces | (has_sys_admin() ? 0 : CLONE_NEWUSER);
+    const unsigned long user_namespace = has_sys_admin() ? 0 : CLONE_NEWUSER;
 
     Arguments gofer("gofer");
     gofer.flag("bundle", plan.bundle);
@@ -135,7 +135,7 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     gofer.fd("log-fd", log.theirs);
     gofer.append(plan.gofer_flags);
     gofer.request.stdio = {-1, -1, log.theirs.get()};
-    gofer.request.namespaces = namespaces;
+    gofer.request.namespaces = CLONE_NEWPID | user_namespace;  // it makes the others itself
 
     Arguments boot("boot");
     boot.channel("channel-fds", channel);
@@ -144,7 +144,7 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     boot.fd("log-fd", log.theirs);
     boot.append(plan.boot_flags);
     boot.request.stdio = {0, 1, 2};
-    boot.request.namespaces = namespaces;
+    boot.request.namespaces = kBootNamespaces | user_namespace;
 
     SandboxProcesses processes;
     processes.control = std::move(control.ours);

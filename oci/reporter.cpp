@@ -122,11 +122,12 @@ void Reporter::debug(const std::string& message) {
 }
 
 void Reporter::child_line(std::string_view line) {
-    constexpr std::string_view kOwn = "kvmsbx: ";
-    const bool is_message = line.starts_with(kOwn);
+    // The gofer marks its debug lines in the same way, so with --debug they say nothing about how it ended.
+    const bool is_message = line.starts_with("kvmsbx: ") || (line.starts_with("kvmsbx gofer: ") && !stream_children_);
     if (is_message) {
         child_reported_ = true;
-        log_line("error", std::string(line.substr(kOwn.size(), line.size() - kOwn.size() - 1)));
+        const size_t start = line.find(": ") + 2;
+        log_line("error", std::string(line.substr(start, line.size() - start - 1)));
     }
     if (stream_children_ && (debug_fd_.is_valid() || !is_message)) write_debug(line);
     if (is_message || !stream_children_) write_stderr(line);

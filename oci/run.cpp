@@ -65,7 +65,7 @@ LaunchPlan make_plan(const Bundle& bundle, const RunOptions& options, const std:
 }
 
 Outcome<int> run_in_sandbox(const LaunchPlan& plan, const Bundle& bundle, StateDirectory& state,
-                            std::optional<RawTerminal>& terminal, Reporter& reporter) {
+                            std::optional<RawTerminal>& terminal, CrashRequest crash, Reporter& reporter) {
     const UniqueFd signals = TRY(take_signals());
     SandboxProcesses processes = TRY(launch(plan));
     if (terminal) {
@@ -75,7 +75,7 @@ Outcome<int> run_in_sandbox(const LaunchPlan& plan, const Bundle& bundle, StateD
     if (Outcome<> written = state.write_running(processes.boot.pid, bundle.path, bundle.spec); written.is_error()) {
         reporter.warning(written.error().message);
     }
-    return supervise(processes, signals, terminal, reporter);
+    return supervise(processes, signals, terminal, crash, reporter);
 }
 
 Outcome<int> run(const RunOptions& options, Reporter& reporter) {
@@ -89,8 +89,8 @@ Outcome<int> run(const RunOptions& options, Reporter& reporter) {
 
     Janitor janitor = TRY(Janitor::start(root, id, terminal));
     Outcome<StateDirectory> state = StateDirectory::create(root, id);
-    Outcome<int> code =
-        state.is_ok() ? run_in_sandbox(plan, bundle, state.value(), terminal, reporter) : Outcome<int>(state.error());
+    Outcome<int> code = state.is_ok() ? run_in_sandbox(plan, bundle, state.value(), terminal, options.crash, reporter)
+                                      : Outcome<int>(state.error());
     if (state.is_ok()) state.value().remove();
     janitor.dismiss();
     return code;

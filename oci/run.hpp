@@ -5,6 +5,7 @@
 
 #include "oci/app_spec.hpp"
 #include "oci/reporter.hpp"
+#include "oci/supervise.hpp"
 
 namespace kvmsbx::oci {
 
@@ -19,6 +20,7 @@ struct RunOptions {
     bool overlay = false;
     bool strict = false;  // fields of config.json that are not applied are errors
     bool strace = false;
+    CrashRequest crash;
 };
 
 // The application's exit code, or kExitOwnFailure after one line to the reporter.

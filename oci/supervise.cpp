@@ -23,7 +23,7 @@ class Supervisor {
                Reporter& reporter)
         : processes_(processes), signals_(signals), terminal_(terminal), reporter_(reporter) {}
 
-    int run();
+    int run(CrashRequest crash);
 
   private:
     void send_event(abi::HostEventType type, uint64_t arg);
@@ -110,14 +110,19 @@ int Supervisor::explain(bool gofer_first, ChildEnd boot, ChildEnd gofer) {
     return kExitOwnFailure;
 }
 
-int Supervisor::run() {
+int Supervisor::run(CrashRequest crash) {
     send_window_size();
     std::array<pollfd, 4> fds{{{processes_.boot.pidfd.get(), POLLIN, 0},
                                {processes_.gofer.pidfd.get(), POLLIN, 0},
                                {processes_.log.get(), POLLIN, 0},
                                {signals_.get(), POLLIN, 0}}};
     while (!fds[0].revents && !fds[1].revents) {
-        if (poll(fds.data(), fds.size(), -1) < 0) continue;  // EINTR
+        const int ready = poll(fds.data(), fds.size(), crash.after_ms);
+        if (ready < 0) continue;  // EINTR
+        if (ready == 0) {
+            send_event(abi::HostEventType::kCrash, crash.kind);
+            crash.after_ms = -1;
+        }
         if (fds[2].revents & POLLIN) drain_log();
         if (fds[2].revents & POLLHUP) fds[2].fd = -1;
         if (fds[3].revents) take_signal();

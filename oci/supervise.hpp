@@ -15,6 +15,13 @@ inline constexpr int kExitOwnFailure = 125;
 // launch(), so that none is lost.
 Outcome<UniqueFd> take_signals();
 
+// For tests of the Sentry's panic: after so many milliseconds the sandbox is told to crash. HostEventType::kCrash,
+// `kind` is its argument.
+struct CrashRequest {
+    int after_ms = -1;  // -1: none
+    unsigned kind = 0;
+};
+
 // Until the sandbox process and the gofer are gone. Returns the exit code for `run`: the application's, or
 // kExitOwnFailure after a line has been reported.
 int supervise(SandboxProcesses& processes, const UniqueFd& signals, std::optional<RawTerminal>& terminal,

@@ -2,6 +2,7 @@
 // anything else is set up.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -13,7 +14,7 @@
 #include "oci/state.hpp"
 #include "oci/supervise.hpp"
 #ifdef KVMSBX_HAVE_GOFER
-#include "gofer/gofer.hpp"
+#include "gofer/main.hpp"
 #endif
 
 namespace kvmsbx::oci::cli {
@@ -102,7 +103,10 @@ int main(int argc, char** argv) {
     if (argc > 1 && std::strcmp(argv[1], "boot") == 0)
         return kvmsbx::oci::boot_main(argc - 1, argv + 1, kvmsbx::oci::sentry_image());
 #ifdef KVMSBX_HAVE_GOFER
-    if (argc > 1 && std::strcmp(argv[1], "gofer") == 0) return kvmsbx::gofer::gofer_main(argc - 1, argv + 1);
+    if (argc > 1 && std::strcmp(argv[1], "gofer") == 0) {
+        prctl(PR_SET_NAME, "kvmsbx-gofer");
+        return kvmsbx::gofer::gofer_main(argc - 1, argv + 1);
+    }
 #endif
     return kvmsbx::oci::cli::cli_main(argc, argv);
 }

@@ -41,6 +41,8 @@ void add_run(CLI::App& app, GlobalOptions& options, Action& action) {
     verb->add_option("-b,--bundle", options.run.bundle, "Folder with config.json (default: the current one)")
         ->type_name("DIR");
     verb->add_option("words", *words, "Bundle folder, container ID")->type_name("[DIR] [ID]");
+    verb->add_option("--crash-after", options.run.crash.after_ms)->group("");  // hidden: tests
+    verb->add_option("--crash-kind", options.run.crash.kind)->group("");
     verb->callback([&options, &action, words] {
         action = [&options, words](Reporter& reporter) {
             if (options.network == "host") {
