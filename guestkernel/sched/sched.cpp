@@ -140,9 +140,30 @@ struct Scheduler {
     }
 
     static void yield() {
-        if (!first_for(this_cpu())) return;
+        const bool must_leave = !may_run_on(current(), this_cpu());
+        if (!first_for(this_cpu()) && !must_leave) return;
         enqueue(current());
+        if (must_leave) call_allowed_cpus(current());
         switch_away();
+    }
+
+    // For a thread that cannot go on here: an idle vCPU takes it, a busy one learns that somebody waits.
+    static void call_allowed_cpus(const Thread& thread) {
+        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+            CpuState& cpu = cpus[id];
+            if (&cpu == &this_cpu() || !cpu.area || !may_run_on(thread, cpu)) continue;
+            cpu.halted = false;
+            arch::send_ipi(*cpu.area);
+        }
+    }
+
+    static void move_to_allowed_cpu(Thread& thread) {
+        if (thread.state_ != Thread::State::kRunning || !thread.last_cpu) return;
+        CpuState& cpu = cpus[thread.last_cpu->cpu_id];
+        if (may_run_on(thread, cpu)) return;
+        if (&thread == &current()) return yield();
+        cpu.slice_over = true;
+        arch::send_ipi(*cpu.area);
     }
 
     static void exit_current() {
@@ -240,10 +261,12 @@ struct Scheduler {
         for (;;) {
             run_expired_timers();
             if (!first_for(cpu)) poll_gofer(cpu);
-            if (first_for(cpu))
+            if (first_for(cpu)) {
                 switch_away();
-            else
-                halt(cpu);
+                continue;
+            }
+            wake_idle_cpus();  // for threads that may not run here
+            halt(cpu);
         }
     }
 };
@@ -261,6 +284,7 @@ void start(Thread& thread) {
 void wake(Thread& thread) { Scheduler::wake(thread); }
 void block(Interruptible interruptible, Nanoseconds deadline) { Scheduler::block(interruptible, deadline); }
 void yield() { Scheduler::yield(); }
+void move_to_allowed_cpu(Thread& thread) { Scheduler::move_to_allowed_cpu(thread); }
 void exit_thread() { Scheduler::exit_current(); __builtin_unreachable(); }
 bool should_yield() { return this_cpu().slice_over; }
 

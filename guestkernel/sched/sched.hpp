@@ -50,6 +50,8 @@ class Thread : public RefCounted {
     uint64_t affinity = ~0ULL;         // bit n: may run on vCPU n
     Nanoseconds cpu_time = 0;          // time on a vCPU so far, Sentry and application
     int nice = 0;
+    // cpu_time with the present run included.
+    Nanoseconds total_cpu_time() const { return cpu_time + (state_ == State::kRunning ? now() - started_ : 0); }
 
     ~Thread() override;
 
@@ -76,6 +78,8 @@ void wake(Thread& thread);
 void block(Interruptible interruptible, Nanoseconds deadline = kNever);
 // Gives the vCPU to the next runnable thread, if there is one.
 void yield();
+// After a change of affinity: the thread leaves a vCPU that it may no longer use (at once if it is the caller).
+void move_to_allowed_cpu(Thread& thread);
 // Ends the caller; never returns. The scheduler drops its reference to the thread.
 [[noreturn]] void exit_thread();
 // True if another thread waits for this vCPU and the caller's time slice is over (asked on the way back to ring 3).
