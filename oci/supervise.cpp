@@ -151,8 +151,8 @@ Outcome<UniqueFd> take_signals() {
 }
 
 int supervise(SandboxProcesses& processes, const UniqueFd& signals, std::optional<RawTerminal>& terminal,
-              Reporter& reporter) {
-    return Supervisor(processes, signals, terminal, reporter).run();
+              CrashRequest crash, Reporter& reporter) {
+    return Supervisor(processes, signals, terminal, reporter).run(crash);
 }
 
 }  // namespace kvmsbx::oci

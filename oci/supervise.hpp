@@ -25,6 +25,6 @@ struct CrashRequest {
 // Until the sandbox process and the gofer are gone. Returns the exit code for `run`: the application's, or
 // kExitOwnFailure after a line has been reported.
 int supervise(SandboxProcesses& processes, const UniqueFd& signals, std::optional<RawTerminal>& terminal,
-              Reporter& reporter);
+              CrashRequest crash, Reporter& reporter);
 
 }  // namespace kvmsbx::oci
