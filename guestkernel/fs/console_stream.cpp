@@ -1,0 +1,218 @@
+#include "guestkernel/fs/console_stream.hpp"
+
+#include "guestkernel/fs/tty/termios.hpp"
+#include "guestkernel/task/registry.hpp"
+#include "guestkernel/vfs/dentry.hpp"
+#include "guestkernel/vfs/mount.hpp"
+
+namespace kvmsbx::fs {
+namespace {
+
+constexpr unsigned kStreamPages = 16;  // 64 KiB, as much as a pipe and as one hypercall moves
+constexpr uint64_t kFirstInode = 1;
+
+constexpr int64_t failed(Errno error) { return -static_cast<int64_t>(error); }
+
+class StreamFileSystem final : public vfs::FileSystem {
+  public:
+    Result<vfs::FsStatistics> statistics() override { return vfs::FsStatistics{.type = 0x50495045}; }  // PIPEFS_MAGIC
+    std::string_view type_name() const override { return "pipefs"; }
+};
+
+class StreamInode final : public vfs::Inode {
+  public:
+    StreamInode(RefPtr<vfs::FileSystem> fs, unsigned number) : Inode(std::move(fs)), number(number) {}
+    Result<vfs::Attributes> attributes() override {
+        vfs::Attributes attributes;
+        attributes.ino = kFirstInode + number;
+        attributes.mode = vfs::kModeFifo | mode_;
+        attributes.nlink = 1;
+        attributes.uid = uid_;
+        attributes.gid = gid_;
+        return attributes;
+    }
+    Result<> set_attributes(const vfs::AttributeChange& change) override {
+        if (change.valid & vfs::AttributeChange::kMode) mode_ = change.mode & 07777;
+        if (change.valid & vfs::AttributeChange::kUid) uid_ = change.uid;
+        if (change.valid & vfs::AttributeChange::kGid) gid_ = change.gid;
+        return {};
+    }
+    uint32_t type() const override { return vfs::kModeFifo; }
+    Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override;
+    const unsigned number;
+
+  private:
+    uint32_t mode_ = 0600, uid_ = task::current().credentials().euid, gid_ = task::current().credentials().egid;
+};
+
+class StreamFile final : public vfs::File {
+  public:
+    StreamFile(HostStream& stream, const vfs::Path& path, uint32_t flags) : File(flags), stream_(stream), path_(path) {}
+    Result<size_t> read(mm::IoBuffer& to) override;
+    Result<size_t> write(mm::IoBuffer& from) override;
+    Result<size_t> read_at(mm::IoBuffer&, uint64_t) override { return Errno::kSPIPE; }
+    Result<size_t> write_at(mm::IoBuffer&, uint64_t) override { return Errno::kSPIPE; }
+    Result<uint64_t> seek(int64_t, int) override { return Errno::kSPIPE; }
+    Result<int64_t> ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument) override;
+    vfs::PollState poll() override;
+    Result<> fsync(bool) override { return Errno::kINVAL; }
+    vfs::Inode* inode() override { return &path_.inode(); }
+    const vfs::Path* path() override { return &path_; }
+    Result<String> describe() override;
+
+  private:
+    Result<> send(std::span<const uint8_t> bytes, size_t& done);
+    Result<size_t> write_turn(mm::IoBuffer& from);
+    HostStream& stream_;
+    vfs::Path path_;
+};
+
+Result<RefPtr<vfs::File>> StreamInode::open(const vfs::Path& path, uint32_t flags) {
+    return RefPtr<vfs::File>(TRY(make_ref<StreamFile>(host_stream(number), path, flags)));
+}
+
+Result<size_t> StreamFile::read(mm::IoBuffer& to) {
+    if (stream_.number != 0) return Errno::kBADF;
+    if (!stream_.ring.room() && stream_.ring.empty()) TRY(stream_.ring.create(kStreamPages));
+    if (to.empty()) return size_t{0};
+    stream_.fill();
+    if (stream_.ring.empty() && !stream_.ended) {
+        if (nonblocking()) return Errno::kAGAIN;
+        TRY(stream_.changed.wait([&] {
+            stream_.fill();
+            return !stream_.ring.empty() || stream_.ended;
+        }));
+    }
+    size_t done = 0;
+    while (!to.empty() && !stream_.ring.empty()) {
+        // The bytes leave the ring before the copy, which may block and let another reader run.
+        uint8_t chunk[1024];
+        const auto front = stream_.ring.front();
+        const size_t size = std::min({front.size(), to.remaining(), sizeof chunk});
+        memcpy(chunk, front.data(), size);
+        stream_.ring.drop(size);
+        const auto copied = to.put(chunk, size);
+        if (copied.is_error()) return done ? Result<size_t>(done) : copied.error();
+        done += copied.value();
+        if (copied.value() < size) break;
+    }
+    return done;
+}
+
+// All of `bytes`, which lie in the ring's frames; done counts on.
+Result<> StreamFile::send(std::span<const uint8_t> bytes, size_t& done) {
+    while (!bytes.empty()) {
+        if (stream_.broken) return Errno::kPIPE;
+        const int64_t sent = arch::hypercall(abi::HypercallNumber::kConsoleWrite, arch::virt_to_phys(bytes.data()), bytes.size(), stream_.number);
+        if (sent > 0) {
+            const size_t part = std::min<size_t>(static_cast<size_t>(sent), bytes.size());
+            bytes = bytes.subspan(part);
+            done += part;
+            continue;
+        }
+        if (sent != failed(Errno::kAGAIN)) {
+            stream_.broken = true;
+            stream_.changed.wake_all();
+            return sent == failed(Errno::kPIPE) ? Errno::kPIPE : Errno::kIO;
+        }
+        stream_.blocked = true;
+        if (nonblocking()) return Errno::kAGAIN;
+        TRY(stream_.changed.wait([&] { return !stream_.blocked; }));
+    }
+    return {};
+}
+
+Result<size_t> StreamFile::write_turn(mm::IoBuffer& from) {
+    size_t done = 0;
+    while (!from.empty()) {
+        stream_.ring.clear();
+        const auto space = stream_.ring.free_run();
+        const auto taken = from.take(space.data(), space.size());
+        if (taken.is_error()) return done ? Result<size_t>(done) : taken.error();
+        const auto sent = send(space.first(taken.value()), done);
+        if (sent.is_error()) return done ? Result<size_t>(done) : sent.error();
+    }
+    return done;
+}
+
+Result<size_t> StreamFile::write(mm::IoBuffer& from) {
+    if (stream_.number == 0) return Errno::kBADF;
+    if (from.empty()) return size_t{0};
+    if (stream_.busy) {
+        if (nonblocking()) return Errno::kAGAIN;
+        TRY(stream_.changed.wait([&] { return !stream_.busy; }));
+    }
+    if (!stream_.ring.room()) TRY(stream_.ring.create(kStreamPages));
+    stream_.busy = true;
+    const auto done = write_turn(from);
+    stream_.busy = false;
+    stream_.changed.wake_all();
+    if (done.is_error() && done.error() == Errno::kPIPE) task::send_signal(task::current(), task::kernel_signal(task::kSigPipe));
+    return done.is_error() ? Result<size_t>(done.error()) : done.value();
+}
+
+Result<int64_t> StreamFile::ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument) {
+    if (request != kFionRead) return Errno::kNOTTY;
+    if (stream_.number == 0) stream_.fill();
+    const size_t waiting = stream_.number == 0 ? stream_.ring.size() : 0;
+    TRY(mm::UserOut<int32_t>{argument}.store(space, static_cast<int32_t>(waiting)));
+    return 0;
+}
+
+vfs::PollState StreamFile::poll() {
+    using namespace vfs;
+    uint32_t events = 0;
+    if (stream_.number == 0) {
+        stream_.fill();
+        if (!stream_.ring.empty()) events |= kPollIn | kPollRdNorm;
+        if (stream_.ended) events |= kPollHup;
+    } else {
+        if (!stream_.blocked && !stream_.busy) events |= kPollOut | kPollWrNorm;
+        if (stream_.broken) events |= kPollErr;
+    }
+    return {events, &stream_.changed};
+}
+
+Result<String> StreamFile::describe() {
+    FixedText<32> text;
+    format_to(text, "pipe:[{}]", kFirstInode + stream_.number);
+    return String::create(text.view());
+}
+
+}  // namespace
+
+void HostStream::fill() {
+    if (ended || !ring.empty()) return;
+    if (!ring.room() && ring.create(kStreamPages).is_error()) return;
+    const auto space = ring.free_run();
+    const int64_t got = arch::hypercall(abi::HypercallNumber::kConsoleRead, arch::virt_to_phys(space.data()), space.size(), number);
+    if (got == failed(Errno::kAGAIN)) return;
+    if (got > 0 && static_cast<size_t>(got) <= space.size())
+        ring.add(static_cast<size_t>(got));
+    else
+        ended = true;
+}
+
+void HostStream::host_ready() {
+    blocked = false;
+    changed.wake_all();
+}
+
+HostStream& host_stream(unsigned number) {
+    static HostStream streams[3] = {HostStream(0), HostStream(1), HostStream(2)};
+    return streams[number];
+}
+
+Result<RefPtr<vfs::File>> open_console_stream(unsigned number) {
+    static RefPtr<vfs::FileSystem> file_system;
+    if (!file_system) {
+        file_system = TRY(make_ref<StreamFileSystem>());
+        file_system->device = vfs::allocate_device_number();
+    }
+    RefPtr<vfs::Inode> inode = TRY(make_ref<StreamInode>(file_system, number));
+    auto dentry = TRY(vfs::Dentry::create_root(inode));
+    auto mount = TRY(make_ref<vfs::Mount>(file_system, dentry, 0));
+    return inode->open(vfs::Path(mount, dentry), number == 0 ? vfs::kORdonly : vfs::kOWronly);
+}
+
+}  // namespace kvmsbx::fs
