@@ -1,6 +1,7 @@
 #include "guestkernel/fs/console_stream.hpp"
 
 #include "guestkernel/fs/tty/termios.hpp"
+#include "guestkernel/lib/format.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/mount.hpp"
@@ -21,7 +22,8 @@ class StreamFileSystem final : public vfs::FileSystem {
 
 class StreamInode final : public vfs::Inode {
   public:
-    StreamInode(RefPtr<vfs::FileSystem> fs, unsigned number) : Inode(std::move(fs)), number(number) {}
+    StreamInode(RefPtr<vfs::FileSystem> fs, unsigned number, const auth::Credentials& owner)
+        : Inode(std::move(fs)), number(number), uid_(owner.euid), gid_(owner.egid) {}
     Result<vfs::Attributes> attributes() override {
         vfs::Attributes attributes;
         attributes.ino = kFirstInode + number;
@@ -42,7 +44,7 @@ class StreamInode final : public vfs::Inode {
     const unsigned number;
 
   private:
-    uint32_t mode_ = 0600, uid_ = task::current().credentials().euid, gid_ = task::current().credentials().egid;
+    uint32_t mode_ = 0600, uid_, gid_;
 };
 
 class StreamFile final : public vfs::File {
@@ -203,13 +205,10 @@ HostStream& host_stream(unsigned number) {
     return streams[number];
 }
 
-Result<RefPtr<vfs::File>> open_console_stream(unsigned number) {
+Result<RefPtr<vfs::File>> open_console_stream(unsigned number, const auth::Credentials& owner) {
     static RefPtr<vfs::FileSystem> file_system;
-    if (!file_system) {
-        file_system = TRY(make_ref<StreamFileSystem>());
-        file_system->device = vfs::allocate_device_number();
-    }
-    RefPtr<vfs::Inode> inode = TRY(make_ref<StreamInode>(file_system, number));
+    if (!file_system) file_system = TRY(make_ref<StreamFileSystem>());
+    RefPtr<vfs::Inode> inode = TRY(make_ref<StreamInode>(file_system, number, owner));
     auto dentry = TRY(vfs::Dentry::create_root(inode));
     auto mount = TRY(make_ref<vfs::Mount>(file_system, dentry, 0));
     return inode->open(vfs::Path(mount, dentry), number == 0 ? vfs::kORdonly : vfs::kOWronly);

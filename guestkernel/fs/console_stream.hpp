@@ -26,6 +26,7 @@ struct HostStream {
 HostStream& host_stream(unsigned number);
 
 // A File on a stream (0..2), with an inode (a FIFO) so that /dev/stdout can open it anew.
-Result<RefPtr<vfs::File>> open_console_stream(unsigned number);
+// owner: whose uid and gid it shows.
+Result<RefPtr<vfs::File>> open_console_stream(unsigned number, const auth::Credentials& owner);
 
 }  // namespace kvmsbx::fs

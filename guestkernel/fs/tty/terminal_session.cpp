@@ -60,9 +60,11 @@ void Terminal::hang_up() {
 Result<> Terminal::opened(bool noctty, uint32_t flags) {
     if (line_gone() || locked()) return Errno::kIO;
     if (exclusive_ && !task::current().credentials().has(auth::Capability::kSysAdmin)) return Errno::kBUSY;
-    task::Process& process = task::current().process();
     const bool readable = (flags & vfs::kOAccMode) != vfs::kOWronly;
-    if (!noctty && readable && is_leader(process) && !process.session->terminal && !session_) attach_to(process);
+    if (!noctty && readable && !session_) {  // at start (noctty) there is no current task
+        task::Process& process = task::current().process();
+        if (is_leader(process) && !process.session->terminal) attach_to(process);
+    }
     file_opened();
     return {};
 }

@@ -1,0 +1,80 @@
+#pragma once
+// Pseudoterminals and devpts (pts(4)). A PtyTerminal is the slave with its discipline; the master's File is its lower end: it reads the
+// slave's output ring and gives keys by input(). Each devpts mount with pty instances of its own is a PtsFileSystem; the first one also holds the
+// container's console as number 0 (as engines that set the console up in the container's devpts have it).
+// A pty's number is taken until master and slaves are closed; its node goes with the master. When the master closes, the slave hangs up.
+#include "guestkernel/fs/tty/terminal.hpp"
+#include "guestkernel/vfs/file_system.hpp"
+
+namespace kvmsbx::fs {
+
+class PtsFileSystem;
+
+class PtyTerminal final : public Terminal {
+  public:
+    PtyTerminal(RefPtr<PtsFileSystem> instance, uint32_t index);
+    ~PtyTerminal() override;
+    Result<> create() { return create_ring(kRingPages); }
+
+    const uint32_t index;
+    bool locked_by_master = true;   // TIOCSPTLCK
+    bool master_open = true;
+
+    // The master's side.
+    Result<size_t> master_read(mm::IoBuffer& to, bool nonblocking);
+    Result<size_t> master_write(mm::IoBuffer& from, bool nonblocking);
+    vfs::PollState master_poll();
+    void master_closed();
+    // tcflush(3) on the master: what it could read, what the slave could.
+    void flush_from_master(bool readable, bool written);
+    size_t waiting_output() const { return output_.size(); }
+    PtsFileSystem& instance() const { return *instance_; }
+
+  private:
+    static constexpr unsigned kRingPages = 2;
+    void push_output() override { wake(); }
+    void input_taken() override { wake(); }
+    void output_discarded() override { output_.clear(); }
+    bool line_gone() const override { return !master_open; }
+    bool locked() const override { return locked_by_master; }
+    void file_opened() override;
+    void closed() override;
+
+    RefPtr<PtsFileSystem> instance_;
+    unsigned slaves_ = 0;
+    bool slaves_closed_ = false;  // the last one closed and none came since: the master reads EIO
+};
+
+class PtsFileSystem final : public vfs::FileSystem {
+  public:
+    PtsFileSystem() { cacheable_names = false; }
+    Result<> configure(std::string_view data);  // EINVAL
+    Result<vfs::FsStatistics> statistics() override { return vfs::FsStatistics{.type = 0x1cd1}; }  // DEVPTS_SUPER_MAGIC
+    std::string_view type_name() const override { return "devpts"; }
+    Result<String> options() override;
+
+    // A new pty, locked. ENOSPC, ENOMEM.
+    Result<RefPtr<PtyTerminal>> create_pty();
+    // Null: no such node.
+    RefPtr<Terminal> find(uint32_t index) const;
+    // Lowest node number >= from, or -1.
+    int next(uint32_t from) const;
+    void forget(uint32_t index) { slots_[index] = nullptr; }
+    Result<> set_console(Terminal& console);
+    uint32_t ptmx_mode() const { return ptmx_mode_; }
+
+  private:
+    static constexpr uint32_t kMaximum = 4096;
+    bool visible(uint32_t index) const;
+    Vector<Terminal*> slots_;  // no references: ptys take themselves out
+    RefPtr<Terminal> console_;
+    uint32_t mode_ = 0600, ptmx_mode_ = 0, uid_ = 0, gid_ = 0, maximum_ = kMaximum;
+    bool has_uid_ = false, has_gid_ = false;
+};
+
+// The console, if the container has a terminal; null before and else. devpts shows it.
+Terminal* console_terminal();
+// File system type "devpts" and the devices /dev/tty, /dev/console, /dev/ptmx, /dev/pts/N.
+Result<> register_terminals();
+
+}  // namespace kvmsbx::fs
