@@ -22,13 +22,18 @@ class FdTable : public RefCounted {
     Result<RefPtr<FdTable>> clone() const;                // fork(2)
     // Lowest open descriptor >= from, or -1.
     int next_open(int from) const;
+    // Closes all; the errors are lost, as on exit(2). File::flush() may block.
+    ~FdTable() override;
 
   private:
+    static constexpr size_t kMaxDescriptor = (1 << 20) - 1;  // fs.nr_open
+    Result<> finish_close(File& file);
     struct Slot {
         RefPtr<File> file;
         bool close_on_exec = false;
     };
     Vector<Slot> slots_;
+    size_t lowest_free_ = 0;  // no descriptor below it is free
 };
 
 }  // namespace kvmsbx::vfs

@@ -1,0 +1,35 @@
+#include "guestkernel/vfs/file_system.hpp"
+
+#include "guestkernel/lib/vector.hpp"
+
+namespace kvmsbx::vfs {
+
+namespace {
+Vector<FileSystemType> types;
+}
+
+Result<> register_file_system(std::string_view name, FileSystemFactory factory, bool needs_device) {
+    return types.push_back({name, factory, needs_device});
+}
+
+Result<RefPtr<Inode>> make_file_system(std::string_view name, const MountOptions& options) {
+    for (const FileSystemType& type : types)
+        if (type.name == name) return type.factory(options);
+    return Errno::kNODEV;
+}
+
+std::span<const FileSystemType> file_system_types() { return types.span(); }
+
+bool mount_option(std::string_view data, std::string_view key, std::string_view& value) {
+    while (!data.empty()) {
+        const std::string_view option = data.substr(0, data.find(','));
+        data.remove_prefix(option.size() < data.size() ? option.size() + 1 : data.size());
+        const size_t equals = option.find('=');
+        if (option.substr(0, equals) != key) continue;
+        value = equals == option.npos ? std::string_view() : option.substr(equals + 1);
+        return true;
+    }
+    return false;
+}
+
+}  // namespace kvmsbx::vfs
