@@ -10,6 +10,25 @@ namespace {
 uint32_t last_device_minor;
 }
 
+Timestamp current_time() {
+    const uint64_t now = sched::realtime_now();
+    return {static_cast<int64_t>(now / 1'000'000'000), static_cast<uint32_t>(now % 1'000'000'000)};
+}
+
+void apply_change(const AttributeChange& change, Attributes& attributes) {
+    using Change = AttributeChange;
+    const Timestamp now = current_time();
+    if (change.valid & Change::kMode) attributes.mode = (attributes.mode & kModeTypeMask) | (change.mode & 07777);
+    if (change.valid & Change::kUid) attributes.uid = change.uid;
+    if (change.valid & Change::kGid) attributes.gid = change.gid;
+    if (change.valid & Change::kSize) attributes.size = change.size;
+    if (change.valid & Change::kAtime) attributes.atime = change.atime;
+    if (change.valid & Change::kMtime) attributes.mtime = change.mtime;
+    if (change.valid & Change::kAtimeNow) attributes.atime = now;
+    if (change.valid & Change::kMtimeNow) attributes.mtime = now;
+    attributes.ctime = now;
+}
+
 FileSystem::FileSystem() : device(make_device(0, ++last_device_minor)) {}
 
 Inode::~Inode() {

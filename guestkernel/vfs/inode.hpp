@@ -41,6 +41,10 @@ struct AttributeChange {
     Timestamp atime, mtime;
 };
 
+Timestamp current_time();  // CLOCK_REALTIME
+// What set_attributes() does to attributes kept in memory: everything but the contents that a new size cuts off. ctime becomes now.
+void apply_change(const AttributeChange& change, Attributes& attributes);
+
 struct FsStatistics {  // statfs(2)
     uint64_t type = 0, block_size = 4096, blocks = 0, blocks_free = 0, blocks_available = 0, files = 0, files_free = 0, name_length = 255, id = 0;
 };
