@@ -56,6 +56,8 @@ uint64_t wait_for_interrupts();
 inline void relax() { __builtin_ia32_pause(); }
 // Makes sure that this vCPU no longer uses an application's page table (which can then be freed).
 void drop_user_space();
+// Ends the sandbox after an exception in the Sentry itself.
+[[noreturn]] void panic_with_fault(const abi::SentryFault& fault, CpuArea& area);
 // Rings the gofer's doorbell.
 void ring_gofer();
 

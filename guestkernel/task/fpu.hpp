@@ -9,4 +9,13 @@ void fpu_to_area(Task& task);
 // task.fpu_area was changed: it is loaded before the task runs again. The content must be valid for XRSTOR (CpuArea::fpu_restore).
 void fpu_area_changed(Task& task);
 
+// For a new task: an area with a new program's state, or the parent's. ENOMEM.
+Result<> allocate_fpu(Task& task);
+Result<> copy_fpu(Task& parent, Task& child);
+// execve(2): the state of a new program.
+void reset_fpu(Task& task);
+// Makes the vCPU's registers this task's, on the way to ring 3.
+void load_fpu(Task& task);
+void free_fpu(Task& task);
+
 }  // namespace kvmsbx::task

@@ -64,9 +64,15 @@ class Task final : public sched::Thread {
     vfs::Caller caller() const { return {*fs_, *credentials_}; }
     uint64_t limit(unsigned resource) const;  // soft limit
 
-    const int32_t tid;
+    CpuUsage usage() const;
+    void (*bootstrap)(Task&) = nullptr;  // the first task: what to do before it goes to ring 3 for the first time
+
+    int32_t tid;  // execve(2) by a thread that is not the leader makes it the process's pid
     abi::UserRegs regs{};
-    void* fpu_area = nullptr;
+    void* fpu_area = nullptr;         // see fpu.hpp
+    bool fpu_in_area_only = true;     // the vCPU's registers are not this task's: load before resuming
+    uint64_t user_ticks = 0;          // TSC ticks spent in ring 3
+    uint64_t resumed_at = 0;          // TSC
     char name[16] = {};  // comm
 
     RefPtr<Process> process_;
@@ -83,7 +89,7 @@ class Task final : public sched::Thread {
     uint32_t altstack_flags = 2;      // SS_DISABLE
     uint64_t clear_child_tid = 0;
     uint64_t robust_list = 0;
-    Task* vfork_parent = nullptr;     // waits until this task execs or exits
+    bool vfork_parent_waits = false;  // until this task execs or exits
     sched::WaitQueue vfork_done;
     bool exiting = false;
     int32_t parent_death_signal = 0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
@@ -122,6 +128,7 @@ class Process : public RefCounted {
     bool child_subreaper = false;
     uint8_t dumpable = 1;     // PR_SET_DUMPABLE
     uint32_t personality = 0; // personality(2); inherited by fork, kept by exec
+    uint32_t last_uid = 0;    // real uid of the thread that ended last, for waitid(2)
     RefPtr<SignalActions> actions;
     PendingSignals pending;
     RefPtr<ProcessTimers> timers;  // interval and POSIX timers; null: none. Dropped when the last thread ends
@@ -137,6 +144,7 @@ class Process : public RefCounted {
     List<Process, &Process::sibling_hook> children;
     List<Task, &Task::thread_hook> threads;
     TreeHook registry_hook;
+    void unlink_all();  // from parent and registry, when it is reaped
 
     Task* leader() { return threads.empty() ? nullptr : &threads.front(); }
     Task& any_thread() { return threads.front(); }

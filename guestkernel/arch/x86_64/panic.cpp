@@ -1,0 +1,71 @@
+// The end of the Sentry: message, registers and return addresses go to the VMM, which symbolises them.
+#include <cstring>
+
+#include "guestkernel/arch/arch.hpp"
+#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/lib/format.hpp"
+
+namespace kvmsbx {
+namespace {
+
+bool panicking;
+
+// SAFETY: follows frame pointers while they stay on the stack that starts at `frame`'s 32 KiB block.
+void walk_stack(const uint64_t* frame, uint64_t (&out)[32]) {
+    const uint64_t base = reinterpret_cast<uint64_t>(frame) & ~(arch::kStackSize - 1);
+    for (unsigned i = 0; i < 32; ++i) {
+        const uint64_t at = reinterpret_cast<uint64_t>(frame);
+        if (at < base || at + 16 > base + arch::kStackSize || at % 8) return;
+        if (frame[1] == 0) return;
+        out[i] = frame[1];
+        if (frame[0] <= at) return;
+        frame = reinterpret_cast<const uint64_t*>(frame[0]);
+    }
+}
+
+[[noreturn]] void send(abi::PanicInfo& info) {
+    for (;;) arch::hypercall(abi::HypercallNumber::kPanic, arch::virt_to_phys(&info));
+}
+
+abi::PanicInfo& fresh_info(const char* message) {
+    // SAFETY: the lower end of the emergency stack lies in the direct map, and nothing else uses it from here on.
+    auto* place = reinterpret_cast<abi::PanicInfo*>(arch::cpu().emergency_stack - 16 * 1024 + 64);
+    memset(static_cast<void*>(place), 0, sizeof *place);
+    const size_t length = strlen(message);
+    memcpy(place->message, message, length < sizeof place->message ? length : sizeof place->message - 1);
+    return *place;
+}
+
+}  // namespace
+
+void panic(const char* message) {
+    if (__atomic_exchange_n(&panicking, true, __ATOMIC_SEQ_CST))
+        for (;;) arch::relax();
+    abi::PanicInfo& info = fresh_info(message);
+    walk_stack(static_cast<const uint64_t*>(__builtin_frame_address(0)), info.backtrace);
+    send(info);
+}
+
+namespace arch {
+
+void panic_with_fault(const abi::SentryFault& fault, CpuArea& area) {
+    if (__atomic_exchange_n(&panicking, true, __ATOMIC_SEQ_CST))
+        for (;;) relax();
+    FixedText<256> text;
+    format_to(text, "exception {} (error code {x}, address {x}) in the Sentry at {x}", fault.vector, fault.error_code, fault.cr2, fault.rip);
+    // SAFETY: the lower end of the emergency stack, on which only this function runs; stack_header() does not work here.
+    auto& info = *reinterpret_cast<abi::PanicInfo*>(area.emergency_stack - 16 * 1024 + 64);
+    memset(static_cast<void*>(&info), 0, sizeof info);
+    memcpy(info.message, text.c_str(), text.view().size());
+    memcpy(info.registers, &fault, sizeof fault);
+    info.backtrace[0] = fault.rip;
+    walk_stack(reinterpret_cast<const uint64_t*>(fault.rbp), info.backtrace);
+    for (unsigned i = 31; i > 0; --i) info.backtrace[i] = info.backtrace[i - 1];
+    info.backtrace[0] = fault.rip;
+    area.hypercall.number = static_cast<uint64_t>(abi::HypercallNumber::kPanic);
+    area.hypercall.args[0] = virt_to_phys(&info);
+    for (;;) *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kDeviceGpa + abi::kHypercallOffset) = 1;
+}
+
+}  // namespace arch
+}  // namespace kvmsbx

@@ -1,0 +1,144 @@
+// clone(2) and kin: a new task from an old one.
+#include <cstring>
+
+#include "guestkernel/task/fpu.hpp"
+#include "guestkernel/task/life.hpp"
+
+namespace kvmsbx::task {
+namespace {
+
+constexpr uint64_t kNamespaces = kCloneNewns | kCloneNewcgroup | kCloneNewuts | kCloneNewipc | kCloneNewuser | kCloneNewpid | kCloneNewnet;
+
+Result<> check_flags(const Task& parent, uint64_t flags) {
+    if ((flags & kCloneSighand) && !(flags & kCloneVm)) return Errno::kINVAL;
+    if ((flags & kCloneThread) && !(flags & kCloneSighand)) return Errno::kINVAL;
+    if ((flags & kCloneFs) && (flags & (kCloneNewns | kCloneNewuser))) return Errno::kINVAL;
+    if ((flags & kCloneThread) && (flags & (kCloneNewpid | kCloneNewuser))) return Errno::kINVAL;
+    if ((flags & kCloneSighand) && (flags & kCloneClearSighand)) return Errno::kINVAL;
+    // As a kernel without namespaces: not permitted, or not there.
+    if (flags & kNamespaces) return parent.credentials().has(auth::Capability::kSysAdmin) ? Errno::kINVAL : Errno::kPERM;
+    if (flags & (kClonePidfd | kCloneIntoCgroup)) return Errno::kINVAL;
+    if ((flags & kCloneParent) && parent.process().pid == 1) return Errno::kINVAL;
+    return {};
+}
+
+Result<> check_process_limit(const Task& parent) {
+    const uint64_t limit = parent.limit(kRlimitNproc);
+    const auth::Credentials& who = parent.credentials();
+    if (limit == kRlimInfinity || who.ruid == 0 || who.has(auth::Capability::kSysResource) || who.has(auth::Capability::kSysAdmin)) return {};
+    uint64_t count = 0;
+    for_each_process([&](Process& process) {
+        for (Task& task : process.threads) count += task.credentials().ruid == who.ruid;
+    });
+    return count >= limit ? Result<>(Errno::kAGAIN) : Result<>();
+}
+
+Result<RefPtr<Process>> new_process(Task& parent, int32_t pid, const CloneRequest& request) {
+    Process& old = parent.process();
+    auto process = TRY(make_ref<Process>(pid));
+    process->group = old.group;
+    process->session = old.session;
+    process->exit_signal = request.flags & kCloneParent ? old.exit_signal : request.exit_signal;
+    process->actions = request.flags & kCloneSighand ? old.actions : TRY(old.actions->clone());
+    if (request.flags & kCloneClearSighand) process->actions->reset_for_exec();
+    memcpy(process->limits, old.limits, sizeof process->limits);
+    process->start_time = sched::boottime_now();
+    return process;
+}
+
+Result<> copy_resources(Task& parent, Task& child, uint64_t flags) {
+    child.space_ = flags & kCloneVm ? parent.space_ : TRY(parent.space_->fork());
+    child.files_ = flags & kCloneFiles ? parent.files_ : TRY(parent.files_->clone());
+    child.fs_ = flags & kCloneFs ? parent.fs_ : TRY(parent.fs_->clone());
+    child.credentials_ = parent.credentials_;
+    TRY(child.create_stack());
+    return copy_fpu(parent, child);
+}
+
+void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
+    child.regs = parent.regs;
+    child.regs.fs_base = request.flags & kCloneSettls ? request.tls : arch::read_fs_base();
+    child.regs.gs_base = arch::read_gs_base();
+    child.regs.rax = 0;
+    if (request.stack) child.regs.rsp = request.stack;
+    memcpy(child.name, parent.name, sizeof child.name);
+    child.affinity = parent.affinity;
+    child.nice = parent.nice;
+    child.blocked = parent.blocked;
+    child.in_syscall = parent.in_syscall;
+    if (!(request.flags & kCloneVm) || (request.flags & kCloneVfork)) {
+        child.altstack_base = parent.altstack_base, child.altstack_size = parent.altstack_size, child.altstack_flags = parent.altstack_flags;
+    }
+    if (request.flags & kCloneChildCleartid) child.clear_child_tid = request.child_tid;
+}
+
+void adopt(Process& process, Process& parent) {
+    process.parent = &parent;
+    parent.children.push_back(process);
+    register_process(process);
+}
+
+}  // namespace
+
+void release_vfork_parent(Task& task) {
+    task.vfork_parent_waits = false;
+    task.vfork_done.wake_all();
+}
+
+Result<int32_t> clone(Task& parent, const CloneRequest& request) {
+    const uint64_t flags = request.flags;
+    TRY(check_flags(parent, flags));
+    TRY(check_process_limit(parent));
+    if (flags & kCloneSettls && request.tls >= abi::kUserEnd) return Errno::kPERM;
+    const int32_t number = TRY(allocate_number());
+    RefPtr<Process> process = flags & kCloneThread ? parent.process_ : TRY(new_process(parent, number, request));
+    auto child = TRY(make_ref<Task>(number, process));
+    TRY(copy_resources(parent, *child, flags));
+    copy_thread_state(parent, *child, request);
+    if (flags & kCloneParentSettid) TRY(mm::UserOut<int32_t>{request.parent_tid}.store(parent.space(), number));
+    // The child may write its own copy: it faults there as it would at its first instruction.
+    if (flags & kCloneChildSettid) (void)mm::UserOut<int32_t>{request.child_tid}.store(child->space(), number).is_ok();
+    if (parent.process().exiting) return Errno::kRESTARTNOINTR;  // nothing below may fail or block
+    process->threads.push_back(*child);
+    register_task(*child);
+    if (!(flags & kCloneThread)) adopt(*process, flags & kCloneParent ? *parent.process().parent : parent.process());
+    child->vfork_parent_waits = flags & kCloneVfork;
+    sched::start(*child);
+    if (flags & kCloneVfork) {
+        Task& waiting = *child;
+        (void)waiting.vfork_done
+            .wait([&] { return !waiting.vfork_parent_waits || parent.process().exiting; }, sched::Interruptible::kNo)
+            .is_ok();
+    }
+    return number;
+}
+
+Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&)) {
+    const int32_t pid = TRY(allocate_number());
+    auto process = TRY(make_ref<Process>(pid));
+    process->session = TRY(make_ref<Session>(pid));
+    process->group = pid;
+    process->actions = TRY(make_ref<SignalActions>());
+    for (Rlimit& limit : process->limits) limit = {kRlimInfinity, kRlimInfinity};
+    process->limits[kRlimitStack] = {8 << 20, kRlimInfinity};
+    process->limits[kRlimitNofile] = {1024, 1'048'576};
+    process->limits[kRlimitCore] = {0, kRlimInfinity};
+    process->limits[kRlimitMemlock] = {8 << 20, 8 << 20};
+    process->limits[kRlimitMsgqueue] = {819'200, 819'200};
+    process->limits[kRlimitNice] = {0, 0};
+    process->limits[kRlimitRtprio] = {0, 0};
+    process->start_time = sched::boottime_now();
+    auto task = TRY(make_ref<Task>(pid, process));
+    task->space_ = TRY(mm::AddressSpace::create());
+    task->files_ = TRY(make_ref<vfs::FdTable>());
+    task->credentials_ = TRY(make_ref<auth::Credentials>());
+    TRY(task->create_stack());
+    TRY(allocate_fpu(*task));
+    task->bootstrap = bootstrap;
+    process->threads.push_back(*task);
+    register_task(*task);
+    register_process(*process);
+    return task;
+}
+
+}  // namespace kvmsbx::task

@@ -1,0 +1,150 @@
+// exit(2), exit_group(2): how tasks and processes end.
+#include "guestkernel/task/exit.hpp"
+
+#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/task/fpu.hpp"
+#include "guestkernel/task/futex.hpp"
+#include "guestkernel/task/life.hpp"
+#include "guestkernel/task/signal_delivery.hpp"
+#include "guestkernel/task/timers.hpp"
+
+namespace kvmsbx::task {
+
+void (*sandbox_exit)(int status);
+
+namespace {
+
+SigInfo child_signal(Process& child) {
+    SigInfo info;
+    info.signo = child.exit_signal;
+    info.from.pid = child.pid;
+    const int status = child.exit_status;
+    info.code = (status & 0x7f) == 0 ? kCldExited : status & 0x80 ? kCldDumped : kCldKilled;
+    info.from.status = (status & 0x7f) == 0 ? status >> 8 & 0xff : status & 0x7f;
+    const CpuUsage usage = process_usage(child);
+    info.from.utime = static_cast<int64_t>(usage.user / 10'000'000);
+    info.from.stime = static_cast<int64_t>(usage.system / 10'000'000);
+    return info;
+}
+
+Process& new_parent_of(Process& process) {
+    for (Process* at = process.parent; at; at = at->parent)
+        if (at->child_subreaper && at->state == Process::State::kAlive && !at->exiting) return *at;
+    return first_process();
+}
+
+void reparent_children(Process& process) {
+    while (!process.children.empty()) {
+        Process& child = process.children.front();
+        Process& parent = new_parent_of(process);
+        child.sibling_hook.unlink();
+        child.parent = &parent;
+        child.exit_signal = kSigChld;
+        parent.children.push_back(child);
+        if (child.state == Process::State::kZombie) {
+            send_signal(parent, child_signal(child));
+            parent.child_events.wake_all();
+        }
+        hang_up_if_orphaned(child.group);
+    }
+}
+
+// The kernel lock is held: from here to the zombie's notice nothing blocks.
+void finish_process(Process& process) {
+    process.state = Process::State::kZombie;
+    drop_all_timers(process);
+    if (process.session->id == process.pid && process.session->terminal) process.session->terminal->session_leader_exited();
+    if (process.pid == 1) sandbox_exit(process.exit_status);
+    const int32_t group = process.group;
+    reparent_children(process);
+    Process& parent = *process.parent;
+    const SigAction& action = parent.actions->of(kSigChld);
+    const bool reap_at_once = process.exit_signal == kSigChld && (action.handler == kSigIgn || (action.flags & kSaNocldwait));
+    if (process.exit_signal && !(reap_at_once && action.handler == kSigIgn)) send_signal(parent, child_signal(process));
+    hang_up_if_orphaned(group);
+    if (reap_at_once) process.unlink_all();
+    parent.child_events.wake_all();
+}
+
+}  // namespace
+
+void hang_up_if_orphaned(int32_t group) {
+    if (!is_orphaned_group(group)) return;
+    bool has_stopped = false;
+    for_each_process([&](Process& process) { has_stopped |= process.group == group && process.stopped; });
+    if (!has_stopped) return;
+    send_signal_to_group(group, kernel_signal(kSigHup));
+    send_signal_to_group(group, kernel_signal(kSigCont));
+}
+
+void Process::unlink_all() {
+    if (parent) {
+        parent->children_usage.user += process_usage(*this).user + children_usage.user;
+        parent->children_usage.system += process_usage(*this).system + children_usage.system;
+    }
+    state = State::kReaped;
+    sibling_hook.unlink();
+    parent = nullptr;
+    unregister_process(*this);
+}
+
+CpuUsage Task::usage() const {
+    const uint64_t khz = arch::boot_info().tsc_khz;
+    CpuUsage usage;
+    usage.user = user_ticks / khz * 1'000'000 + user_ticks % khz * 1'000'000 / khz;
+    usage.system = cpu_time > usage.user ? cpu_time - usage.user : 0;
+    return usage;
+}
+
+CpuUsage process_usage(Process& process) {
+    CpuUsage sum = process.dead_threads_usage;
+    for (Task& task : process.threads) {
+        sum.user += task.usage().user;
+        sum.system += task.usage().system;
+    }
+    return sum;
+}
+
+Task::~Task() { free_fpu(*this); }
+
+void exit_thread(Task& task, int status) {
+    VERIFY(&task == &current());
+    Process& process = task.process();
+    task.exiting = true;
+    hand_over_pending(task);
+    if (process.threads.size() == 1 && !process.exiting) {
+        process.exiting = true;
+        process.exit_status = status;
+    }
+    futex_thread_exit(task);
+    if (task.clear_child_tid && task.space_->reference_count() > 1) {
+        (void)mm::UserOut<int32_t>{task.clear_child_tid}.store(task.space(), 0).is_ok();
+        (void)futex_wake(task, task.clear_child_tid, true, 1).is_ok();
+    }
+    task.space_ = nullptr;
+    release_vfork_parent(task);
+    task.files_ = nullptr;  // may block: closes write back
+    task.fs_ = nullptr;
+    process.dead_threads_usage.user += task.usage().user;
+    process.dead_threads_usage.system += task.usage().system;
+    process.last_uid = task.credentials().ruid;
+    task.thread_hook.unlink();
+    unregister_task(task);
+    process.thread_exited.wake_all();
+    if (process.threads.empty()) finish_process(process);
+    sched::exit_thread();
+}
+
+void exit_group(Task& task, int status) {
+    Process& process = task.process();
+    if (process.exiting) return;
+    process.exiting = true;
+    process.exit_status = status;
+    process.stopped = false;
+    for (Task& thread : process.threads) sched::wake(thread);
+    process.stop_queue.wake_all();
+}
+
+void exit_group_by_signal(Task& task, int signal, bool core) { exit_group(task, signal | (core ? 0x80 : 0)); }
+
+}  // namespace kvmsbx::task

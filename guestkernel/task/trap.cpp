@@ -1,0 +1,115 @@
+#include "guestkernel/task/trap.hpp"
+
+#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/sched/cpu.hpp"
+#include "guestkernel/sched/kernel_lock.hpp"
+#include "guestkernel/task/exit.hpp"
+#include "guestkernel/task/fpu.hpp"
+#include "guestkernel/task/oom.hpp"
+#include "guestkernel/task/registry.hpp"
+#include "guestkernel/task/signal_delivery.hpp"
+
+namespace kvmsbx::task {
+
+void (*dispatch_system_call)(Task& task);
+
+namespace {
+
+constexpr uint64_t kPageFault = 14;
+constexpr uint64_t kErrorWrite = 2, kErrorFetch = 16;
+
+void page_fault(Task& task) {
+    const uint64_t address = task.regs.cr2;
+    const mm::Access access = task.regs.error_code & kErrorFetch   ? mm::Access::kExecute
+                              : task.regs.error_code & kErrorWrite ? mm::Access::kWrite
+                                                                   : mm::Access::kRead;
+    auto handled = task.space().fault(address, access);
+    if (handled.is_ok()) return;
+    switch (handled.error()) {
+        case Errno::kFAULT: return send_fault_signal(task, kSigSegv, kSegvMaperr, address);
+        case Errno::kACCES: return send_fault_signal(task, kSigSegv, kSegvAccerr, address);
+        case Errno::kNOMEM: return kill_for_memory(task);
+        default: return send_fault_signal(task, kSigBus, kBusAdrerr, address);
+    }
+}
+
+void handle(Task& task) {
+    const uint64_t trap = task.regs.trap;
+    if (trap == abi::kTrapSyscall) return dispatch_system_call(task);
+    if (trap == kPageFault) return page_fault(task);
+    if (trap >= abi::kVectorFirst && trap <= abi::kVectorLast) {
+        if (trap == abi::kVectorIpi) arch::cpu().loaded_cr3 = 0;  // see sched::shoot_down
+        return sched::serve_interrupt(static_cast<uint8_t>(trap));
+    }
+    if (trap == abi::kVectorSpurious) return;
+    deliver_exception(task);
+}
+
+[[noreturn]] void trap_entry(abi::UserRegs*, arch::CpuArea* area) {
+    __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
+    sched::lock_kernel();
+    Task& task = current();
+    task.user_ticks += arch::read_tsc() - task.resumed_at;
+    handle(task);
+    return_to_user(task);
+}
+
+// SAFETY: a function's address as the generated code wants it.
+template <typename Function>
+uint64_t address_of(Function* function) {
+    return reinterpret_cast<uint64_t>(function);
+}
+
+[[noreturn]] void fault_entry(abi::SentryFault* fault, arch::CpuArea* area) { arch::panic_with_fault(*fault, *area); }
+
+}  // namespace
+
+void install_traps(arch::CpuArea& area) {
+    area.trap_entry = address_of(trap_entry);
+    area.fault_entry = address_of(fault_entry);
+    area.entries = 1;  // odd: in the Sentry
+}
+
+void return_to_user(Task& task) {
+    while (has_signal_work(task) || sched::should_yield()) [[unlikely]] {
+        if (has_signal_work(task)) deliver_signals(task);
+        if (sched::should_yield()) sched::yield();
+    }
+    sched::before_resume();
+    load_fpu(task);
+    arch::CpuArea& area = arch::cpu();
+    const arch::Phys cr3 = task.space().cr3();
+    area.user_cr3 = cr3;
+    // No vCPU gives up the kernel lock with a page table loaded that another could free.
+    if (area.loaded_cr3 != cr3 && area.loaded_cr3 != 0 && area.loaded_cr3 != arch::boot_info().sentry_pml4) arch::drop_user_space();
+    task.resumed_at = arch::read_tsc();
+    __atomic_fetch_add(&area.entries, 1, __ATOMIC_ACQ_REL);
+    sched::unlock_kernel();
+    arch::resume_user();
+}
+
+void Task::run() {
+    if (bootstrap) bootstrap(*this);
+    return_to_user(*this);
+}
+
+bool Task::interrupted() const { return has_pending_signal(*this); }
+
+uint64_t Task::limit(unsigned resource) const { return process().limits[resource].soft; }
+
+void Task::switched_out() {
+    if (!fpu_in_area_only) arch::save_fpu(fpu_area);
+    fpu_in_area_only = true;
+    regs.fs_base = arch::read_fs_base();
+    regs.gs_base = arch::read_gs_base();
+}
+
+void Task::switched_in() {
+    arch::CpuArea& area = arch::cpu();
+    area.user_regs = reinterpret_cast<uint64_t>(&regs);  // SAFETY: as the entry code wants it
+    area.kernel_stack = reinterpret_cast<uint64_t>(stack()) + arch::kStackSize;
+    arch::write_fs_base(regs.fs_base);
+    arch::write_gs_base(regs.gs_base);
+}
+
+}  // namespace kvmsbx::task

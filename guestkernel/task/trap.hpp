@@ -1,0 +1,14 @@
+#pragma once
+// Entry from ring 3 and the way back.
+#include "guestkernel/task/task.hpp"
+
+namespace kvmsbx::task {
+
+// Makes this vCPU's entry code call us. Once per vCPU, at start.
+void install_traps(arch::CpuArea& area);
+// Handles what is pending (signals, a due switch), then runs the task's application. Kernel lock held; it is given up.
+[[noreturn]] void return_to_user(Task& task);
+// The system-call dispatcher (set by init: task is below syscalls).
+extern void (*dispatch_system_call)(Task& task);
+
+}  // namespace kvmsbx::task
