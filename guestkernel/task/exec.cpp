@@ -1,7 +1,7 @@
 // execve(2).
 #include <cstring>
 
-#include "guestkernel/auth/exec.hpp"
+#include "guestkernel/auth/transitions.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
 #include "guestkernel/task/load.hpp"
@@ -83,6 +83,12 @@ Result<> check_size(Task& task, const ExecRequest& request) {
     return total > limit ? Result<>(Errno::k2BIG) : Result<>();
 }
 
+// Set-id bits count unless the mount says nosuid.
+uint32_t setid_bits(vfs::File& file, const vfs::Attributes& attributes) {
+    if (!file.path() || (file.path()->mount().flags & vfs::kMountNosuid)) return 0;
+    return attributes.mode & (vfs::kModeSetuid | vfs::kModeSetgid | 0010);
+}
+
 // The caller becomes the only thread, with the process's number.
 Result<> end_other_threads(Task& task) {
     Process& process = task.process();
@@ -129,8 +135,8 @@ Result<> execute(Task& task, ExecRequest request) {
     String name = TRY(request.path.clone());
     if (request.arguments.empty()) TRY(request.arguments.push_back(String()));  // Linux 5.18: argv is never empty
     auto file = TRY(find_program(task, request));
-    auto credentials = TRY(auth::credentials_after_exec(task.credentials(), *file->inode()));
-    const bool secure = auth::is_secure_exec(*credentials);
+    const vfs::Attributes attributes = TRY(file->inode()->attributes());
+    auto [credentials, secure] = TRY(auth::for_exec(task.credentials(), setid_bits(*file, attributes), attributes.uid, attributes.gid));
     LoadedProgram program = TRY(load_program(task, file, name, request.arguments, request.environment,
                                              {credentials->ruid, credentials->euid, credentials->rgid, credentials->egid, secure}));
     auto files = TRY(task.files().clone());

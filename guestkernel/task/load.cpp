@@ -20,11 +20,7 @@ enum AuxiliaryType : uint64_t {
     kAtHwcap, kAtClktck, kAtSecure = 23, kAtRandom = 25, kAtHwcap2, kAtExecfn = 31, kAtSysinfoEhdr = 33, kAtMinsigstksz = 51,
 };
 
-uint64_t random_pages(uint64_t limit) {
-    uint64_t value;
-    random_bytes(std::as_writable_bytes(std::span(&value, 1)));
-    return value % limit * kPageSize;
-}
+uint64_t random_pages(uint64_t limit) { return random::next64() % limit * kPageSize; }
 
 Result<> read_exactly(vfs::File& file, std::span<std::byte> out, uint64_t offset) {
     mm::IoBuffer buffer = mm::IoBuffer::kernel(out);
@@ -207,7 +203,7 @@ Result<UserAddress> write_stack(mm::AddressSpace& space, UserAddress top, const 
     for (size_t i = arguments.size(); i-- > 0;) arguments_at[i] = TRY(stack.push_string(arguments[i]));
     space.arguments_start = stack.at();
     std::byte seed[16];
-    random_bytes(seed);
+    random::fill(seed, sizeof seed);
     const UserAddress platform_at = TRY(stack.push_string("x86_64"));
     const UserAddress random_at = TRY(stack.push(seed, sizeof seed));
     space.auxiliary_vector = TRY(auxiliary_vector(space, image, placement, identity, platform_at, random_at, name_at));

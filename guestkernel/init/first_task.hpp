@@ -1,0 +1,14 @@
+#pragma once
+// From the application spec to the first instruction of the application, and the sandbox's end.
+#include "guestkernel/task/task.hpp"
+
+namespace kvmsbx::init {
+
+// The first task's bootstrap: mounts, standard files, credentials, execve. Ends the sandbox with 126 or 127 and a line on stderr if the program cannot be run.
+void run_first_task(task::Task& task);
+// status as wait4(2) gives it.
+[[noreturn]] void exit_sandbox(int status);
+// kVectorHostEvent: takes the VMM's events.
+void handle_host_events();
+
+}  // namespace kvmsbx::init

@@ -1,0 +1,88 @@
+// The Sentry's start: sentry_start on every vCPU; vCPU 0 sets everything up and makes the first task, whose bootstrap (first_task.cpp) goes on from there.
+#include "guestkernel/arch/x86_64/start.hpp"
+#include "guestkernel/fs/console.hpp"
+#include "guestkernel/fs/ninep/channel.hpp"
+#include "guestkernel/init/first_task.hpp"
+#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/lib/format.hpp"
+#include "guestkernel/lib/random.hpp"
+#include "guestkernel/mm/frame.hpp"
+#include "guestkernel/sched/clock.hpp"
+#include "guestkernel/sched/cpu.hpp"
+#include "guestkernel/sched/kernel_lock.hpp"
+#include "guestkernel/syscalls/dispatch.hpp"
+#include "guestkernel/task/life.hpp"
+#include "guestkernel/task/trap.hpp"
+
+namespace kvmsbx::init {
+namespace {
+
+bool started;
+
+char* entry_stack_of(const abi::CpuArea& area) {
+    return reinterpret_cast<char*>(area.entry_stack - arch::kStackSize);  // SAFETY: the VMM made this stack
+}
+
+void prepare_cpu(abi::CpuArea& area) {
+    auto& header = *reinterpret_cast<arch::StackHeader*>(entry_stack_of(area));  // SAFETY: see arch::StackHeader
+    header = {nullptr, &area, arch::kStackCanary};
+    arch::init_lapic_timer();
+    task::install_traps(area);
+}
+
+void run_constructors() {
+    using Constructor = void (*)();
+    extern Constructor init_array_start[] asm("init_array_start"), init_array_end[] asm("init_array_end");
+    for (Constructor* at = init_array_start; at < init_array_end; ++at) (*at)();
+}
+
+void set_up_sentry(const abi::BootInfo& info) {
+    if (info.magic != abi::kBootInfoMagic || info.version != abi::kBootInfoVersion || info.size != sizeof info) panic("boot info is of another version");
+    run_constructors();
+    mm::init_frames(info.ram_gpa, info.ram_size, info.ram_first_free);
+    random::seed(info.random_seed);
+    sched::init_clock();
+    syscalls::init_strace();
+    task::dispatch_system_call = syscalls::dispatch;
+    task::sandbox_exit = exit_sandbox;
+    sched::hooks.gofer_interrupt = fs::ninep::handle_completion_interrupt;
+    sched::hooks.gofer_pending = fs::ninep::requests_pending;
+    sched::hooks.host_event_interrupt = handle_host_events;
+}
+
+extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, abi::CpuArea* area) {
+    if (area->cpu_id == 0) {
+        arch::set_boot_info(*info);
+        prepare_cpu(*area);
+        sched::lock_kernel();
+        set_up_sentry(*info);
+        auto first = task::create_first_process(run_first_task);
+        if (first.is_error()) panic("no memory for the first process");
+        sched::start(*first.value());
+        __atomic_store_n(&started, true, __ATOMIC_RELEASE);
+    } else {
+        while (!__atomic_load_n(&started, __ATOMIC_ACQUIRE)) arch::relax();
+        prepare_cpu(*area);
+        sched::lock_kernel();
+    }
+    sched::idle_loop(*area, entry_stack_of(*area));
+}
+
+}  // namespace
+}  // namespace kvmsbx::init
+
+namespace kvmsbx {
+
+bool debug_enabled() {
+    static const bool enabled = arch::hypercall(abi::HypercallNumber::kDebugLevel) & 1;
+    return enabled;
+}
+
+void log_line(std::string_view line) {
+    // The VMM reads guest-physical memory: the text must lie in the direct map, which stacks and heap do.
+    FixedText<1024> copy;
+    copy.put(line);
+    arch::hypercall(abi::HypercallNumber::kLog, arch::virt_to_phys(copy.c_str()), copy.view().size());
+}
+
+}  // namespace kvmsbx
