@@ -24,8 +24,7 @@ char* entry_stack_of(const abi::CpuArea& area) {
 }
 
 void prepare_cpu(abi::CpuArea& area) {
-    auto& header = *reinterpret_cast<arch::StackHeader*>(entry_stack_of(area));  // SAFETY: see arch::StackHeader
-    header = {nullptr, &area, arch::kStackCanary};
+    sched::prepare_idle(area, *reinterpret_cast<arch::StackHeader*>(entry_stack_of(area)));  // SAFETY: see arch::StackHeader
     arch::init_lapic_timer();
     task::install_traps(area);
 }
@@ -38,10 +37,10 @@ void run_constructors() {
 
 void set_up_sentry(const abi::BootInfo& info) {
     if (info.magic != abi::kBootInfoMagic || info.version != abi::kBootInfoVersion || info.size != sizeof info) panic("boot info is of another version");
-    run_constructors();
     mm::init_frames(info.ram_gpa, info.ram_size, info.ram_first_free);
     random::seed(info.random_seed);
     sched::init_clock();
+    if (info.vdso_size) sched::update_vdso_data(arch::phys_to_virt(info.vdso_gpa - arch::kPageSize));
     syscalls::init_strace();
     task::dispatch_system_call = syscalls::dispatch;
     task::sandbox_exit = exit_sandbox;
@@ -52,6 +51,7 @@ void set_up_sentry(const abi::BootInfo& info) {
 
 extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, abi::CpuArea* area) {
     if (area->cpu_id == 0) {
+        run_constructors();
         arch::set_boot_info(*info);
         prepare_cpu(*area);
         sched::lock_kernel();
@@ -65,7 +65,7 @@ extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, abi::CpuAre
         prepare_cpu(*area);
         sched::lock_kernel();
     }
-    sched::idle_loop(*area, entry_stack_of(*area));
+    sched::run_idle(*area);
 }
 
 }  // namespace

@@ -15,8 +15,10 @@ struct Hooks {
 };
 extern Hooks hooks;
 
-// Runs the scheduler on this vCPU's entry stack (its lowest address), forever. Kernel lock held.
-[[noreturn]] void idle_loop(CpuArea& area, char* stack);
+// Makes the calling stack, whose header is `header`, that of the vCPU's idle thread.
+void prepare_idle(CpuArea& area, arch::StackHeader& header);
+// Runs the scheduler on the idle thread, forever. Kernel lock held.
+[[noreturn]] void run_idle(CpuArea& area);
 // Serves an interrupt that came while an application ran (already counted; the EOI is done here).
 void serve_interrupt(uint8_t vector);
 // On the way to ring 3, kernel lock held: gives idle vCPUs the threads that wait, arms the slice timer.

@@ -45,10 +45,6 @@ Tree<Timer, &Timer::hook_, boost::intrusive::compare<EarlierDeadline>> timers;
 
 CpuState& this_cpu() { return cpus[arch::cpu().cpu_id]; }
 
-arch::StackHeader& header_of(char* stack) {
-    return *reinterpret_cast<arch::StackHeader*>(stack);  // SAFETY: see arch::StackHeader
-}
-
 bool may_run_on(const Thread& thread, const CpuState& cpu) { return thread.affinity >> cpu.area->cpu_id & 1; }
 
 Thread* first_for(const CpuState& cpu) {
@@ -97,7 +93,7 @@ struct Scheduler {
         if (next == &previous) return;
         VERIFY(arch::stack_header().canary == arch::kStackCanary);
         previous.switched_out();
-        header_of(next->stack_).cpu = cpu.area;
+        next->header_->cpu = cpu.area;
         finish_switch(jump_fcontext(next->context_, &previous));
         current().switched_in();
     }
@@ -105,7 +101,8 @@ struct Scheduler {
     static Result<> create_stack(Thread& thread) {
         thread.stack_ = allocate_stack();
         if (!thread.stack_) return Errno::kNOMEM;
-        header_of(thread.stack_) = {&thread, nullptr, arch::kStackCanary};
+        thread.header_ = reinterpret_cast<arch::StackHeader*>(thread.stack_);  // SAFETY: see arch::StackHeader
+        *thread.header_ = {&thread, nullptr, arch::kStackCanary};
         thread.context_ = make_fcontext(thread.stack_ + arch::kStackSize, arch::kStackSize - sizeof(arch::StackHeader), thread_entry);
         return {};
     }
@@ -252,12 +249,16 @@ struct Scheduler {
         }
     }
 
-    [[noreturn]] static void idle_loop(CpuArea& area, char* stack) {
+    static void prepare_idle(CpuArea& area, arch::StackHeader& header) {
         CpuState& cpu = cpus[area.cpu_id];
         cpu.area = &area;
-        cpu.idle.stack_ = stack;
+        cpu.idle.header_ = &header;
         cpu.idle.state_ = Thread::State::kRunning;
-        header_of(stack) = {&cpu.idle, &area, arch::kStackCanary};
+        header = {&cpu.idle, &area, arch::kStackCanary};
+    }
+
+    [[noreturn]] static void run_idle(CpuArea& area) {
+        CpuState& cpu = cpus[area.cpu_id];
         for (;;) {
             run_expired_timers();
             if (!first_for(cpu)) poll_gofer(cpu);
@@ -317,7 +318,8 @@ void lock_kernel() {
 }
 void unlock_kernel() { __atomic_clear(&lock_word, __ATOMIC_RELEASE); }
 
-void idle_loop(CpuArea& area, char* stack) { Scheduler::idle_loop(area, stack); }
+void prepare_idle(CpuArea& area, arch::StackHeader& header) { Scheduler::prepare_idle(area, header); }
+void run_idle(CpuArea& area) { Scheduler::run_idle(area); }
 void serve_interrupt(uint8_t vector) {
     arch::end_of_interrupt();
     Scheduler::dispatch_interrupt(vector);

@@ -59,7 +59,8 @@ class Thread : public RefCounted {
 
   private:
     friend struct Scheduler;
-    char* stack_ = nullptr;    // lowest address
+    char* stack_ = nullptr;    // lowest address; null for an idle thread, whose stack is not its own
+    arch::StackHeader* header_ = nullptr;
     void* context_ = nullptr;  // fcontext while switched out
     State state_ = State::kNew;
     bool interruptible_ = false;    // of the present block
