@@ -40,7 +40,8 @@ inline constexpr unsigned kPreparedFrames = 37;  // vectors 0..31, kVectorFirst.
 inline constexpr unsigned kSpuriousFrame = 36;
 // The frame (and entry point) that a vector uses; the inverse of prepared_vector().
 constexpr unsigned prepared_vector(unsigned frame) {
-    return frame < 32 ? frame : frame == kSpuriousFrame ? abi::kVectorSpurious : abi::kVectorFirst + (frame - 32);
+    if (frame == kSpuriousFrame) return abi::kVectorSpurious;
+    return frame < 32 ? frame : abi::kVectorFirst + (frame - 32);
 }
 
 // What IRETQ pops.

@@ -12,6 +12,8 @@ inline constexpr uint64_t kTrapSyscall = 0x100;
 // Set by the Sentry in UserRegs::trap: resume must restore all registers (after exec, sigreturn, a signal's delivery, for a new task).
 inline constexpr uint64_t kTrapNone = 0x101;
 
+// One difference of PVM shows: INT n to a vector that applications may not use (int $0x80) is #UD there, #GP(n * 8 + 2) on hardware and on Linux.
+
 // An application's registers while it is not running. Entry code writes all fields but fs_base and gs_base (they stay in the
 // CPU; the Sentry reads them by rdfsbase when it switches tasks). With trap == kTrapSyscall resume may use SYSRET: rcx and r11 come back as rip and
 // rflags. With any other value resume restores rcx and r11 too.

@@ -1,5 +1,6 @@
 // entry_code_test [auto|ring0|ring3]: runs the mini Sentry's scenarios in that privilege mode (default auto), each in a process of its own. Exit status 0 if all are as expected.
 // Runs natively and, being static, in the emulated machine: scripts/hwkvm build/tests/hwkvm/entry_code_test ring0
+#include <cpuid.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -28,8 +29,8 @@ struct Scenario {
 };
 
 constexpr Scenario kScenarios[] = {
-    {"all", 1, 0, "all checks hold", "every check, one vCPU"},
-    {"all", 2, 0, "all checks hold", "every check, two vCPUs"},
+    {"a", 1, 0, "all checks hold", "every check, one vCPU"},
+    {"a", 2, 0, "all checks hold", "every check, two vCPUs"},
     {"xit", 1, 7, "", "exit code"},
     {"fault", 1, 0, "all checks hold", "fault_entry"},
     {"gain", 1, 125, "exception that the Sentry could not handle itself", "fault in fault_entry"},
@@ -38,6 +39,13 @@ constexpr Scenario kScenarios[] = {
     {"mmio", 1, 125, "where there is nothing", "write to an address without a device"},
     {"wait", 2, 125, "the gofer", "death of the gofer"},
 };
+
+// Under QEMU's TCG, whose CPU differs from a real one in a few corners.
+bool host_is_emulated() {
+    uint32_t eax, name[3];
+    __cpuid(0x40000000, eax, name[0], name[1], name[2]);
+    return memcmp(name, "TCGTCGTCGTCG", sizeof name) == 0;
+}
 
 [[noreturn]] void run_child(const Scenario& scenario, vmm::PrivilegeChoice choice, int input, int output, int lifeline) {
     vmm::SandboxConfig config;
@@ -49,13 +57,14 @@ constexpr Scenario kScenarios[] = {
     config.log_fd = output;
     config.gofer_lifeline_fd = lifeline;
     config.sentry_elf = std::span(mini_sentry_image, mini_sentry_image_end);
-    auto bytes = std::as_bytes(std::span(scenario.word, strlen(scenario.word) + 1));
+    std::string word = std::string(scenario.word) + (host_is_emulated() ? "+" : "");
+    auto bytes = std::as_bytes(std::span(word.c_str(), word.size() + 1));
     config.app_spec.assign(bytes.begin(), bytes.end());
     _exit(vmm::run_sandbox(config));
 }
 
-// Collects what the child prints until it closes its end; kills it after `seconds`.
-std::string collect(int fd, pid_t child, int seconds) {
+// Collects what the child prints until it closes its end; gives it its input when it waits for that; kills it after `seconds`.
+std::string collect(int fd, int input, pid_t child, int seconds) {
     std::string text;
     auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
     for (;;) {
@@ -69,6 +78,12 @@ std::string collect(int fd, pid_t child, int seconds) {
         ssize_t got = read(fd, buffer, sizeof buffer);
         if (got <= 0) return text;
         text.append(buffer, got);
+        if (input >= 0 && text.find("waiting for input") != std::string::npos) {
+            ssize_t ignored = write(input, "in", 2);
+            static_cast<void>(ignored);
+            close(input);
+            input = -1;
+        }
     }
 }
 
@@ -81,21 +96,12 @@ bool run_one(const Scenario& scenario, vmm::PrivilegeChoice choice, int seconds)
         run_child(scenario, choice, input[0], output[1], lifeline[0]);
     }
     close(output[1]), close(input[0]), close(lifeline[0]);
-    pid_t feeder = fork();
-    if (feeder == 0) {
-        usleep(300'000);
-        ssize_t ignored = write(input[1], "in", 2);
-        static_cast<void>(ignored);
-        _exit(0);
-    }
-    close(input[1]);
     bool kill_gofer = scenario.word[0] == 'w';
     if (kill_gofer) usleep(300'000), close(lifeline[1]);
-    std::string text = collect(output[0], child, seconds);
+    std::string text = collect(output[0], input[1], child, seconds);
     if (!kill_gofer) close(lifeline[1]);
     close(output[0]);
     int status = 0;
-    waitpid(feeder, nullptr, 0);
     waitpid(child, &status, 0);
     bool good = WIFEXITED(status) && WEXITSTATUS(status) == scenario.exit_code && text.find(scenario.expected_output) != std::string::npos;
     printf("%s %s\n", good ? "ok    " : "FAILED", scenario.what);
