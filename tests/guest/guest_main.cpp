@@ -1,14 +1,15 @@
 // The runner inside each family's program. See guest_test.hpp.
 //   PROGRAM [--list] [--only NAME]... [--after NAME] [--no-fork]
-// --after continues behind a case (the outer runner uses it when a case took the whole sandbox down); --no-fork runs cases in this process (bring-up).
-#include <cstdarg>
-#include <cstdlib>
+// --after continues behind a case (the outer runner uses it when a case took the whole sandbox down); --no-fork runs
+// cases in this process (bring-up).
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <ucontext.h>
+#include <cstdarg>
+#include <cstdlib>
 
 #include "tests/guest/guest_test.hpp"
 
@@ -86,9 +87,12 @@ Outcome describe(const Case& one, int status) {
         print("skip %s: %s\n", one.name, report);
         return Outcome::kSkipped;
     }
-    if (*report) print("FAIL %s: %s\n", one.name, report);
-    else if (WIFSIGNALED(status)) print("FAIL %s: killed by signal %d\n", one.name, WTERMSIG(status));
-    else print("FAIL %s: exit code %d\n", one.name, WEXITSTATUS(status));
+    if (*report)
+        print("FAIL %s: %s\n", one.name, report);
+    else if (WIFSIGNALED(status))
+        print("FAIL %s: killed by signal %d\n", one.name, WTERMSIG(status));
+    else
+        print("FAIL %s: exit code %d\n", one.name, WEXITSTATUS(status));
     return Outcome::kFailed;
 }
 
@@ -172,9 +176,11 @@ void fail(const char* file, int line, const char* format, ...) {
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     const char* base = strstr(file, "tests/guest/");
-    int length = snprintf(message, sizeof(message), "%s:%d %s\n", base != nullptr ? base + strlen("tests/guest/") : file, line, text);
+    int length = snprintf(message, sizeof(message), "%s:%d %s\n",
+                          base != nullptr ? base + strlen("tests/guest/") : file, line, text);
     if (length >= static_cast<int>(sizeof(message))) length = sizeof(message) - 1;
-    if (report_pipe[1] < 0 || write(report_pipe[1], message, static_cast<size_t>(length)) < 0) print("FAIL %s: %s", current_case, message);
+    if (report_pipe[1] < 0 || write(report_pipe[1], message, static_cast<size_t>(length)) < 0)
+        print("FAIL %s: %s", current_case, message);
     _exit(kFailed);
 }
 
@@ -183,7 +189,8 @@ void skip(const char* reason) {
     _exit(kSkipped);
 }
 
-void check_equal_text(const char* file, int line, const char* expression_a, const char* a, const char* expression_b, const char* b) {
+void check_equal_text(const char* file, int line, const char* expression_a, const char* a, const char* expression_b,
+                      const char* b) {
     if (strcmp(a, b) != 0) fail(file, line, "%s == %s: \"%.150s\" and \"%.150s\"", expression_a, expression_b, a, b);
 }
 
@@ -191,7 +198,8 @@ const char* scratch() {
     static char path[256];
     const char* base = getenv("GUEST_DIR");
     snprintf(path, sizeof(path), "%s/caseXXXXXX", base != nullptr ? base : "/tmp");
-    if (mkdtemp(path) == nullptr || chmod(path, 0777) != 0 || chdir(path) != 0) fail(__FILE__, __LINE__, "scratch folder %s: %s", path, strerror(errno));
+    if (mkdtemp(path) == nullptr || chmod(path, 0777) != 0 || chdir(path) != 0)
+        fail(__FILE__, __LINE__, "scratch folder %s: %s", path, strerror(errno));
     return path;
 }
 
@@ -222,7 +230,8 @@ Trap catch_trap(void (*body)(void*), void* argument) {
     int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
     if (WIFSIGNALED(status)) fail(__FILE__, __LINE__, "child killed by signal %d, no handler ran", WTERMSIG(status));
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail(__FILE__, __LINE__, "child ended with status 0x%x", status);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail(__FILE__, __LINE__, "child ended with status 0x%x", status);
     return trap;
 }
 

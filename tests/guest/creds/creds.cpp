@@ -272,7 +272,10 @@ TEST("rlimit_fsize_sends_sigxfsz") {
     signal(SIGXFSZ, SIG_IGN);
     CHECK_ERRNO(write(fd, block, 1), EFBIG);
     signal(SIGXFSZ, SIG_DFL);
-    CHECK_SIGNALED(run_child([&] { if (write(fd, block, 1) < 0) _exit(1); }), SIGXFSZ);
+    CHECK_SIGNALED(run_child([&] {
+                       if (write(fd, block, 1) < 0) _exit(1);
+                   }),
+                   SIGXFSZ);
 }
 
 TEST("rlimit_nproc_for_other_user") {

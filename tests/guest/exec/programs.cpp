@@ -105,13 +105,14 @@ TEST("auxv_of_each_form") {
     const char* forms[] = {kStatic, kPie, kDynamic};
     for (const char* program : forms) {
         Output out = output_of([&] { execl(program, "x", "auxv", nullptr); });
-        CHECK(out.text.find("6=4096\n") != std::string::npos);    // AT_PAGESZ
-        CHECK(out.text.find("4=56\n") != std::string::npos);      // AT_PHENT
-        CHECK(out.text.find("17=100\n") != std::string::npos);    // AT_CLKTCK
-        CHECK(out.text.find("23=0\n") != std::string::npos);      // AT_SECURE
+        CHECK(out.text.find("6=4096\n") != std::string::npos);  // AT_PAGESZ
+        CHECK(out.text.find("4=56\n") != std::string::npos);    // AT_PHENT
+        CHECK(out.text.find("17=100\n") != std::string::npos);  // AT_CLKTCK
+        CHECK(out.text.find("23=0\n") != std::string::npos);    // AT_SECURE
         CHECK(out.text.find("platform=x86_64\n") != std::string::npos);
         CHECK(out.text.find(std::string("execfn=") + program + "\n") != std::string::npos);
-        CHECK(out.text.find(program == kDynamic ? "entry=1 phdr=1 random=1 vdso=1 base=1" : "entry=1 phdr=1 random=1 vdso=1 base=0") != std::string::npos);
+        CHECK(out.text.find(program == kDynamic ? "entry=1 phdr=1 random=1 vdso=1 base=1"
+                                                : "entry=1 phdr=1 random=1 vdso=1 base=0") != std::string::npos);
     }
 }
 
@@ -132,7 +133,10 @@ TEST("auxv_execfn_relative") {
     CHECK(out.text.find("execfn=./helper_static\n") != std::string::npos);
 }
 
-TEST("auxv_random_differs") { CHECK(output_of([] { execl(kStatic, "x", "random", nullptr); }).text != output_of([] { execl(kStatic, "x", "random", nullptr); }).text); }
+TEST("auxv_random_differs") {
+    CHECK(output_of([] { execl(kStatic, "x", "random", nullptr); }).text !=
+          output_of([] { execl(kStatic, "x", "random", nullptr); }).text);
+}
 
 TEST("auxv_of_this_program") {
     CHECK_EQ(getauxval(AT_PAGESZ), 4096);
@@ -145,7 +149,11 @@ TEST("auxv_of_this_program") {
 TEST("proc_self_exe") {
     CHECK_STREQ(output_of([] { execl(kStatic, "x", "exe", nullptr); }).text.c_str(), "/bin/helper_static\n");
     CHECK_STREQ(output_of([] { execl(kDynamic, "x", "exe", nullptr); }).text.c_str(), "/bin/helper_dynamic\n");
-    CHECK_STREQ(output_of([] { OK(chdir("/bin")); execl("./helper_pie", "x", "exe", nullptr); }).text.c_str(), "/bin/helper_pie\n");
+    CHECK_STREQ(output_of([] {
+                    OK(chdir("/bin"));
+                    execl("./helper_pie", "x", "exe", nullptr);
+                }).text.c_str(),
+                "/bin/helper_pie\n");
 }
 
 TEST("proc_self_exe_through_symlink") {

@@ -392,7 +392,11 @@ TEST("readdir_types_and_inodes") {
     int seen = 0;
     while (dirent* entry = readdir(directory)) {
         std::string name = entry->d_name;
-        int expected = name == "file" ? DT_REG : name == "folder" ? DT_DIR : name == "link" ? DT_LNK : name == "fifo" ? DT_FIFO : -1;
+        int expected = name == "file"     ? DT_REG
+                       : name == "folder" ? DT_DIR
+                       : name == "link"   ? DT_LNK
+                       : name == "fifo"   ? DT_FIFO
+                                          : -1;
         if (expected < 0) continue;
         CHECK(entry->d_type == expected || entry->d_type == DT_UNKNOWN);
         CHECK_EQ(entry->d_ino, inode_of(entry->d_name));

@@ -96,7 +96,8 @@ TEST("append_by_two_processes_loses_nothing") {
     OK(waitpid(pid, nullptr, 0));
     std::string text = text_of("file");
     CHECK_EQ(text.size(), 500);
-    for (size_t i = 0; i < text.size(); i += 5) CHECK(text.compare(i, 5, "aaaa\n") == 0 || text.compare(i, 5, "bbbb\n") == 0);
+    for (size_t i = 0; i < text.size(); i += 5)
+        CHECK(text.compare(i, 5, "aaaa\n") == 0 || text.compare(i, 5, "bbbb\n") == 0);
 }
 
 TEST("open_directory_flag") {

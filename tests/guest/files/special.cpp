@@ -21,9 +21,12 @@ std::string text_of(const char* path) {
 
 std::string field(const std::string& text, const char* name) {
     size_t at = text.find(std::string("\n") + name);
-    if (text.compare(0, strlen(name), name) == 0) at = 0;
-    else if (at == std::string::npos) return "(missing)";
-    else at++;
+    if (text.compare(0, strlen(name), name) == 0)
+        at = 0;
+    else if (at == std::string::npos)
+        return "(missing)";
+    else
+        at++;
     size_t end = text.find('\n', at), colon = text.find_first_of(":", at);
     size_t start = text.find_first_not_of(" \t", colon + 1);
     return start == std::string::npos || start > end ? "" : text.substr(start, end - start);

@@ -12,7 +12,8 @@
 using namespace guest;
 
 namespace {
-long futex(void* word, int operation, unsigned value, const void* timeout = nullptr, void* second = nullptr, unsigned value3 = 0) {
+long futex(void* word, int operation, unsigned value, const void* timeout = nullptr, void* second = nullptr,
+           unsigned value3 = 0) {
     return syscall(SYS_futex, word, operation, value, timeout, second, value3);
 }
 
@@ -57,7 +58,8 @@ TEST("wait_bitset_absolute_timeout") {
         when.tv_nsec -= 1000000000;
         when.tv_sec++;
     }
-    CHECK_ERRNO(futex(&word, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, 0, &when, nullptr, FUTEX_BITSET_MATCH_ANY), ETIMEDOUT);
+    CHECK_ERRNO(futex(&word, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, 0, &when, nullptr, FUTEX_BITSET_MATCH_ANY),
+                ETIMEDOUT);
 }
 
 TEST("unaligned_is_einval") {
@@ -86,11 +88,14 @@ TEST("wake_without_waiters_is_zero") {
 TEST("wait_wake") {
     static std::atomic<int> word{0}, ready{0};
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* {
-        ready++;
-        while (word == 0) futex(&word, FUTEX_WAIT_PRIVATE, 0);
-        return nullptr;
-    }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            ready++;
+            while (word == 0) futex(&word, FUTEX_WAIT_PRIVATE, 0);
+            return nullptr;
+        },
+        nullptr);
     let_sleep(ready, 1);
     word = 1;
     CHECK_LE(futex(&word, FUTEX_WAKE_PRIVATE, 1), 1);
@@ -101,12 +106,15 @@ TEST("wake_counts_and_limits") {
     static std::atomic<int> word{0}, ready{0}, woken{0};
     pthread_t threads[4];
     for (auto& thread : threads)
-        pthread_create(&thread, nullptr, [](void*) -> void* {
-            ready++;
-            futex(&word, FUTEX_WAIT_PRIVATE, 0);
-            woken++;
-            return nullptr;
-        }, nullptr);
+        pthread_create(
+            &thread, nullptr,
+            [](void*) -> void* {
+                ready++;
+                futex(&word, FUTEX_WAIT_PRIVATE, 0);
+                woken++;
+                return nullptr;
+            },
+            nullptr);
     let_sleep(ready, 4);
     CHECK_EQ(futex(&word, FUTEX_WAKE_PRIVATE, 2), 2);
     sleep_ms(30);
@@ -119,12 +127,16 @@ TEST("bitset_selects_waiters") {
     static std::atomic<int> word{0}, ready{0}, woken{0};
     pthread_t threads[2];
     for (long i = 0; i < 2; i++)
-        pthread_create(&threads[i], nullptr, [](void* bit) -> void* {
-            ready++;
-            futex(&word, FUTEX_WAIT_BITSET_PRIVATE, 0, nullptr, nullptr, static_cast<unsigned>(reinterpret_cast<uintptr_t>(bit)));
-            woken |= static_cast<int>(reinterpret_cast<uintptr_t>(bit));
-            return nullptr;
-        }, reinterpret_cast<void*>(1l << i));
+        pthread_create(
+            &threads[i], nullptr,
+            [](void* bit) -> void* {
+                ready++;
+                futex(&word, FUTEX_WAIT_BITSET_PRIVATE, 0, nullptr, nullptr,
+                      static_cast<unsigned>(reinterpret_cast<uintptr_t>(bit)));
+                woken |= static_cast<int>(reinterpret_cast<uintptr_t>(bit));
+                return nullptr;
+            },
+            reinterpret_cast<void*>(1l << i));
     let_sleep(ready, 2);
     CHECK_EQ(futex(&word, FUTEX_WAKE_BITSET_PRIVATE, 10, nullptr, nullptr, 2), 1);
     pthread_join(threads[1], nullptr);
@@ -137,11 +149,14 @@ TEST("requeue_moves_waiters") {
     static std::atomic<int> first{0}, second{0}, ready{0};
     pthread_t threads[3];
     for (auto& thread : threads)
-        pthread_create(&thread, nullptr, [](void*) -> void* {
-            ready++;
-            futex(&first, FUTEX_WAIT_PRIVATE, 0);
-            return nullptr;
-        }, nullptr);
+        pthread_create(
+            &thread, nullptr,
+            [](void*) -> void* {
+                ready++;
+                futex(&first, FUTEX_WAIT_PRIVATE, 0);
+                return nullptr;
+            },
+            nullptr);
     let_sleep(ready, 3);
     CHECK_EQ(futex(&first, FUTEX_REQUEUE_PRIVATE, 1, reinterpret_cast<void*>(10l), &second), 3);
     CHECK_EQ(futex(&first, FUTEX_WAKE_PRIVATE, 10), 0);
@@ -158,21 +173,27 @@ TEST("cmp_requeue_checks_value") {
 TEST("wake_op") {
     static std::atomic<int> first{0}, second{3}, ready{0};
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* {
-        ready++;
-        while (first == 0) futex(&first, FUTEX_WAIT_PRIVATE, 0);
-        return nullptr;
-    }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            ready++;
+            while (first == 0) futex(&first, FUTEX_WAIT_PRIVATE, 0);
+            return nullptr;
+        },
+        nullptr);
     let_sleep(ready, 1);
     first = 1;
     // second += 4 (was 3); wakes on second if the old value was > 100: no.
-    CHECK_EQ(futex(&first, FUTEX_WAKE_OP_PRIVATE, 1, reinterpret_cast<void*>(1l), &second, FUTEX_OP(FUTEX_OP_ADD, 4, FUTEX_OP_CMP_GT, 100)), 1);
+    CHECK_EQ(futex(&first, FUTEX_WAKE_OP_PRIVATE, 1, reinterpret_cast<void*>(1l), &second,
+                   FUTEX_OP(FUTEX_OP_ADD, 4, FUTEX_OP_CMP_GT, 100)),
+             1);
     CHECK_EQ(second.load(), 7);
     pthread_join(thread, nullptr);
 }
 
 TEST("shared_between_processes") {
-    auto* word = static_cast<std::atomic<int>*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+    auto* word = static_cast<std::atomic<int>*>(
+        OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
     pid_t pid = OK(fork());
     if (pid == 0) {
         while (*word == 0) futex(word, FUTEX_WAIT, 0);
@@ -206,14 +227,17 @@ TEST("ping_pong_between_threads") {
     static std::atomic<int> turn{0};
     constexpr int kRounds = 500;
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* {
-        for (int i = 0; i < kRounds; i++) {
-            while (turn != 2 * i + 1) futex(&turn, FUTEX_WAIT_PRIVATE, static_cast<unsigned>(2 * i));
-            turn = 2 * i + 2;
-            futex(&turn, FUTEX_WAKE_PRIVATE, 1);
-        }
-        return nullptr;
-    }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            for (int i = 0; i < kRounds; i++) {
+                while (turn != 2 * i + 1) futex(&turn, FUTEX_WAIT_PRIVATE, static_cast<unsigned>(2 * i));
+                turn = 2 * i + 2;
+                futex(&turn, FUTEX_WAKE_PRIVATE, 1);
+            }
+            return nullptr;
+        },
+        nullptr);
     for (int i = 0; i < kRounds; i++) {
         turn = 2 * i + 1;
         futex(&turn, FUTEX_WAKE_PRIVATE, 1);
@@ -229,7 +253,13 @@ TEST("robust_list_marks_dead_owner") {
     pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
     pthread_mutex_init(&mutex, &attributes);
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* { pthread_mutex_lock(&mutex); return nullptr; }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            pthread_mutex_lock(&mutex);
+            return nullptr;
+        },
+        nullptr);
     pthread_join(thread, nullptr);
     CHECK_EQ(pthread_mutex_lock(&mutex), EOWNERDEAD);
     CHECK_EQ(pthread_mutex_consistent(&mutex), 0);

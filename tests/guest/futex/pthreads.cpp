@@ -23,11 +23,15 @@ void in_threads(int count, Body body) {
     std::vector<Start> starts(static_cast<size_t>(count));
     for (int i = 0; i < count; i++) {
         starts[static_cast<size_t>(i)] = {&body, i};
-        CHECK_EQ(pthread_create(&threads[static_cast<size_t>(i)], nullptr, [](void* pointer) -> void* {
-            auto* start = static_cast<Start*>(pointer);
-            (*start->body)(start->index);
-            return nullptr;
-        }, &starts[static_cast<size_t>(i)]), 0);
+        CHECK_EQ(pthread_create(
+                     &threads[static_cast<size_t>(i)], nullptr,
+                     [](void* pointer) -> void* {
+                         auto* start = static_cast<Start*>(pointer);
+                         (*start->body)(start->index);
+                         return nullptr;
+                     },
+                     &starts[static_cast<size_t>(i)]),
+                 0);
     }
     for (auto thread : threads) CHECK_EQ(pthread_join(thread, nullptr), 0);
 }
@@ -177,7 +181,8 @@ TEST("read_write_lock") {
 }
 
 TEST("semaphore_between_processes") {
-    auto* semaphore = static_cast<sem_t*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+    auto* semaphore =
+        static_cast<sem_t*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
     OK(sem_init(semaphore, 1, 0));
     pid_t pid = OK(fork());
     if (pid == 0) {
@@ -195,7 +200,8 @@ TEST("shared_mutex_between_processes") {
         pthread_mutex_t mutex;
         long counter;
     };
-    auto* shared = static_cast<Shared*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+    auto* shared =
+        static_cast<Shared*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
     pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
@@ -253,10 +259,13 @@ TEST("cancel_blocked_thread") {
     static int end;
     end = fds[0];
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* {
-        char byte;
-        return read(end, &byte, 1) == 1 ? nullptr : nullptr;
-    }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            char byte;
+            return read(end, &byte, 1) == 1 ? nullptr : nullptr;
+        },
+        nullptr);
     sleep_ms(20);
     CHECK_EQ(pthread_cancel(thread), 0);
     void* result;

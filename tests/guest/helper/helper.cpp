@@ -5,13 +5,13 @@
 #include <pthread.h>
 #include <sys/auxv.h>
 
+#include <unistd.h>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
-#include <unistd.h>
 
 extern char** environ;
 
@@ -46,9 +46,10 @@ int print_executable() {
 int print_auxiliary() {
     for (unsigned long type : {AT_PAGESZ, AT_PHENT, AT_PHNUM, AT_UID, AT_EUID, AT_GID, AT_EGID, AT_SECURE, AT_CLKTCK})
         printf("%lu=%lu\n", type, getauxval(type));
-    printf("execfn=%s\nplatform=%s\n", reinterpret_cast<const char*>(getauxval(AT_EXECFN)), reinterpret_cast<const char*>(getauxval(AT_PLATFORM)));
-    printf("entry=%d phdr=%d random=%d vdso=%d base=%d\n", getauxval(AT_ENTRY) != 0, getauxval(AT_PHDR) != 0, getauxval(AT_RANDOM) != 0,
-           getauxval(AT_SYSINFO_EHDR) != 0, getauxval(AT_BASE) != 0);
+    printf("execfn=%s\nplatform=%s\n", reinterpret_cast<const char*>(getauxval(AT_EXECFN)),
+           reinterpret_cast<const char*>(getauxval(AT_PLATFORM)));
+    printf("entry=%d phdr=%d random=%d vdso=%d base=%d\n", getauxval(AT_ENTRY) != 0, getauxval(AT_PHDR) != 0,
+           getauxval(AT_RANDOM) != 0, getauxval(AT_SYSINFO_EHDR) != 0, getauxval(AT_BASE) != 0);
     return 0;
 }
 
@@ -80,7 +81,14 @@ int check_random() {
 int check_threads() {
     pthread_t thread;
     int value = 0;
-    if (pthread_create(&thread, nullptr, [](void* out) -> void* { *static_cast<int*>(out) = thread_value; return nullptr; }, &value) != 0) return 1;
+    if (pthread_create(
+            &thread, nullptr,
+            [](void* out) -> void* {
+                *static_cast<int*>(out) = thread_value;
+                return nullptr;
+            },
+            &value) != 0)
+        return 1;
     pthread_join(thread, nullptr);
     return value == 5 ? 0 : 2;
 }
@@ -92,7 +100,10 @@ int print_signals() {
     for (int signo : {SIGUSR1, SIGUSR2, SIGTERM}) {
         struct sigaction action;
         sigaction(signo, nullptr, &action);
-        printf("%d=%s\n", signo, action.sa_handler == SIG_DFL ? "default" : action.sa_handler == SIG_IGN ? "ignored" : "handler");
+        printf("%d=%s\n", signo,
+               action.sa_handler == SIG_DFL   ? "default"
+               : action.sa_handler == SIG_IGN ? "ignored"
+                                              : "handler");
     }
     sigpending(&set);
     printf("pending=%d\n", sigismember(&set, SIGUSR1));

@@ -1,5 +1,6 @@
-// What an application must not be able to do, and that it gets what Linux gives: privileged instructions, odd interrupts, addresses of the
-// kernel's half, system calls with pointers there, odd flags at a system call. Addresses are those where the Sentry, its gate and its devices really are.
+// What an application must not be able to do, and that it gets what Linux gives: privileged instructions, odd
+// interrupts, addresses of the kernel's half, system calls with pointers there, odd flags at a system call. Addresses
+// are those where the Sentry, its gate and its devices really are.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -37,7 +38,9 @@ constexpr uint64_t kForbidden[] = {
 template <typename Body>
 void gives(const char* what, int signo, int code, Body body) {
     Trap trap = trap_of(body);
-    if (trap.signo != signo || trap.code != code) fail(__FILE__, __LINE__, "%s: signal %d code %d, expected %d code %d", what, trap.signo, trap.code, signo, code);
+    if (trap.signo != signo || trap.code != code)
+        fail(__FILE__, __LINE__, "%s: signal %d code %d, expected %d code %d", what, trap.signo, trap.code, signo,
+             code);
 }
 
 void each_is_segv(const char* what, void (*access)(uint64_t)) {
@@ -45,14 +48,16 @@ void each_is_segv(const char* what, void (*access)(uint64_t)) {
         Trap trap = trap_of([=] { access(address); });
         if (trap.signo != SIGSEGV) fail(__FILE__, __LINE__, "%s at 0x%lx: signal %d", what, address, trap.signo);
         // Linux tells no address but the one that was used, and nothing about what is mapped there.
-        if (trap.code != SEGV_MAPERR && trap.code != SI_KERNEL) fail(__FILE__, __LINE__, "%s at 0x%lx: code %d tells what is there", what, address, trap.code);
-        if (trap.code == SEGV_MAPERR && trap.addr != address) fail(__FILE__, __LINE__, "%s at 0x%lx: si_addr 0x%lx", what, address, trap.addr);
+        if (trap.code != SEGV_MAPERR && trap.code != SI_KERNEL)
+            fail(__FILE__, __LINE__, "%s at 0x%lx: code %d tells what is there", what, address, trap.code);
+        if (trap.code == SEGV_MAPERR && trap.addr != address)
+            fail(__FILE__, __LINE__, "%s at 0x%lx: si_addr 0x%lx", what, address, trap.addr);
     }
 }
 }  // namespace
 
-#define PRIVILEGED(name, text) \
-    TEST("privileged_" name) { \
+#define PRIVILEGED(name, text)                                                                                \
+    TEST("privileged_" name) {                                                                                \
         gives(name, SIGSEGV, SI_KERNEL, [] { asm volatile(text : : "a"(0), "c"(0x10), "d"(0) : "memory"); }); \
     }
 
@@ -83,7 +88,9 @@ PRIVILEGED("clts", "clts")
 PRIVILEGED("lmsw", "lmsw %%ax")
 PRIVILEGED("ltr", "mov $0x40, %%ax; ltr %%ax")
 PRIVILEGED("lldt", "xor %%eax, %%eax; lldt %%ax")
-PRIVILEGED("iretq_to_ring0", "mov %%rsp, %%rax; push $0x18; push %%rax; pushfq; push $0x10; lea 1f(%%rip), %%rax; push %%rax; iretq; 1: nop")
+PRIVILEGED(
+    "iretq_to_ring0",
+    "mov %%rsp, %%rax; push $0x18; push %%rax; pushfq; push $0x10; lea 1f(%%rip), %%rax; push %%rax; iretq; 1: nop")
 PRIVILEGED("far_return_to_ring0", "push $0x10; lea 1f(%%rip), %%rax; push %%rax; lretq; 1: nop")
 PRIVILEGED("load_kernel_ss", "mov $0x18, %%ax; mov %%ax, %%ss")
 PRIVILEGED("load_kernel_cs_as_ds", "mov $0x7f08, %%ax; mov %%ax, %%ds")
@@ -100,13 +107,19 @@ TEST("privileged_xsetbv") {
 
 TEST("popf_cannot_clear_interrupt_flag") {
     uint64_t flags;
-    asm volatile("pushfq\n pushfq\n andq $~0x200, (%%rsp)\n popfq\n pushfq\n pop %0\n popfq" : "=r"(flags) : : "memory", "cc");
+    asm volatile("pushfq\n pushfq\n andq $~0x200, (%%rsp)\n popfq\n pushfq\n pop %0\n popfq"
+                 : "=r"(flags)
+                 :
+                 : "memory", "cc");
     CHECK_EQ(flags & 0x200, 0x200);
 }
 
 TEST("popf_cannot_raise_iopl") {
     uint64_t flags;
-    asm volatile("pushfq\n pushfq\n orq $0x3000, (%%rsp)\n popfq\n pushfq\n pop %0\n popfq" : "=r"(flags) : : "memory", "cc");
+    asm volatile("pushfq\n pushfq\n orq $0x3000, (%%rsp)\n popfq\n pushfq\n pop %0\n popfq"
+                 : "=r"(flags)
+                 :
+                 : "memory", "cc");
     CHECK_EQ(flags & 0x3000, 0);
 }
 
@@ -132,7 +145,9 @@ TEST("int3_goes_on_behind") {
     CHECK_EQ(hits, 2);
 }
 
-TEST("int3_without_handler_kills") { CHECK_SIGNALED(run_child([] { asm volatile("int3"); }), SIGTRAP); }
+TEST("int3_without_handler_kills") {
+    CHECK_SIGNALED(run_child([] { asm volatile("int3"); }), SIGTRAP);
+}
 
 TEST("int1_is_sigtrap") {
     Trap trap = trap_of([] { asm volatile(".byte 0xf1"); });
@@ -167,7 +182,9 @@ TEST("int_80_does_no_harm") {
 }
 
 TEST("sysenter_does_no_harm") {
-    int status = run_child([] { asm volatile("mov $0xffffffff, %%ebp; sysenter" : : "a"(20) : "memory", "rcx", "rdx", "r11"); });
+    int status = run_child([] {
+        asm volatile("mov $0xffffffff, %%ebp; sysenter" : : "a"(20) : "memory", "rcx", "rdx", "r11");
+    });
     CHECK(WIFSIGNALED(status) || WIFEXITED(status));
 }
 
@@ -183,15 +200,19 @@ TEST("ud2_is_sigill") {
 TEST("vmcall_and_vmmcall_do_no_harm") {
     for (int which = 0; which < 2; which++) {
         Trap trap = trap_of([=] {
-            if (which == 0) asm volatile("vmcall" : : "a"(5), "b"(0), "c"(0), "d"(0) : "memory");
-            else asm volatile("vmmcall" : : "a"(5), "b"(0), "c"(0), "d"(0) : "memory");
+            if (which == 0)
+                asm volatile("vmcall" : : "a"(5), "b"(0), "c"(0), "d"(0) : "memory");
+            else
+                asm volatile("vmmcall" : : "a"(5), "b"(0), "c"(0), "d"(0) : "memory");
         });
         CHECK(trap.signo == SIGILL || trap.signo == SIGSEGV || trap.signo == 0);
     }
 }
 
 TEST("divide_by_zero_is_sigfpe") {
-    Trap trap = trap_of([] { asm volatile("xor %%edx, %%edx; xor %%ecx, %%ecx; mov $1, %%eax; div %%ecx" : : : "rax", "rcx", "rdx", "cc"); });
+    Trap trap = trap_of([] {
+        asm volatile("xor %%edx, %%edx; xor %%ecx, %%ecx; mov $1, %%eax; div %%ecx" : : : "rax", "rcx", "rdx", "cc");
+    });
     CHECK_EQ(trap.signo, SIGFPE);
     CHECK_EQ(trap.code, FPE_INTDIV);
     CHECK_EQ(trap.addr, trap.rip);
@@ -199,13 +220,20 @@ TEST("divide_by_zero_is_sigfpe") {
 }
 
 TEST("divide_overflow_is_sigfpe") {
-    Trap trap = trap_of([] { asm volatile("mov $0x80000000, %%eax; cltd; mov $-1, %%ecx; idiv %%ecx" : : : "rax", "rcx", "rdx", "cc"); });
+    Trap trap = trap_of([] {
+        asm volatile("mov $0x80000000, %%eax; cltd; mov $-1, %%ecx; idiv %%ecx" : : : "rax", "rcx", "rdx", "cc");
+    });
     CHECK_EQ(trap.signo, SIGFPE);
 }
 
 TEST("alignment_check_is_sigbus") {
     Trap trap = trap_of([] {
-        asm volatile("pushfq\n orq $0x40000, (%%rsp)\n popfq\n mov %%rsp, %%rax\n mov 1(%%rax), %%ecx\n pushfq\n andq $~0x40000, (%%rsp)\n popfq" : : : "rax", "rcx", "memory", "cc");
+        asm volatile(
+            "pushfq\n orq $0x40000, (%%rsp)\n popfq\n mov %%rsp, %%rax\n mov 1(%%rax), %%ecx\n pushfq\n andq "
+            "$~0x40000, (%%rsp)\n popfq"
+            :
+            :
+            : "rax", "rcx", "memory", "cc");
     });
     CHECK_EQ(trap.signo, SIGBUS);
     CHECK_EQ(trap.code, BUS_ADRALN);
@@ -223,7 +251,10 @@ TEST("single_step_across_system_call") {
     hits = 0;
     signal(SIGTRAP, [](int) { hits = hits + 1; });
     long result = SYS_getppid;
-    asm volatile("pushfq\n orq $0x100, (%%rsp)\n popfq\n syscall\n nop\n pushfq\n andq $~0x100, (%%rsp)\n popfq" : "+a"(result) : : "rcx", "r11", "memory", "cc");
+    asm volatile("pushfq\n orq $0x100, (%%rsp)\n popfq\n syscall\n nop\n pushfq\n andq $~0x100, (%%rsp)\n popfq"
+                 : "+a"(result)
+                 :
+                 : "rcx", "r11", "memory", "cc");
     CHECK_EQ(result, getppid());
     CHECK_GE(hits, 2);
 }
@@ -232,31 +263,50 @@ TEST("single_step_many_instructions") {
     static volatile sig_atomic_t hits;
     hits = 0;
     signal(SIGTRAP, [](int) { hits = hits + 1; });
-    asm volatile("mov $20, %%ecx\n pushfq\n orq $0x100, (%%rsp)\n popfq\n 1: dec %%ecx\n jnz 1b\n pushfq\n andq $~0x100, (%%rsp)\n popfq" : : : "rcx", "memory", "cc");
+    asm volatile(
+        "mov $20, %%ecx\n pushfq\n orq $0x100, (%%rsp)\n popfq\n 1: dec %%ecx\n jnz 1b\n pushfq\n andq $~0x100, "
+        "(%%rsp)\n popfq"
+        :
+        :
+        : "rcx", "memory", "cc");
     CHECK_GE(hits, 40);
 }
 
-TEST("read_of_kernel_half_is_segv") { each_is_segv("read", [](uint64_t address) { (void)*reinterpret_cast<volatile char*>(address); }); }
+TEST("read_of_kernel_half_is_segv") {
+    each_is_segv("read", [](uint64_t address) { (void)*reinterpret_cast<volatile char*>(address); });
+}
 
-TEST("write_to_kernel_half_is_segv") { each_is_segv("write", [](uint64_t address) { *reinterpret_cast<volatile char*>(address) = 1; }); }
+TEST("write_to_kernel_half_is_segv") {
+    each_is_segv("write", [](uint64_t address) { *reinterpret_cast<volatile char*>(address) = 1; });
+}
 
-TEST("word_write_to_doorbells_is_segv") { each_is_segv("4-byte write", [](uint64_t address) { *reinterpret_cast<volatile uint32_t*>(address) = 1; }); }
+TEST("word_write_to_doorbells_is_segv") {
+    each_is_segv("4-byte write", [](uint64_t address) { *reinterpret_cast<volatile uint32_t*>(address) = 1; });
+}
 
-TEST("jump_to_kernel_half_is_segv") { each_is_segv("jump", [](uint64_t address) { reinterpret_cast<void (*)()>(address)(); }); }
+TEST("jump_to_kernel_half_is_segv") {
+    each_is_segv("jump", [](uint64_t address) { reinterpret_cast<void (*)()>(address)(); });
+}
 
 TEST("prefetch_and_atomics_on_kernel_half") {
-    each_is_segv("atomic add", [](uint64_t address) { __atomic_fetch_add(reinterpret_cast<uint64_t*>(address & ~7ul), 1, __ATOMIC_SEQ_CST); });
+    each_is_segv("atomic add", [](uint64_t address) {
+        __atomic_fetch_add(reinterpret_cast<uint64_t*>(address & ~7ul), 1, __ATOMIC_SEQ_CST);
+    });
     for (uint64_t address : kForbidden) __builtin_prefetch(reinterpret_cast<void*>(address));
 }
 
 TEST("syscall_stub_of_ring3_mode_is_harmless") {
-    // The one page of the gate that ring 3 may execute. Natively nothing is there; in the sandbox it may be executed, but neither written nor used to get in:
-    // a jump to it is at most a system call.
+    // The one page of the gate that ring 3 may execute. Natively nothing is there; in the sandbox it may be executed,
+    // but neither written nor used to get in: a jump to it is at most a system call.
     Trap write_trap = trap_of([] { *reinterpret_cast<volatile char*>(abi::kSyscallStub) = 1; });
     CHECK_EQ(write_trap.signo, SIGSEGV);
     for (unsigned offset = 0; offset < 64; offset++) {
         int status = run_child([=] {
-            asm volatile("mov $64, %%rsp; jmp *%%rbx" : : "b"(abi::kSyscallStub + offset), "a"(SYS_exit_group), "D"(7ul), "c"(0x1000ul), "d"(0ul), "S"(0ul) : "memory");
+            asm volatile("mov $64, %%rsp; jmp *%%rbx"
+                         :
+                         : "b"(abi::kSyscallStub + offset), "a"(SYS_exit_group), "D"(7ul), "c"(0x1000ul), "d"(0ul),
+                           "S"(0ul)
+                         : "memory");
             __builtin_unreachable();
         });
         CHECK(WIFSIGNALED(status) || WEXITSTATUS(status) == 7);
@@ -264,8 +314,14 @@ TEST("syscall_stub_of_ring3_mode_is_harmless") {
 }
 
 TEST("stack_pointer_in_kernel_half") {
-    for (uint64_t address : {abi::kDirectMap + abi::kRamGpa + 0x8000, abi::kSentryBase + 0x8000, abi::kGateBase + 0x800}) {
-        int status = run_child([=] { asm volatile("mov %0, %%rsp; push %%rax; mov $60, %%eax; xor %%edi, %%edi; syscall" : : "r"(address) : "memory"); });
+    for (uint64_t address :
+         {abi::kDirectMap + abi::kRamGpa + 0x8000, abi::kSentryBase + 0x8000, abi::kGateBase + 0x800}) {
+        int status = run_child([=] {
+            asm volatile("mov %0, %%rsp; push %%rax; mov $60, %%eax; xor %%edi, %%edi; syscall"
+                         :
+                         : "r"(address)
+                         : "memory");
+        });
         CHECK_SIGNALED(status, SIGSEGV);
     }
 }
@@ -273,13 +329,16 @@ TEST("stack_pointer_in_kernel_half") {
 TEST("stack_pointer_bad_at_system_call_is_fine") {
     // The kernel must not touch the application's stack: the call works whatever rsp is.
     for (uint64_t address : {0ul, 8ul, 0xffff800000000000ul, 0x8000000000000000ul, abi::kSentryBase + 0x8000, ~0ul}) {
-        int status = run_child([=] { asm volatile("mov %0, %%rsp; syscall" : : "r"(address), "a"(SYS_exit_group), "D"(21) : "memory"); });
+        int status = run_child([=] {
+            asm volatile("mov %0, %%rsp; syscall" : : "r"(address), "a"(SYS_exit_group), "D"(21) : "memory");
+        });
         CHECK_EXITED(status, 21);
     }
 }
 
 TEST("stack_pointer_bad_at_fault") {
-    for (uint64_t address : {0ul, 0xffff800000000000ul, 0x8000000000000000ul, abi::kSentryBase + 0x8000, abi::kGateBase + 0x800}) {
+    for (uint64_t address :
+         {0ul, 0xffff800000000000ul, 0x8000000000000000ul, abi::kSentryBase + 0x8000, abi::kGateBase + 0x800}) {
         int status = run_child([=] { asm volatile("mov %0, %%rsp; ud2" : : "r"(address) : "memory"); });
         CHECK_SIGNALED(status, SIGILL);
     }
@@ -287,12 +346,19 @@ TEST("stack_pointer_bad_at_fault") {
 
 TEST("mmap_in_kernel_half_is_refused") {
     for (uint64_t address : kForbidden) {
-        CHECK_ERRNO(mmap(reinterpret_cast<void*>(address & ~0xffful), 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), ENOMEM);
-        void* hint = mmap(reinterpret_cast<void*>(address & ~0xffful), 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK_ERRNO(mmap(reinterpret_cast<void*>(address & ~0xffful), 4096, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+                    ENOMEM);
+        void* hint =
+            mmap(reinterpret_cast<void*>(address & ~0xffful), 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK_LT(reinterpret_cast<uint64_t>(hint) >> 47, 1u);
     }
-    CHECK_ERRNO(mmap(reinterpret_cast<void*>(abi::kUserEnd), 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), ENOMEM);
-    CHECK_ERRNO(mmap(reinterpret_cast<void*>(abi::kUserEnd - 4096), 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), ENOMEM);
+    CHECK_ERRNO(
+        mmap(reinterpret_cast<void*>(abi::kUserEnd), 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+        ENOMEM);
+    CHECK_ERRNO(mmap(reinterpret_cast<void*>(abi::kUserEnd - 4096), 8192, PROT_READ,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+                ENOMEM);
 }
 
 TEST("munmap_mprotect_madvise_in_kernel_half_are_refused") {
@@ -306,7 +372,8 @@ TEST("munmap_mprotect_madvise_in_kernel_half_are_refused") {
     // A range that starts below and ends above.
     CHECK_ERRNO(munmap(reinterpret_cast<void*>(0x7ffffffff000 - 4096), 1ul << 46), EINVAL);
     char* memory = static_cast<char*>(OK(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
-    CHECK(mremap(memory, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, reinterpret_cast<void*>(abi::kSentryBase)) == MAP_FAILED);
+    CHECK(mremap(memory, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, reinterpret_cast<void*>(abi::kSentryBase)) ==
+          MAP_FAILED);
 }
 
 TEST("pointers_into_kernel_half_are_efault") {
@@ -406,7 +473,9 @@ TEST("sigreturn_to_noncanonical_address") {
     int status = run_child([] {
         struct sigaction action = {};
         action.sa_flags = SA_SIGINFO;
-        action.sa_sigaction = [](int, siginfo_t*, void* context) { static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(0x8000000000000000ul); };
+        action.sa_sigaction = [](int, siginfo_t*, void* context) {
+            static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(0x8000000000000000ul);
+        };
         OK(sigaction(SIGUSR1, &action, nullptr));
         raise(SIGUSR1);
     });
@@ -414,13 +483,23 @@ TEST("sigreturn_to_noncanonical_address") {
 }
 
 TEST("sigreturn_without_frame_kills") {
-    CHECK_SIGNALED(run_child([] { asm volatile("mov $64, %%rsp; syscall" : : "a"(SYS_rt_sigreturn) : "memory"); }), SIGSEGV);
-    CHECK_SIGNALED(run_child([] { asm volatile("mov %0, %%rsp; syscall" : : "r"(abi::kSentryBase), "a"(SYS_rt_sigreturn) : "memory"); }), SIGSEGV);
+    CHECK_SIGNALED(run_child([] {
+                       asm volatile("mov $64, %%rsp; syscall" : : "a"(SYS_rt_sigreturn) : "memory");
+                   }),
+                   SIGSEGV);
+    CHECK_SIGNALED(
+        run_child([] {
+            asm volatile("mov %0, %%rsp; syscall" : : "r"(abi::kSentryBase), "a"(SYS_rt_sigreturn) : "memory");
+        }),
+        SIGSEGV);
 }
 
 TEST("system_call_at_end_of_address_space") {
-    // SYSCALL as the last two bytes below the hole: its return address is 2^47, the famous SYSRET case. mmap refuses the page.
-    CHECK_ERRNO(mmap(reinterpret_cast<void*>(0x7ffffffff000), 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), ENOMEM);
+    // SYSCALL as the last two bytes below the hole: its return address is 2^47, the famous SYSRET case. mmap refuses
+    // the page.
+    CHECK_ERRNO(mmap(reinterpret_cast<void*>(0x7ffffffff000), 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+                ENOMEM);
 }
 
 TEST("flags_survive_system_call") {
@@ -428,8 +507,11 @@ TEST("flags_survive_system_call") {
         uint64_t flags;
         long result = SYS_getppid;
         asm volatile(
-            "pushfq\n pop %%rbx\n mov %%rbx, %%rdx\n or %[bits], %%rdx\n push %%rdx\n popfq\n syscall\n pushfq\n pop %[flags]\n push %%rbx\n popfq"
-            : "+a"(result), [flags] "=&r"(flags) : [bits] "r"(bits) : "rbx", "rcx", "rdx", "r11", "memory", "cc");
+            "pushfq\n pop %%rbx\n mov %%rbx, %%rdx\n or %[bits], %%rdx\n push %%rdx\n popfq\n syscall\n pushfq\n pop "
+            "%[flags]\n push %%rbx\n popfq"
+            : "+a"(result), [flags] "=&r"(flags)
+            : [bits] "r"(bits)
+            : "rbx", "rcx", "rdx", "r11", "memory", "cc");
         CHECK_EQ(result, getppid());
         // AC and NT are kept by Linux across SYSCALL, as all user-changeable flags.
         CHECK_EQ(flags & bits, bits);
@@ -439,7 +521,9 @@ TEST("flags_survive_system_call") {
 TEST("rcx_and_r11_after_system_call") {
     uint64_t rcx, r11, rip, flags;
     asm volatile("pushfq\n pop %[flags]\n lea 1f(%%rip), %[rip]\n syscall\n 1: mov %%rcx, %[rcx]\n mov %%r11, %[r11]"
-                 : [rcx] "=&r"(rcx), [r11] "=&r"(r11), [rip] "=&r"(rip), [flags] "=&r"(flags) : "a"(SYS_getppid) : "rcx", "r11", "memory");
+                 : [rcx] "=&r"(rcx), [r11] "=&r"(r11), [rip] "=&r"(rip), [flags] "=&r"(flags)
+                 : "a"(SYS_getppid)
+                 : "rcx", "r11", "memory");
     CHECK_EQ(rcx, rip);
     CHECK_EQ(r11 & 0xfd5, flags & 0xfd5);
 }
@@ -447,13 +531,21 @@ TEST("rcx_and_r11_after_system_call") {
 TEST("other_registers_survive_system_call") {
     uint64_t bad = 0;
     asm volatile(
-        "mov $0x11, %%rbx; mov $0x22, %%rdx; mov $0x33, %%rsi; mov $0x44, %%rdi; mov $0x55, %%r8; mov $0x66, %%r9; mov $0x77, %%r10\n"
-        "mov $0x88, %%r12; mov $0x99, %%r13; mov $0xaa, %%r14; mov $0xbb, %%r15; mov %[number], %%eax; syscall\n xor %%eax, %%eax\n"
-        "cmp $0x11, %%rbx; setne %%al; add %%rax, %[bad]; cmp $0x22, %%rdx; setne %%al; add %%rax, %[bad]; cmp $0x33, %%rsi; setne %%al; add %%rax, %[bad]\n"
-        "cmp $0x44, %%rdi; setne %%al; add %%rax, %[bad]; cmp $0x55, %%r8; setne %%al; add %%rax, %[bad]; cmp $0x66, %%r9; setne %%al; add %%rax, %[bad]\n"
-        "cmp $0x77, %%r10; setne %%al; add %%rax, %[bad]; cmp $0x88, %%r12; setne %%al; add %%rax, %[bad]; cmp $0x99, %%r13; setne %%al; add %%rax, %[bad]\n"
+        "mov $0x11, %%rbx; mov $0x22, %%rdx; mov $0x33, %%rsi; mov $0x44, %%rdi; mov $0x55, %%r8; mov $0x66, %%r9; mov "
+        "$0x77, %%r10\n"
+        "mov $0x88, %%r12; mov $0x99, %%r13; mov $0xaa, %%r14; mov $0xbb, %%r15; mov %[number], %%eax; syscall\n xor "
+        "%%eax, %%eax\n"
+        "cmp $0x11, %%rbx; setne %%al; add %%rax, %[bad]; cmp $0x22, %%rdx; setne %%al; add %%rax, %[bad]; cmp $0x33, "
+        "%%rsi; setne %%al; add %%rax, %[bad]\n"
+        "cmp $0x44, %%rdi; setne %%al; add %%rax, %[bad]; cmp $0x55, %%r8; setne %%al; add %%rax, %[bad]; cmp $0x66, "
+        "%%r9; setne %%al; add %%rax, %[bad]\n"
+        "cmp $0x77, %%r10; setne %%al; add %%rax, %[bad]; cmp $0x88, %%r12; setne %%al; add %%rax, %[bad]; cmp $0x99, "
+        "%%r13; setne %%al; add %%rax, %[bad]\n"
         "cmp $0xaa, %%r14; setne %%al; add %%rax, %[bad]; cmp $0xbb, %%r15; setne %%al; add %%rax, %[bad]\n"
-        : [bad] "+m"(bad) : [number] "i"(SYS_getppid) : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
+        : [bad] "+m"(bad)
+        : [number] "i"(SYS_getppid)
+        : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory",
+          "cc");
     CHECK_EQ(bad, 0);
 }
 
@@ -491,7 +583,8 @@ TEST("gs_base_survives_system_calls_and_switches") {
 }
 
 TEST("gs_base_in_kernel_half_does_not_confuse_entry") {
-    // With FSGSBASE an application sets any GS base itself; the kernel's entry must not trust it. Without it the instruction is SIGILL.
+    // With FSGSBASE an application sets any GS base itself; the kernel's entry must not trust it. Without it the
+    // instruction is SIGILL.
     Trap trap = trap_of([] {
         asm volatile("wrgsbase %0" : : "r"(abi::kSentryBase));
         pid_t pid = getppid();

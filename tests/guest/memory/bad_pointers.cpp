@@ -1,4 +1,5 @@
-// EFAULT from system calls given bad pointers: unmapped, read-only, PROT_NONE, crossing into an unmapped page, not canonical.
+// EFAULT from system calls given bad pointers: unmapped, read-only, PROT_NONE, crossing into an unmapped page, not
+// canonical.
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -7,8 +8,8 @@
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <sys/times.h>
 #include <sys/uio.h>
@@ -26,14 +27,15 @@ constexpr size_t kPage = 4096;
 struct BadAddresses {
     void* list[6];
     BadAddresses() {
-        char* memory = static_cast<char*>(OK(mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+        char* memory = static_cast<char*>(
+            OK(mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
         OK(munmap(memory + 3 * kPage, kPage));
         OK(mprotect(memory, kPage, PROT_NONE));
         OK(mprotect(memory + kPage, kPage, PROT_READ));
         list[0] = reinterpret_cast<void*>(8);
-        list[1] = memory;                      // PROT_NONE
-        list[2] = memory + kPage;              // read-only
-        list[3] = memory + 3 * kPage - 2;      // runs into the unmapped page
+        list[1] = memory;                  // PROT_NONE
+        list[2] = memory + kPage;          // read-only
+        list[3] = memory + 3 * kPage - 2;  // runs into the unmapped page
         list[4] = reinterpret_cast<void*>(0x8000000000000000ul);
         list[5] = reinterpret_cast<void*>(0x7ffffffff000ul);
     }
@@ -45,13 +47,14 @@ void each_is_efault(const char* what, Call call) {
     for (size_t i = 0; i < 6; i++) {
         errno = 0;
         long result = call(bad.list[i]);
-        if (result != -1 || errno != EFAULT) fail(__FILE__, __LINE__, "%s with bad address %zu: %ld, %s", what, i, result, strerror(errno));
+        if (result != -1 || errno != EFAULT)
+            fail(__FILE__, __LINE__, "%s with bad address %zu: %ld, %s", what, i, result, strerror(errno));
     }
 }
 }  // namespace
 
-#define EFAULT_TEST(name, expression) \
-    TEST("efault_" name) { \
+#define EFAULT_TEST(name, expression)                                         \
+    TEST("efault_" name) {                                                    \
         each_is_efault(name, [](void* bad) -> long { return (expression); }); \
     }
 
@@ -76,28 +79,28 @@ EFAULT_TEST("sigpending", syscall(SYS_rt_sigpending, bad, 8))
 
 // The bytes before the bad page may be filled: at address 3 there are two good ones.
 EFAULT_TEST("getrandom", ({
-    long n = syscall(SYS_getrandom, bad, 16, 0);
-    if (n == 2) {
-        n = -1;
-        errno = EFAULT;
-    }
-    n;
-}))
+                long n = syscall(SYS_getrandom, bad, 16, 0);
+                if (n == 2) {
+                    n = -1;
+                    errno = EFAULT;
+                }
+                n;
+            }))
 EFAULT_TEST("getitimer", syscall(SYS_getitimer, ITIMER_REAL, bad))
 EFAULT_TEST("clock_getres", syscall(SYS_clock_getres, CLOCK_MONOTONIC, bad))
 
 EFAULT_TEST("read_file", ({
-    int fd = open("/bin/helper_static", O_RDONLY);
-    long n = pread(fd, bad, 16, 0);
-    int error = errno;
-    if (n == 2) {
-        n = -1;
-        error = EFAULT;
-    }
-    close(fd);
-    errno = error;
-    n;
-}))
+                int fd = open("/bin/helper_static", O_RDONLY);
+                long n = pread(fd, bad, 16, 0);
+                int error = errno;
+                if (n == 2) {
+                    n = -1;
+                    error = EFAULT;
+                }
+                close(fd);
+                errno = error;
+                n;
+            }))
 
 TEST("efault_read_pipe_keeps_data") {
     int fds[2];
@@ -119,7 +122,8 @@ TEST("efault_write_pipe") {
 TEST("efault_write_file_partial") {
     // One good page followed by a hole: what could be read is written.
     scratch();
-    char* memory = static_cast<char*>(OK(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    char* memory =
+        static_cast<char*>(OK(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
     memset(memory, 'x', kPage);
     OK(munmap(memory + kPage, kPage));
     int fd = OK(open("file", O_RDWR | O_CREAT, 0600));
@@ -150,7 +154,8 @@ TEST("efault_paths") {
 }
 
 TEST("efault_path_runs_into_unmapped_page") {
-    char* memory = static_cast<char*>(OK(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    char* memory =
+        static_cast<char*>(OK(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
     OK(munmap(memory + kPage, kPage));
     memcpy(memory + kPage - 4, "/bin", 4);
     CHECK_ERRNO(open(memory + kPage - 4, O_RDONLY), EFAULT);
@@ -203,7 +208,8 @@ TEST("efault_getdents") {
 
 TEST("kernel_write_to_lazy_memory_faults_it_in") {
     // The buffer has never been touched: the kernel itself must bring its pages in.
-    char* memory = static_cast<char*>(OK(mmap(nullptr, 8 * 1024 * 1024, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    char* memory = static_cast<char*>(
+        OK(mmap(nullptr, 8 * 1024 * 1024, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
     int fd = OK(open("/dev/urandom", O_RDONLY));
     CHECK_EQ(read(fd, memory + 4000000, 300000), 300000);
     int different = 0;

@@ -135,7 +135,8 @@ TEST("copy_on_write_by_kernel_write") {
 }
 
 TEST("shared_anonymous_is_shared_with_child") {
-    char* memory = static_cast<char*>(OK(mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+    char* memory =
+        static_cast<char*>(OK(mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
     memory[0] = 1;
     CHECK_EXITED(run_child([=] {
                      CHECK_EQ(memory[0], 1);
@@ -164,7 +165,9 @@ TEST("stack_limit_is_used") {
     CHECK_EQ(trap.signo, SIGSEGV);
 }
 
-TEST("stack_overflow_without_handler_kills") { CHECK_SIGNALED(run_child([] { deep(1000000); }), SIGSEGV); }
+TEST("stack_overflow_without_handler_kills") {
+    CHECK_SIGNALED(run_child([] { deep(1000000); }), SIGSEGV);
+}
 
 TEST("guard_page_between_areas") {
     char* memory = map(3 * kPage);

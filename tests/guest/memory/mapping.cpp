@@ -18,8 +18,10 @@ char* map(size_t size, int protection = PROT_READ | PROT_WRITE, void* where = nu
 
 void check_segv(volatile char* address, bool write, int code) {
     Trap trap = trap_of([=] {
-        if (write) *address = 1;
-        else (void)*address;
+        if (write)
+            *address = 1;
+        else
+            (void)*address;
     });
     CHECK_EQ(trap.signo, SIGSEGV);
     CHECK_EQ(trap.code, code);
@@ -86,7 +88,8 @@ TEST("fixed_replaces") {
 
 TEST("fixed_noreplace_is_eexist") {
     char* memory = map(2 * kPage);
-    CHECK_ERRNO(mmap(memory + kPage, 2 * kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
+    CHECK_ERRNO(mmap(memory + kPage, 2 * kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+                EEXIST);
     OK(munmap(memory, 2 * kPage));
     CHECK_EQ(map(kPage, PROT_READ, memory, MAP_FIXED_NOREPLACE), memory);
 }
@@ -304,7 +307,8 @@ TEST("maps_shows_areas_merged") {
 
 TEST("noreserve_of_a_terabyte") {
     // Address space alone costs nothing; runtimes count on it.
-    char* memory = static_cast<char*>(OK(mmap(nullptr, 1ul << 40, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)));
+    char* memory =
+        static_cast<char*>(OK(mmap(nullptr, 1ul << 40, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)));
     OK(mprotect(memory + (1ul << 39), kPage, PROT_READ | PROT_WRITE));
     memory[1ul << 39] = 1;
     OK(munmap(memory, 1ul << 40));

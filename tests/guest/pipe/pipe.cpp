@@ -148,7 +148,8 @@ TEST("atomic_writes_of_many_writers") {
         char record[kSize];
         size_t filled = 0;
         ssize_t n = 1;
-        while (filled < kSize && (n = read(one.in, record + filled, kSize - filled)) > 0) filled += static_cast<size_t>(n);
+        while (filled < kSize && (n = read(one.in, record + filled, kSize - filled)) > 0)
+            filled += static_cast<size_t>(n);
         if (filled == 0) break;
         CHECK_EQ(filled, kSize);
         for (size_t i = 1; i < kSize; i++) CHECK_EQ(record[i], record[0]);
@@ -165,13 +166,15 @@ TEST("large_transfer_between_processes") {
     if (pid == 0) {
         close(one.in);
         for (size_t i = 0; i < sizeof(block); i++) block[i] = static_cast<char>(i * 7);
-        for (size_t sent = 0; sent < kTotal; sent += sizeof(block)) CHECK_EQ(write(one.out, block, sizeof(block)), sizeof(block));
+        for (size_t sent = 0; sent < kTotal; sent += sizeof(block))
+            CHECK_EQ(write(one.out, block, sizeof(block)), sizeof(block));
         _exit(0);
     }
     close(one.out);
     size_t total = 0;
     for (ssize_t n; (n = read(one.in, block, 10007)) > 0;) {
-        for (ssize_t i = 0; i < n; i++) CHECK_EQ(block[i], static_cast<char>(((total + static_cast<size_t>(i)) % sizeof(block)) * 7));
+        for (ssize_t i = 0; i < n; i++)
+            CHECK_EQ(block[i], static_cast<char>(((total + static_cast<size_t>(i)) % sizeof(block)) * 7));
         total += static_cast<size_t>(n);
     }
     CHECK_EQ(total, kTotal);

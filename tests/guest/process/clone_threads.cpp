@@ -43,7 +43,12 @@ TEST("clone_without_flags_is_fork") {
 
 TEST("clone_vm_shares_memory") {
     static std::atomic<int> value{0};
-    int pid = OK(clone([](void*) -> int { value = 42; return 8; }, new_stack(), CLONE_VM | SIGCHLD, nullptr));
+    int pid = OK(clone(
+        [](void*) -> int {
+            value = 42;
+            return 8;
+        },
+        new_stack(), CLONE_VM | SIGCHLD, nullptr));
     int status;
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     CHECK_EXITED(status, 8);
@@ -53,7 +58,8 @@ TEST("clone_vm_shares_memory") {
 TEST("clone_files_shares_descriptors") {
     static int fds[2];
     OK(pipe(fds));
-    int pid = OK(clone([](void*) -> int { return close(fds[0]); }, new_stack(), CLONE_VM | CLONE_FILES | SIGCHLD, nullptr));
+    int pid =
+        OK(clone([](void*) -> int { return close(fds[0]); }, new_stack(), CLONE_VM | CLONE_FILES | SIGCHLD, nullptr));
     OK(waitpid(pid, nullptr, 0));
     CHECK_ERRNO(fcntl(fds[0], F_GETFD), EBADF);
 }
@@ -130,11 +136,15 @@ TEST("thread_has_own_tid_same_pid") {
     static std::atomic<long> tid{0};
     static std::atomic<int> pid{0};
     pthread_t thread;
-    CHECK_EQ(pthread_create(&thread, nullptr, [](void*) -> void* {
-        tid = syscall(SYS_gettid);
-        pid = getpid();
-        return nullptr;
-    }, nullptr), 0);
+    CHECK_EQ(pthread_create(
+                 &thread, nullptr,
+                 [](void*) -> void* {
+                     tid = syscall(SYS_gettid);
+                     pid = getpid();
+                     return nullptr;
+                 },
+                 nullptr),
+             0);
     CHECK_EQ(pthread_join(thread, nullptr), 0);
     CHECK_EQ(pid.load(), getpid());
     CHECK_NE(tid.load(), syscall(SYS_gettid));
@@ -142,7 +152,10 @@ TEST("thread_has_own_tid_same_pid") {
 
 TEST("thread_returns_value") {
     pthread_t thread;
-    CHECK_EQ(pthread_create(&thread, nullptr, [](void* in) -> void* { return static_cast<char*>(in) + 1; }, reinterpret_cast<void*>(41)), 0);
+    CHECK_EQ(pthread_create(
+                 &thread, nullptr, [](void* in) -> void* { return static_cast<char*>(in) + 1; },
+                 reinterpret_cast<void*>(41)),
+             0);
     void* out = nullptr;
     CHECK_EQ(pthread_join(thread, &out), 0);
     CHECK_EQ(out, 42);
@@ -153,7 +166,14 @@ TEST("thread_locals_differ") {
     local = 8;
     static std::atomic<int> seen{0};
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* { seen = local; local = 9; return nullptr; }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            seen = local;
+            local = 9;
+            return nullptr;
+        },
+        nullptr);
     pthread_join(thread, nullptr);
     CHECK_EQ(seen.load(), 7);
     CHECK_EQ(local, 8);
@@ -162,7 +182,15 @@ TEST("thread_locals_differ") {
 TEST("many_threads_create_join") {
     static std::atomic<int> sum{0};
     pthread_t threads[50];
-    for (auto& thread : threads) CHECK_EQ(pthread_create(&thread, nullptr, [](void*) -> void* { sum++; return nullptr; }, nullptr), 0);
+    for (auto& thread : threads)
+        CHECK_EQ(pthread_create(
+                     &thread, nullptr,
+                     [](void*) -> void* {
+                         sum++;
+                         return nullptr;
+                     },
+                     nullptr),
+                 0);
     for (auto& thread : threads) CHECK_EQ(pthread_join(thread, nullptr), 0);
     CHECK_EQ(sum.load(), 50);
 }
@@ -170,7 +198,8 @@ TEST("many_threads_create_join") {
 TEST("exit_group_from_thread") {
     int status = run_child([] {
         pthread_t thread;
-        pthread_create(&thread, nullptr, [](void*) -> void* { _exit(12); }, nullptr);
+        pthread_create(
+            &thread, nullptr, [](void*) -> void* { _exit(12); }, nullptr);
         for (;;) sleep_ms(1000);
     });
     CHECK_EXITED(status, 12);
@@ -180,9 +209,12 @@ TEST("exit_group_stops_spinning_threads") {
     int status = run_child([] {
         pthread_t thread;
         for (int i = 0; i < 3; i++)
-            pthread_create(&thread, nullptr, [](void*) -> void* {
-                for (;;) asm volatile("pause");
-            }, nullptr);
+            pthread_create(
+                &thread, nullptr,
+                [](void*) -> void* {
+                    for (;;) asm volatile("pause");
+                },
+                nullptr);
         sleep_ms(20);
         _exit(13);
     });
@@ -193,7 +225,14 @@ TEST("main_thread_exits_first") {
     // The process lives on until the last thread ends; the exit code is that thread's (Linux 5.17 and later).
     int status = run_child([] {
         pthread_t thread;
-        pthread_create(&thread, nullptr, [](void*) -> void* { sleep_ms(50); syscall(SYS_exit, 3); return nullptr; }, nullptr);
+        pthread_create(
+            &thread, nullptr,
+            [](void*) -> void* {
+                sleep_ms(50);
+                syscall(SYS_exit, 3);
+                return nullptr;
+            },
+            nullptr);
         syscall(SYS_exit, 9);
     });
     CHECK_EXITED(status, 3);
@@ -202,14 +241,17 @@ TEST("main_thread_exits_first") {
 TEST("fork_in_thread_copies_one_thread") {
     static std::atomic<int> result{-1};
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* {
-        int status = run_child([] {
-            CHECK_EQ(getpid(), syscall(SYS_gettid));
-            _exit(5);
-        });
-        result = WEXITSTATUS(status);
-        return nullptr;
-    }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            int status = run_child([] {
+                CHECK_EQ(getpid(), syscall(SYS_gettid));
+                _exit(5);
+            });
+            result = WEXITSTATUS(status);
+            return nullptr;
+        },
+        nullptr);
     pthread_join(thread, nullptr);
     CHECK_EQ(result.load(), 5);
 }
@@ -217,12 +259,15 @@ TEST("fork_in_thread_copies_one_thread") {
 TEST("child_of_thread_is_child_of_process") {
     static std::atomic<int> pid{0};
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* {
-        int child = fork();
-        if (child == 0) _exit(4);
-        pid = child;
-        return nullptr;
-    }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            int child = fork();
+            if (child == 0) _exit(4);
+            pid = child;
+            return nullptr;
+        },
+        nullptr);
     pthread_join(thread, nullptr);
     int status;
     CHECK_EQ(waitpid(pid, &status, 0), pid.load());
@@ -232,10 +277,13 @@ TEST("child_of_thread_is_child_of_process") {
 TEST("exec_from_thread_replaces_all") {
     int status = run_child([] {
         pthread_t thread;
-        pthread_create(&thread, nullptr, [](void*) -> void* {
-            execl("/bin/sh", "sh", "-c", "exit 17", nullptr);
-            _exit(1);
-        }, nullptr);
+        pthread_create(
+            &thread, nullptr,
+            [](void*) -> void* {
+                execl("/bin/sh", "sh", "-c", "exit 17", nullptr);
+                _exit(1);
+            },
+            nullptr);
         for (;;) sleep_ms(1000);
     });
     CHECK_EXITED(status, 17);
@@ -245,9 +293,16 @@ TEST("child_cleartid_wakes_futex") {
     static int word;
     word = -1;
     static char* stack = new_stack();
-    int tid = OK(clone([](void*) -> int { sleep_ms(10); syscall(SYS_exit, 0); return 0; }, stack,
-                       CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID,
-                       nullptr, &word, nullptr, &word));
+    int tid = OK(clone(
+        [](void*) -> int {
+            sleep_ms(10);
+            syscall(SYS_exit, 0);
+            return 0;
+        },
+        stack,
+        CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID |
+            CLONE_CHILD_CLEARTID,
+        nullptr, &word, nullptr, &word));
     int now;
     while ((now = __atomic_load_n(&word, __ATOMIC_SEQ_CST)) != 0) {
         CHECK(now == tid || now == -1);

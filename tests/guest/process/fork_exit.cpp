@@ -326,7 +326,9 @@ TEST("wait4_gives_rusage") {
     memset(&usage, 0, sizeof(usage));
     int status;
     CHECK_EQ(wait4(pid, &status, 0, &usage), pid);
-    CHECK_GT(usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_sec * 1000000 + usage.ru_stime.tv_usec, 1000);
+    CHECK_GT(usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_sec * 1000000 +
+                 usage.ru_stime.tv_usec,
+             1000);
 }
 
 TEST("wait_null_status") {

@@ -160,7 +160,9 @@ TEST("orphaned_stopped_group_gets_hup_cont") {
                      if (pid == 0) {
                          setpgid(0, 0);
                          static int out = fds[1];
-                         signal(SIGHUP, [](int) { if (write(out, "H", 1) == 1) _exit(0); });
+                         signal(SIGHUP, [](int) {
+                             if (write(out, "H", 1) == 1) _exit(0);
+                         });
                          raise(SIGSTOP);
                          for (;;) sleep_ms(1000);
                      }

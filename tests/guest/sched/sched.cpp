@@ -43,7 +43,8 @@ TEST("hog_without_system_calls_can_be_killed") {
 
 TEST("many_runnable_processes_all_progress") {
     constexpr int kProcesses = 12;
-    auto* counters = static_cast<std::atomic<long>*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+    auto* counters = static_cast<std::atomic<long>*>(
+        OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
     pid_t pids[kProcesses];
     for (int i = 0; i < kProcesses; i++) {
         pids[i] = OK(fork());
@@ -68,10 +69,13 @@ TEST("many_runnable_threads_all_progress") {
     static std::atomic<bool> stop{false};
     pthread_t threads[12];
     for (long i = 0; i < 12; i++)
-        pthread_create(&threads[i], nullptr, [](void* index) -> void* {
-            while (!stop) counters[reinterpret_cast<long>(index)]++;
-            return nullptr;
-        }, reinterpret_cast<void*>(i));
+        pthread_create(
+            &threads[i], nullptr,
+            [](void* index) -> void* {
+                while (!stop) counters[reinterpret_cast<long>(index)]++;
+                return nullptr;
+            },
+            reinterpret_cast<void*>(i));
     bool all = false;
     for (int round = 0; round < 300 && !all; round++) {
         sleep_ms(10);
@@ -87,7 +91,13 @@ TEST("spinning_waiter_lets_the_other_run") {
     // Needs preemption where there is one CPU.
     static std::atomic<int> flag{0};
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* { flag = 1; return nullptr; }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            flag = 1;
+            return nullptr;
+        },
+        nullptr);
     while (flag == 0) asm volatile("pause");
     pthread_join(thread, nullptr);
 }

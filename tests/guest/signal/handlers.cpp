@@ -1,9 +1,9 @@
 // Installing handlers, what they are told, masks, flags, alternate stacks, default actions.
-#include <csetjmp>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <ucontext.h>
+#include <csetjmp>
 
 #include "tests/guest/guest_test.hpp"
 
@@ -268,13 +268,16 @@ TEST("raise_in_handler_runs_after_it") {
 
 TEST("nodefer_nests") {
     static int depth = 0, deepest = 0;
-    install(SIGUSR1, [](int) {
-        depth++;
-        if (depth > deepest) deepest = depth;
-        hits = hits + 1;
-        if (hits < 4) raise(SIGUSR1);
-        depth--;
-    }, SA_NODEFER);
+    install(
+        SIGUSR1,
+        [](int) {
+            depth++;
+            if (depth > deepest) deepest = depth;
+            hits = hits + 1;
+            if (hits < 4) raise(SIGUSR1);
+            depth--;
+        },
+        SA_NODEFER);
     raise(SIGUSR1);
     CHECK_EQ(hits, 4);
     CHECK_EQ(deepest, 4);
@@ -316,7 +319,8 @@ TEST("set_ignore_discards_pending") {
 }
 
 TEST("default_actions_terminate") {
-    for (int signo : {SIGHUP, SIGINT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGXCPU, SIGSYS, SIGQUIT, SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSTKFLT, SIGIO, SIGPWR}) {
+    for (int signo : {SIGHUP, SIGINT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGXCPU, SIGSYS,
+                      SIGQUIT, SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSTKFLT, SIGIO, SIGPWR}) {
         int status = run_child([=] {
             rlimit none = {0, 0};
             setrlimit(RLIMIT_CORE, &none);
@@ -389,14 +393,17 @@ TEST("alternate_stack_is_used") {
     alternate.ss_sp = stack;
     alternate.ss_size = sizeof(stack);
     OK(sigaltstack(&alternate, nullptr));
-    install(SIGUSR1, [](int) {
-        char local;
-        on_it = &local >= stack && &local < stack + sizeof(stack);
-        stack_t now;
-        OK(sigaltstack(nullptr, &now));
-        CHECK_EQ(now.ss_flags, SS_ONSTACK);
-        CHECK_ERRNO(sigaltstack(&now, nullptr), EPERM);
-    }, SA_ONSTACK);
+    install(
+        SIGUSR1,
+        [](int) {
+            char local;
+            on_it = &local >= stack && &local < stack + sizeof(stack);
+            stack_t now;
+            OK(sigaltstack(nullptr, &now));
+            CHECK_EQ(now.ss_flags, SS_ONSTACK);
+            CHECK_ERRNO(sigaltstack(&now, nullptr), EPERM);
+        },
+        SA_ONSTACK);
     raise(SIGUSR1);
     CHECK(on_it);
     stack_t now;
@@ -512,7 +519,9 @@ TEST("handler_mask_change_is_undone_by_sigreturn") {
 }
 
 TEST("mask_in_context_is_restored") {
-    install_info(SIGUSR1, [](int, siginfo_t*, void* context) { sigaddset(&static_cast<ucontext_t*>(context)->uc_sigmask, SIGUSR2); });
+    install_info(SIGUSR1, [](int, siginfo_t*, void* context) {
+        sigaddset(&static_cast<ucontext_t*>(context)->uc_sigmask, SIGUSR2);
+    });
     raise(SIGUSR1);
     CHECK(is_blocked(SIGUSR2));
 }

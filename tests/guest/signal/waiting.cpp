@@ -162,12 +162,15 @@ TEST("futex_wait_restarts") {
     static std::atomic<int> word{0};
     alarm_in(10);
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* {
-        sleep_ms(60);
-        word = 1;
-        syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
-        return nullptr;
-    }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            sleep_ms(60);
+            word = 1;
+            syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+            return nullptr;
+        },
+        nullptr);
     long result = 0;
     while (word == 0) result = syscall(SYS_futex, &word, FUTEX_WAIT, 0, nullptr, nullptr, 0);
     stop_alarm();
@@ -273,11 +276,14 @@ TEST("signal_to_thread_runs_there") {
     action.sa_handler = [](int) { ran_in = syscall(SYS_gettid); };
     OK(sigaction(SIGUSR1, &action, nullptr));
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* {
-        tid = syscall(SYS_gettid);
-        while (ran_in == 0) sleep_ms(2);
-        return nullptr;
-    }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            tid = syscall(SYS_gettid);
+            while (ran_in == 0) sleep_ms(2);
+            return nullptr;
+        },
+        nullptr);
     while (tid == 0) sleep_ms(1);
     CHECK_EQ(pthread_kill(thread, SIGUSR1), 0);
     pthread_join(thread, nullptr);
@@ -290,10 +296,13 @@ TEST("process_signal_goes_to_unblocked_thread") {
     action.sa_handler = [](int) { ran++; };
     OK(sigaction(SIGUSR1, &action, nullptr));
     pthread_t thread;
-    pthread_create(&thread, nullptr, [](void*) -> void* {
-        while (ran == 0) sleep_ms(2);
-        return nullptr;
-    }, nullptr);
+    pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+            while (ran == 0) sleep_ms(2);
+            return nullptr;
+        },
+        nullptr);
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
@@ -320,7 +329,8 @@ TEST("registers_survive_handlers") {
     while (now_ns() < end || hits < 3) {
         asm volatile(
             "mov $0x1111, %%rbx; mov $0x2222, %%rcx; mov $0x3333, %%rdx; mov $0x4444, %%rsi; mov $0x5555, %%rdi\n"
-            "mov $0x8888, %%r8; mov $0x9999, %%r9; mov $0xaaaa, %%r10; mov $0xbbbb, %%r11; mov $0xcccc, %%r12; mov $0xdddd, %%r13; mov $0xeeee, %%r14; mov $0xffff, %%r15\n"
+            "mov $0x8888, %%r8; mov $0x9999, %%r9; mov $0xaaaa, %%r10; mov $0xbbbb, %%r11; mov $0xcccc, %%r12; mov "
+            "$0xdddd, %%r13; mov $0xeeee, %%r14; mov $0xffff, %%r15\n"
             "mov $100000, %%eax\n"
             "1: dec %%eax\n jnz 1b\n"
             "xor %%eax, %%eax\n"
@@ -333,7 +343,8 @@ TEST("registers_survive_handlers") {
             "cmp $0xffff, %%r15; setne %%al; add %%rax, %[bad]\n"
             : [bad] "+m"(bad)
             :
-            : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc", "memory");
+            : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc",
+              "memory");
     }
     stop_alarm();
     CHECK_EQ(bad, 0);
@@ -351,7 +362,9 @@ TEST("red_zone_survives_handler") {
             "movq $0x12345678, -8(%%rsp); movq $0x7654321, -128(%%rsp)\n"
             "mov $50000, %%ecx\n1: dec %%ecx\n jnz 1b\n"
             "mov -8(%%rsp), %%rcx; add -128(%%rsp), %%rcx; mov %%rcx, %0"
-            : "=r"(got) : : "rcx", "cc", "memory");
+            : "=r"(got)
+            :
+            : "rcx", "cc", "memory");
         bad += got != 0x12345678 + 0x7654321;
     }
     stop_alarm();

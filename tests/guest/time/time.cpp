@@ -269,7 +269,9 @@ TEST("times_and_rusage_grow") {
     CHECK_GE(second.tms_utime + second.tms_stime, first.tms_utime + first.tms_stime);
     rusage usage;
     OK(getrusage(RUSAGE_SELF, &usage));
-    CHECK_GT(usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_sec * 1000000 + usage.ru_stime.tv_usec, 1000);
+    CHECK_GT(usage.ru_utime.tv_sec * 1000000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_sec * 1000000 +
+                 usage.ru_stime.tv_usec,
+             1000);
     OK(getrusage(RUSAGE_CHILDREN, &usage));
     CHECK_ERRNO(getrusage(99, &usage), EINVAL);
 }

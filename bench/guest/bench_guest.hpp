@@ -1,0 +1,25 @@
+#pragma once
+// What every guest measurement shares. A measurement is a function that does `operations` operations; the frame around
+// it (bench_guest.cpp) finds a number that fills the wanted time, takes the best estimate of several samples and prints
+// one JSON line.
+#include <cstdint>
+
+namespace bench {
+
+struct Metric {
+    const char* name;
+    const char* unit;           // of one operation, for people: "call", "page", "round trip"
+    uint64_t first_operations;  // of the first sample
+    void (*prepare)();          // once, untimed; may be null
+    void (*run)(uint64_t operations);
+    uint64_t (*time)(uint64_t operations) =
+        nullptr;           // instead of run where set-up between operations must not be counted: gives ns
+    uint64_t granule = 1;  // operations are rounded up to a multiple of it
+};
+
+[[noreturn]] void die(const char* what);  // prints what and strerror(errno), exits 1
+uint64_t now_ns();                        // CLOCK_MONOTONIC
+
+extern const Metric kCallMetrics[], kMemoryMetrics[], kProcessMetrics[], kFileMetrics[];  // each ends with a null name
+
+}  // namespace bench

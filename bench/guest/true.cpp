@@ -1,0 +1,2 @@
+// What fork_exec_wait starts.
+int main() { return 0; }

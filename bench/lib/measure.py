@@ -1,0 +1,177 @@
+"""One measurement each of: a guest metric, start-up, idle memory, and KVM's work per operation."""
+import ctypes
+import json
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from runtimes import Native  # noqa: F401  (makes tests/lib importable first)
+from bundles import run_limited
+
+RUN_SECONDS = 60  # limit of any one container run
+
+# KVM tracepoint -> what it counts. Those that the kernel lacks are left out.
+KVM_EVENTS = {
+    "kvm_userspace_exit": "exits to user space",
+    "kvm_emulate_insn": "interpreted instructions",
+    "kvm_inj_exception": "exceptions injected",
+    "kvm_fast_mmio": "doorbells",
+    "kvm_vcpu_wakeup": "wake-ups from halt",
+}
+
+
+class Failed(Exception):
+    pass
+
+
+def last_words(text):
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "no message"
+
+
+def guest_metric(runtime, metric, seconds):
+    """ns per operation of one run in the runtime."""
+    code, out, err = run_limited(runtime.command(["/bench/bench_guest", metric, "--seconds", str(seconds)]), RUN_SECONDS)
+    if code is None:
+        runtime.clean()
+        raise Failed(f"took longer than {RUN_SECONDS} s")
+    for line in out.splitlines():
+        if line.startswith("{"):
+            return json.loads(line)["ns_per_op"]
+    raise Failed(f"exit code {code}: {last_words(err)}")
+
+
+def start_up(runtime):
+    """Wall time in ms from starting the runtime's command to its end, with /bench/true as the application."""
+    command = runtime.command(["/bench/true"])
+    begin = time.perf_counter()
+    code, _, err = run_limited(command, RUN_SECONDS)
+    took = (time.perf_counter() - begin) * 1000
+    if code != 0:
+        raise Failed(f"exit code {code}: {last_words(err)}")
+    return took
+
+
+def become_subreaper():
+    """Processes that a runtime detaches from itself become our children, so that the process tree stays whole."""
+    ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def children_map():
+    children = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+        children.setdefault(parent, []).append(int(entry.name))
+    return children
+
+
+def descendants(root, children):
+    found, todo = [], [root]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo += children.get(pid, [])
+    return found
+
+
+def pss_kb(pid):
+    try:
+        for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def command_name(pid):
+    try:
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return " ".join([os.path.basename(words[0].decode())] + [word.decode(errors="replace") for word in words[1:3]])[:60]
+    except OSError:
+        return "?"
+
+
+def idle_memory(runtime):
+    """MB (10^6 bytes) of PSS of all host processes of a container whose application sleeps, and the processes with their share."""
+    before = set(descendants(os.getpid(), children_map()))
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(runtime.command(["/bench/bench_guest", "idle"]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+        try:
+            ready, _, _ = select.select([process.stdout], [], [], 20)
+            if not ready or not os.read(process.stdout.fileno(), 100).startswith(b"ready"):
+                errors.seek(0)
+                raise Failed("the idle application did not say that it is ready: " + last_words(errors.read().decode(errors="replace")))
+            time.sleep(1.0)
+            pids = [pid for pid in descendants(os.getpid(), children_map()) if pid not in before]
+            parts = {pid: pss_kb(pid) for pid in pids}
+            return sum(parts.values()) * 1024 / 1e6, [{"process": command_name(pid), "mb": round(kb * 1024 / 1e6, 2)} for pid, kb in parts.items() if kb]
+        finally:
+            stop(process, before)
+            runtime.clean()
+
+
+def stop(process, before):
+    """Ends what the run started and nothing else: first kindly, then everything that is new below us."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        pass
+    for _ in range(20):
+        left = [pid for pid in descendants(os.getpid(), children_map()) if pid not in before]
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+        if not left:
+            return
+        time.sleep(0.05)
+
+
+def available_kvm_events():
+    folder = pathlib.Path("/sys/kernel/tracing/events/kvm")
+    try:
+        return [name for name in KVM_EVENTS if (folder / name).is_dir()]
+    except OSError:
+        return []
+
+
+def perf_counts(command, events):
+    with tempfile.NamedTemporaryFile("r", suffix=".csv") as out:
+        perf = ["perf", "stat", "-x", ",", "-o", out.name] + [word for event in events for word in ("-e", f"kvm:{event}")] + ["--"] + command
+        code, _, err = run_limited(perf, RUN_SECONDS)
+        if code != 0:
+            raise Failed(f"exit code {code} under perf: {last_words(err)}")
+        counts = {}
+        for line in out.read().splitlines():
+            fields = line.split(",")
+            if len(fields) > 2 and fields[2].startswith("kvm:"):
+                counts[fields[2][4:]] = float(fields[0]) if fields[0].replace(".", "").isdigit() else 0.0
+        return counts
+
+
+def kvm_per_operation(runtime, metric, ns_per_op, events):
+    """Counts per operation: a run with N operations less a run with none."""
+    operations = max(20, min(20000, int(0.3e9 / max(ns_per_op, 1))))
+    if metric == "page_touch":
+        operations = 65536
+    full = perf_counts(runtime.command(["/bench/bench_guest", metric, "--operations", str(operations)]), events)
+    empty = perf_counts(runtime.command(["/bench/bench_guest", metric, "--operations", "0"]), events)
+    return {event: round((full.get(event, 0) - empty.get(event, 0)) / operations, 3) for event in events}
