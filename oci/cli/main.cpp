@@ -63,8 +63,10 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
     app.add_flag("--strict", run.strict, "Refuse a config.json with fields that are not applied");
 }
 
-int fail_usage(Reporter& reporter, const CLI::Error& error) {
-    reporter.error(std::string(error.what()) + " (kvmsbx --help lists the options)");
+int fail_usage(Reporter& reporter, const CLI::App& app, const CLI::Error& error) {
+    const std::vector<std::string> unknown = app.remaining();
+    const std::string problem = unknown.empty() ? error.what() : "unknown word " + unknown.front();
+    reporter.error(problem + " (kvmsbx --help lists verbs and options)");
     return kExitOwnFailure;
 }
 
@@ -75,6 +77,7 @@ int cli_main(int argc, char** argv) {
     GlobalOptions options;
     Action action;
     Reporter reporter;
+    app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     add_global_options(app, options);
     add_run(app, options, action);
     add_spec(app, action);
@@ -86,7 +89,7 @@ int cli_main(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (const CLI::Success& help_or_version) {
         return app.exit(help_or_version);
-    } catch (const CLI::Error& error) { return fail_usage(reporter, error); }
+    } catch (const CLI::Error& error) { return fail_usage(reporter, app, error); }
     options.reporter.log_format = options.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
     options.reporter.stream_children = options.run.strace;
     if (const Outcome<> opened = reporter.open(options.reporter); opened.is_error()) {
