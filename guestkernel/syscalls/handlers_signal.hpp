@@ -1,6 +1,7 @@
 #pragma once
 // Signals (signal.cpp).
 #include "guestkernel/syscalls/syscall.hpp"
+#include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/signal_frame.hpp"
 
 namespace kvmsbx::syscalls {
@@ -8,10 +9,7 @@ namespace kvmsbx::syscalls {
 using task::SigAction;
 using task::SigAltStack;
 using task::SigInfo;
-
-struct TimeSpec {  // struct timespec
-    int64_t seconds, nanoseconds;
-};
+using task::TimeSpec;
 
 Result<int64_t> sys_rt_sigaction(Task& task, SignalNumber signal, UserIn<SigAction> action, UserOut<SigAction> old, size_t set_size);
 Result<int64_t> sys_rt_sigprocmask(Task& task, int32_t how, UserIn<uint64_t> set, UserOut<uint64_t> old, size_t set_size);

@@ -9,7 +9,6 @@ using namespace task;
 namespace {
 
 constexpr size_t kSetSize = sizeof(uint64_t);
-constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 bool valid_signal(int signal) { return signal >= 0 && signal <= kSigMax; }
 
@@ -200,9 +199,8 @@ Result<int64_t> sys_rt_sigtimedwait(Task& task, UserIn<uint64_t> set, UserOut<Si
     sched::Nanoseconds deadline = sched::kNever;
     if (timeout) {
         const TimeSpec t = TRY(timeout.load(task.space()));
-        if (t.seconds < 0 || t.nanoseconds < 0 || t.nanoseconds >= kNanosecondsPerSecond) return Errno::kINVAL;
-        if (t.seconds < INT64_MAX / kNanosecondsPerSecond / 2)
-            deadline = sched::now() + static_cast<uint64_t>(t.seconds * kNanosecondsPerSecond + t.nanoseconds);
+        if (!is_valid(t)) return Errno::kINVAL;
+        deadline = saturating_add(sched::now(), to_nanoseconds(t));
     }
     SigInfo info;
     auto waited = task.process().signal_arrived.wait([&] { return take_signal(task, wanted, info); }, sched::Interruptible::kYes, deadline);

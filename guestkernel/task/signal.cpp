@@ -75,6 +75,20 @@ bool PendingSignals::take(SignalSet wanted, SigInfo& out) {
     return true;
 }
 
+bool PendingSignals::has_timer(int32_t id) const {
+    for (const SigInfo& info : queue_)
+        if (info.code == kSiTimer && info.timer.timer_id == id) return true;
+    return false;
+}
+
+void PendingSignals::add_overrun(int32_t id, uint64_t count) {
+    for (SigInfo& info : queue_) {
+        if (info.code != kSiTimer || info.timer.timer_id != id) continue;
+        const uint64_t sum = static_cast<uint64_t>(info.timer.overrun) + count;
+        info.timer.overrun = sum > INT32_MAX ? INT32_MAX : static_cast<int32_t>(sum);
+    }
+}
+
 void PendingSignals::remove(SignalSet which) {
     set.bits &= ~which.bits;
     for (size_t i = queue_.size(); i-- > 0;)

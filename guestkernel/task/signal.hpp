@@ -74,6 +74,9 @@ class PendingSignals {
     // Takes the next one of `wanted` (lowest number first; synchronous faults before all). False if there is none.
     bool take(SignalSet wanted, SigInfo& out);
     void remove(SignalSet which);
+    // POSIX timers: is the signal of timer `id` still waiting; counts further expiries in it.
+    bool has_timer(int32_t id) const;
+    void add_overrun(int32_t id, uint64_t count);
 
   private:
     Vector<SigInfo> queue_;

@@ -3,6 +3,7 @@
 #include "guestkernel/lib/ref.hpp"
 #include "guestkernel/lib/vector.hpp"
 #include "guestkernel/sched/sched.hpp"
+#include "guestkernel/task/signal.hpp"
 
 namespace kvmsbx::task {
 
@@ -50,12 +51,28 @@ class RealTimer final : public IntervalTimer {  // ITIMER_REAL
     Process& process_;
 };
 
+// ITIMER_VIRTUAL and ITIMER_PROF: on the CPU time of the process.
+class CpuTimer final : public sched::Timer {
+  public:
+    CpuTimer(Process& process, int signal) : process_(process), signal_(signal) {}
+    // value: from now, 0 disarms.
+    void set(sched::Nanoseconds value, sched::Nanoseconds interval);
+    TimerSetting remaining() const;
+    void fire() override;
+
+  private:
+    void poll(sched::Nanoseconds left);
+    Process& process_;
+    const int signal_;
+    sched::Nanoseconds target_ = 0, interval_ = 0;
+};
+
 class PosixTimer final : public IntervalTimer, public RefCounted {
   public:
     PosixTimer(Process& process, int id, int clock, const SigEvent& event) : id(id), clock(clock), process_(process), event_(event) {}
     const int id;
     const int clock;
-    bool armed_once = false;
+    // Overruns of the last expiry that was signalled.
     int32_t overrun() const { return overrun_; }
 
   private:
@@ -67,11 +84,13 @@ class PosixTimer final : public IntervalTimer, public RefCounted {
 
 class ProcessTimers : public RefCounted {
   public:
-    explicit ProcessTimers(Process& process) : real(process) {}
+    explicit ProcessTimers(Process& process) : real(process), virtual_(process, kSigVtalrm), profile(process, kSigProf) {}
     RealTimer real;
+    CpuTimer virtual_, profile;
     Vector<RefPtr<PosixTimer>> posix;
     int next_id = 0;
     PosixTimer* find(int id);
+    void remove(int id);
     // The timers of `process`, made on first use. ENOMEM.
     static Result<ProcessTimers*> of(Process& process);
 };

@@ -1,0 +1,112 @@
+// Timers that send signals. Model: each is a sched::Timer that re-arms itself, owned by its process's ProcessTimers, which lives from the first use until the
+// last thread ends, so a timer never outlives the process that it signals. Timers on CPU time poll: they fire when the process could at the earliest have used up
+// the time, and look.
+#include "guestkernel/task/timers.hpp"
+
+#include "guestkernel/task/clocks.hpp"
+#include "guestkernel/task/registry.hpp"
+
+namespace kvmsbx::task {
+namespace {
+
+constexpr sched::Nanoseconds kShortestPoll = 1'000'000;
+
+}  // namespace
+
+void IntervalTimer::set(sched::Nanoseconds first, sched::Nanoseconds interval) {
+    interval_ = interval;
+    first == sched::kNever ? cancel() : arm(first);
+}
+
+TimerSetting IntervalTimer::remaining() const {
+    if (!armed()) return {interval_, 0};
+    const sched::Nanoseconds now = sched::now();
+    return {interval_, deadline() > now ? deadline() - now : 1};
+}
+
+void IntervalTimer::fire() {
+    uint64_t missed = 0;
+    if (interval_) {
+        const sched::Nanoseconds now = sched::now();
+        if (now > deadline()) missed = (now - deadline()) / interval_;
+        arm(deadline() + (missed + 1) * interval_);
+    }
+    expired(missed);
+}
+
+void RealTimer::expired(uint64_t) { send_signal(process_, kernel_signal(kSigAlrm)); }
+
+void CpuTimer::set(sched::Nanoseconds value, sched::Nanoseconds interval) {
+    interval_ = interval;
+    target_ = value ? usage_of(process_).user + value : 0;
+    value ? poll(value) : cancel();
+}
+
+void CpuTimer::poll(sched::Nanoseconds left) {
+    // Threads can use as many seconds per second as there are vCPUs.
+    const sched::Nanoseconds soonest = left / arch::boot_info().cpu_count;
+    arm(sched::now() + (soonest > kShortestPoll ? soonest : kShortestPoll));
+}
+
+TimerSetting CpuTimer::remaining() const {
+    if (!target_) return {interval_, 0};
+    const sched::Nanoseconds used = usage_of(process_).user;
+    return {interval_, target_ > used ? target_ - used : 1};
+}
+
+void CpuTimer::fire() {
+    const sched::Nanoseconds used = usage_of(process_).user;
+    if (used < target_) return poll(target_ - used);
+    target_ = interval_ ? used + interval_ : 0;
+    if (interval_) poll(interval_);
+    send_signal(process_, kernel_signal(signal_));
+}
+
+void PosixTimer::expired(uint64_t missed) {
+    if (event_.notify == kSigevNone) return;
+    // One signal per timer waits at most; what comes meanwhile is counted (timer_getoverrun(2)).
+    Task* thread = event_.notify & kSigevThreadId ? find_task(event_.thread_id) : nullptr;
+    if (event_.notify & kSigevThreadId && !thread) return;
+    PendingSignals& pending = thread ? thread->pending : process_.pending;
+    if (pending.has_timer(id)) {
+        pending.add_overrun(id, 1 + missed);
+        overrun_ = static_cast<int32_t>(static_cast<uint64_t>(overrun_) + 1 + missed);
+        return;
+    }
+    SigInfo info;
+    info.signo = event_.signo;
+    info.code = kSiTimer;
+    info.timer.timer_id = id;
+    info.timer.overrun = static_cast<int32_t>(missed);
+    info.timer.value = event_.value;
+    overrun_ = static_cast<int32_t>(missed);
+    thread ? send_signal(*thread, info) : send_signal(process_, info);
+}
+
+PosixTimer* ProcessTimers::find(int id) {
+    for (auto& timer : posix)
+        if (timer->id == id) return timer.get();
+    return nullptr;
+}
+
+void ProcessTimers::remove(int id) {
+    for (size_t i = 0; i < posix.size(); ++i) {
+        if (posix[i]->id != id) continue;
+        posix[i]->cancel();
+        posix.erase(i);
+        return;
+    }
+}
+
+Result<ProcessTimers*> ProcessTimers::of(Process& process) {
+    if (!process.timers) process.timers = TRY(make_ref<ProcessTimers>(process));
+    return process.timers.get();
+}
+
+void drop_posix_timers(Process& process) {
+    if (process.timers) process.timers->posix.clear();
+}
+
+void drop_all_timers(Process& process) { process.timers = nullptr; }
+
+}  // namespace kvmsbx::task
