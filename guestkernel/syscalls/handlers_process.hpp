@@ -33,6 +33,5 @@ Result<int64_t> sys_getpgrp(Task&);
 Result<int64_t> sys_setpgid(Task&, Pid pid, Pid group);
 Result<int64_t> sys_getsid(Task&, Pid pid);
 Result<int64_t> sys_setsid(Task&);
-Result<int64_t> sys_set_tid_address(Task&, UserOut<int32_t> address);
 
 }  // namespace kvmsbx::syscalls

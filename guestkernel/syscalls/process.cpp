@@ -232,9 +232,4 @@ Result<int64_t> sys_setsid(Task& task) {
     return self.pid;
 }
 
-Result<int64_t> sys_set_tid_address(Task& task, UserOut<int32_t> address) {
-    task.clear_child_tid = address.address;
-    return task.tid;
-}
-
 }  // namespace kvmsbx::syscalls

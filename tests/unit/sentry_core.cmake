@@ -1,0 +1,3 @@
+kvmsbx_unit_test(sentry_mm kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_sched kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_elf kvmsbx_sentry_host)
