@@ -7,7 +7,7 @@
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/frame.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
-#include "guestkernel/task/host_name.hpp"
+#include "guestkernel/task/uts.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 
@@ -127,7 +127,8 @@ void run_first_task(task::Task& task) {
     if (spec.is_error()) panic("the application spec is malformed");
     mm::set_memory_limit(spec->options.memory_limit);
     fs::register_file_systems(spec->options);
-    task::set_host_name(spec->hostname, spec->domainname);
+    (void)task::set_hostname(spec->hostname).is_ok();  // too long a name keeps the default
+    (void)task::set_domainname(spec->domainname).is_ok();
     mount_everything(task, *spec);
     if (apply_credentials(task, *spec).is_error()) panic("no memory for the first process");
     enter_cwd(task, spec->cwd);

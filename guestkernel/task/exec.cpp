@@ -7,6 +7,7 @@
 #include "guestkernel/task/load.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
+#include "guestkernel/vfs/mount.hpp"
 
 namespace kvmsbx::task {
 namespace {
@@ -85,7 +86,7 @@ Result<> check_size(Task& task, const ExecRequest& request) {
 
 // Set-id bits count unless the mount says nosuid.
 uint32_t setid_bits(vfs::File& file, const vfs::Attributes& attributes) {
-    if (!file.path() || (file.path()->mount().flags & vfs::kMountNosuid)) return 0;
+    if (!file.path() || (file.path()->mount().flags & vfs::kMsNosuid)) return 0;
     return attributes.mode & (vfs::kModeSetuid | vfs::kModeSetgid | 0010);
 }
 

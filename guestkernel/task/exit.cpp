@@ -117,10 +117,6 @@ void exit_thread(Task& task, int status) {
         process.exit_status = status;
     }
     futex_thread_exit(task);
-    if (task.clear_child_tid && task.space_->reference_count() > 1) {
-        (void)mm::UserOut<int32_t>{task.clear_child_tid}.store(task.space(), 0).is_ok();
-        (void)futex_wake(task, task.clear_child_tid, true, 1).is_ok();
-    }
     task.space_ = nullptr;
     release_vfork_parent(task);
     task.files_ = nullptr;  // may block: closes write back
