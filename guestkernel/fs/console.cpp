@@ -4,6 +4,7 @@
 #include "guestkernel/fs/tty/console_terminal.hpp"
 #include "guestkernel/fs/tty/pty.hpp"
 #include "guestkernel/task/registry.hpp"
+#include "guestkernel/task/signal_delivery.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -64,8 +65,8 @@ void console_window_size(uint16_t rows, uint16_t columns) {
 
 void console_signal(int signal) {
     if (signal < 1 || signal > task::kSigMax) return;
-    if (console && console->signal_foreground(signal)) return;
-    task::send_signal(task::first_process(), task::kernel_signal(signal));
+    if (console && console->foreground_group() > 0) return task::send_signal_from_host_to_group(console->foreground_group(), signal);
+    task::send_signal_from_host(task::first_process(), signal);
 }
 
 }  // namespace kvmsbx::fs

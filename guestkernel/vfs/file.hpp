@@ -76,6 +76,9 @@ class File : public RefCounted {
     bool writable() const { return !(flags & kOPath) && (flags & kOAccMode) != kORdonly; }
     bool nonblocking() const { return flags & kONonblock; }
 
+    // Names the class to those who want to know it again (there is no RTTI): an address of its own. Null: nobody asks.
+    virtual const void* class_tag() const { return nullptr; }
+
     // The last descriptor is gone when the last reference is; the destructor must not block.
     uint32_t flags;  // O_* as fcntl(F_GETFL) shows them
     uint64_t position = 0;
