@@ -117,13 +117,14 @@ void Reporter::warning(const std::string& message) {
 
 void Reporter::debug(const std::string& message) {
     if (!debug_) return;
-    write_debug("kvmsbx[cli]: " + message + "\n");
+    write_debug("kvmsbx: debug: " + message + "\n");
     log_line("debug", message);
 }
 
 void Reporter::child_line(std::string_view line) {
     // The gofer marks its debug lines in the same way, so with --debug they say nothing about how it ended.
-    const bool is_message = line.starts_with("kvmsbx: ") || (line.starts_with("kvmsbx gofer: ") && !stream_children_);
+    const bool is_message = (line.starts_with("kvmsbx: ") && !line.starts_with("kvmsbx: debug: ")) ||
+                            (line.starts_with("kvmsbx gofer: ") && !stream_children_);
     if (is_message) {
         child_reported_ = true;
         const size_t start = line.find(": ") + 2;

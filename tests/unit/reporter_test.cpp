@@ -56,10 +56,10 @@ TEST_F(ReporterTest, DebugLinesGoToTheDebugLogOnly) {
     EXPECT_TRUE(reporter.is_debug());
     testing::internal::CaptureStderr();
     reporter.debug("detail");
-    reporter.child_output("vmm: det");
+    reporter.child_output("kvmsbx: debug: det");
     reporter.child_output("ail\nkvmsbx: a failure\n");
     EXPECT_EQ(testing::internal::GetCapturedStderr(), "kvmsbx: a failure\n");
-    EXPECT_EQ(contents(folder_ + "/debug"), "kvmsbx[cli]: detail\nvmm: detail\nkvmsbx: a failure\n");
+    EXPECT_EQ(contents(folder_ + "/debug"), "kvmsbx: debug: detail\nkvmsbx: debug: detail\nkvmsbx: a failure\n");
     EXPECT_TRUE(reporter.child_reported());
 }
 
