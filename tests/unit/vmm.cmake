@@ -1,0 +1,1 @@
+kvmsbx_unit_test(vdso kvmsbx_vmm)
