@@ -116,7 +116,8 @@ class GoferProcess : public testing::Test {
             pollfd fds[1] = {{completion, POLLIN, 0}};
             if (poll(fds, 1, 5000) != 1) {
                 close_all({&lifeline[1]});
-                ADD_FAILURE() << "no reply within 5 s; the gofer ended with " << wait_for_end() << ": " << read_text(log[0]);
+                ADD_FAILURE() << "no reply within 5 s; the gofer ended with " << wait_for_end() << ": "
+                              << read_text(log[0]);
                 exit(1);  // nothing after it makes sense
             }
             uint64_t count;

@@ -1,0 +1,3 @@
+kvmsbx_fuzz_target(p9_decode kvmsbx_common)
+kvmsbx_fuzz_target(ring kvmsbx_common)
+kvmsbx_fuzz_target(gofer_messages kvmsbx_gofer)
