@@ -10,8 +10,9 @@
 
 namespace kvmsbx::gofer {
 
-// Own mount, network, IPC, UTS and PID namespaces. For the PID namespace the process forks (unless it is PID 1 of one
-// already): the parent waits and passes on how the child ended, as its own exit; the child returns.
+// Own mount, network, IPC, UTS and PID namespaces. For the PID namespace the process forks: the parent waits and passes
+// on how the child ended, as its own exit; the child returns. A process that is PID 1 already was started in namespaces
+// of its own: it makes only the mount namespace and no fork.
 bool enter_namespaces();
 
 // The trees to serve, opened O_PATH, and /proc/self/fd. With `setup_root` they are bind-mounted (nosuid, nodev, noexec,

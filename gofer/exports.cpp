@@ -40,11 +40,20 @@ bool fail(const Source& source, const char* what) {
     return false;
 }
 
+OwnedFd clone_tree(const std::string& path, unsigned recursive) {
+    return OwnedFd(static_cast<int>(
+        syscall(SYS_open_tree, AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive)));
+}
+
 // A detached copy of the mount at source.path, without the powers that serving files does not need.
 bool clone_mount(const Source& source, OwnedFd& tree) {
     unsigned recursive = source.recursive ? AT_RECURSIVE : 0;
-    tree = OwnedFd(static_cast<int>(
-        syscall(SYS_open_tree, AT_FDCWD, source.path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive)));
+    tree = clone_tree(source.path, recursive);
+    if (!tree.is_open() && errno == EINVAL && recursive == 0) {
+        // In a user namespace what lies under a mount must not be uncovered: the mounts on it come along.
+        recursive = AT_RECURSIVE;
+        tree = clone_tree(source.path, recursive);
+    }
     if (!tree.is_open()) return fail(source, "cannot open");
     mount_attr attributes{};
     attributes.attr_set =

@@ -67,9 +67,8 @@ class Client {
     // Strings and data of the reply are valid until the next call.
     template <typename T>
     Result<typename ReplyOf<T>::type> call(const T& request) {
-        std::vector<uint8_t> bytes(256 * 1024);
-        bytes.resize(p9::encode(bytes, 1, request).value());
-        std::span<const uint8_t> reply = transport_(bytes);
+        std::span<const uint8_t> reply =
+            transport_(std::span<const uint8_t>(buffer_).first(p9::encode(buffer_, 1, request).value()));
         typename ReplyOf<T>::type decoded;
         TRY(p9::decode_reply(reply, decoded));
         return decoded;
@@ -111,6 +110,7 @@ class Client {
 
   private:
     Transport transport_;
+    std::vector<uint8_t> buffer_ = std::vector<uint8_t>(256 * 1024);
 };
 
 // A server over a fresh folder: <temp>/root and <temp>/outside, with the root exported and, if asked, more.
