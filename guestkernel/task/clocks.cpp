@@ -21,11 +21,11 @@ Result<sched::Nanoseconds> cpu_clock_time(Task& task, int32_t clock) {
     if (decoded.thread) {
         const Task* target = decoded.id == 0 ? &task : find_task(decoded.id);
         if (!target || &target->process() != &task.process()) return Errno::kINVAL;
-        return usage_of(*target).user;
+        return cpu_time_of(*target);
     }
     const Process* process = decoded.id == 0 ? &task.process() : find_process(decoded.id);
     if (!process) return Errno::kINVAL;
-    return usage_of(*process).user;
+    return cpu_time_of(*process);
 }
 
 }  // namespace
@@ -77,8 +77,8 @@ Result<sched::Nanoseconds> clock_time(Task& task, int32_t clock) {
         case kClockMonotonicCoarse: return sched::now();
         case kClockBoottime:
         case kClockBoottimeAlarm: return sched::boottime_now();
-        case kClockProcessCpu: return usage_of(task.process()).user;
-        case kClockThreadCpu: return usage_of(task).user;
+        case kClockProcessCpu: return cpu_time_of(task.process());
+        case kClockThreadCpu: return cpu_time_of(task);
         default: break;
     }
     if (clock < 0) return cpu_clock_time(task, clock);
@@ -91,13 +91,15 @@ Result<sched::Nanoseconds> clock_resolution(Task& task, int32_t clock) {
     return clock == kClockRealtimeCoarse || clock == kClockMonotonicCoarse ? sched::Nanoseconds{4'000'000} : sched::Nanoseconds{1};
 }
 
-CpuUsage usage_of(const Task& task) { return {task.total_cpu_time(), 0}; }
+CpuUsage usage_of(const Task& task) { return task.usage(); }
 
 CpuUsage usage_of(const Process& process) {
     CpuUsage sum = process.dead_threads_usage;
-    sum.user += sum.system;
-    sum.system = 0;
-    for (const Task& task : process.threads) sum.user += task.total_cpu_time();
+    for (const Task& task : process.threads) {
+        const CpuUsage usage = task.usage();
+        sum.user += usage.user;
+        sum.system += usage.system;
+    }
     return sum;
 }
 

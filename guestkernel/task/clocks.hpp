@@ -38,8 +38,13 @@ Result<sched::Nanoseconds> clock_time(Task& task, int32_t clock);
 // Its resolution in ns. EINVAL.
 Result<sched::Nanoseconds> clock_resolution(Task& task, int32_t clock);
 
-// CPU time so far. The Sentry does not tell user from system time: all counts as user time.
+// CPU time so far.
 CpuUsage usage_of(const Task& task);
 CpuUsage usage_of(const Process& process);  // all its threads, also those that ended
+template <typename Who>
+sched::Nanoseconds cpu_time_of(const Who& who) {
+    const CpuUsage usage = usage_of(who);
+    return usage.user + usage.system;
+}
 
 }  // namespace kvmsbx::task

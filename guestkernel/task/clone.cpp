@@ -43,6 +43,8 @@ Result<RefPtr<Process>> new_process(Task& parent, int32_t pid, const CloneReques
     if (request.flags & kCloneClearSighand) process->actions->reset_for_exec();
     memcpy(process->limits, old.limits, sizeof process->limits);
     process->start_time = sched::boottime_now();
+    process->personality = old.personality;
+    process->dumpable = old.dumpable;
     return process;
 }
 
@@ -64,6 +66,8 @@ void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
     memcpy(child.name, parent.name, sizeof child.name);
     child.affinity = parent.affinity;
     child.nice = parent.nice;
+    child.scheduling_policy = parent.scheduling_policy;
+    child.timer_slack = parent.timer_slack;
     child.blocked = parent.blocked;
     child.in_syscall = parent.in_syscall;
     if (!(request.flags & kCloneVm) || (request.flags & kCloneVfork)) {

@@ -96,7 +96,7 @@ Result<> end_other_threads(Task& task) {
     for (Task& other : process.threads)
         if (&other != &task) {
             other.exiting = true;
-            sched::wake(other);
+            interrupt_task(other);
         }
     process.stop_queue.wake_all();
     TRY(process.thread_exited.wait([&] { return process.threads.size() == 1 || process.exiting; }, sched::Interruptible::kNo));

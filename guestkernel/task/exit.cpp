@@ -18,6 +18,7 @@ SigInfo child_signal(Process& child) {
     SigInfo info;
     info.signo = child.exit_signal;
     info.from.pid = child.pid;
+    info.from.uid = child.last_uid;
     const int status = child.exit_status;
     info.code = (status & 0x7f) == 0 ? kCldExited : status & 0x80 ? kCldDumped : kCldKilled;
     info.from.status = (status & 0x7f) == 0 ? status >> 8 & 0xff : status & 0x7f;
@@ -41,6 +42,7 @@ void reparent_children(Process& process) {
         child.parent = &parent;
         child.exit_signal = kSigChld;
         parent.children.push_back(child);
+        send_parent_death_signal(child);
         if (child.state == Process::State::kZombie) {
             send_signal(parent, child_signal(child));
             parent.child_events.wake_all();
@@ -90,9 +92,12 @@ void Process::unlink_all() {
 
 CpuUsage Task::usage() const {
     const uint64_t khz = arch::boot_info().tsc_khz;
+    // On another vCPU right now? Then the present stay in ring 3 has not been counted yet.
+    const bool in_user = state() == State::kRunning && last_cpu && !(__atomic_load_n(&last_cpu->entries, __ATOMIC_ACQUIRE) & 1);
+    const uint64_t ticks = user_ticks + (in_user ? arch::read_tsc() - resumed_at : 0), total = total_cpu_time();
     CpuUsage usage;
-    usage.user = user_ticks / khz * 1'000'000 + user_ticks % khz * 1'000'000 / khz;
-    usage.system = cpu_time > usage.user ? cpu_time - usage.user : 0;
+    usage.user = ticks / khz * 1'000'000 + ticks % khz * 1'000'000 / khz;
+    usage.system = total > usage.user ? total - usage.user : 0;
     return usage;
 }
 
@@ -137,7 +142,7 @@ void exit_group(Task& task, int status) {
     process.exiting = true;
     process.exit_status = status;
     process.stopped = false;
-    for (Task& thread : process.threads) sched::wake(thread);
+    for (Task& thread : process.threads) interrupt_task(thread);
     process.stop_queue.wake_all();
 }
 

@@ -53,6 +53,7 @@ void futex_thread_exit(Task& task) {
     if (!task.clear_child_tid) return;
     const UserAddress address = task.clear_child_tid;
     task.clear_child_tid = 0;
+    if (task.space().reference_count() <= 1) return;  // nobody is left to see it
     const uint32_t zero = 0;
     if (mm::copy_to_user(task.space(), address, &zero, sizeof zero).is_error()) return;
     (void)futex_wake(task.space(), address, true, 1).is_ok();

@@ -50,9 +50,7 @@ void stop_process(Task& task, int signal) {
     process.stop_reported = false;
     process.continue_reported = true;
     for (Task& other : process.threads) {
-        if (&other == &task) continue;
-        if (other.state() == sched::Thread::State::kBlocked && other.interruptible()) sched::wake(other);
-        if (other.state() == sched::Thread::State::kRunning && other.last_cpu) arch::send_ipi(*other.last_cpu);
+        if (&other != &task) interrupt_task(other);
     }
     notify_parent_of_stop(process, kCldStopped, signal);
 }

@@ -36,6 +36,9 @@ void deliver_exception(Task& task);
 // A page fault that mm refused, or a user-memory error with a signal of its own.
 void send_fault_signal(Task& task, int signal, int code, uint64_t address);
 
+// Makes the thread look at what it has to do before ring 3: ends an interruptible wait, or interrupts the application on another vCPU.
+void interrupt_task(Task& task);
+
 // From outside the sandbox (host event): pid 1's default action applies.
 void send_signal_from_host(Process& process, int signal);
 void send_signal_from_host_to_group(int32_t group, int signal);

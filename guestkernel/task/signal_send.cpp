@@ -16,17 +16,8 @@ bool is_ignored(const Task& target, const SigInfo& info) {
     return action == DefaultAction::kIgnore || action == DefaultAction::kContinue;
 }
 
-// Makes the thread look at its signals: ends an interruptible wait, or interrupts the application on another vCPU.
-void wake_for_signal(Task& task) {
-    if (task.state() == sched::Thread::State::kBlocked) {
-        if (task.interruptible()) sched::wake(task);
-    } else if (task.state() == sched::Thread::State::kRunning && task.last_cpu && task.last_cpu != &arch::cpu()) {
-        arch::send_ipi(*task.last_cpu);
-    }
-}
-
 void wake_all_threads(Process& process) {
-    for (Task& task : process.threads) wake_for_signal(task);
+    for (Task& task : process.threads) interrupt_task(task);
     process.stop_queue.wake_all();
 }
 
@@ -61,7 +52,7 @@ bool wants(const Task& task, int signal) { return !task.exiting && !task.blocked
 void wake_one_thread(Process& process, int signal) {
     for (Task& task : process.threads) {
         if (!wants(task, signal)) continue;
-        wake_for_signal(task);
+        interrupt_task(task);
         return;
     }
 }
@@ -71,6 +62,14 @@ bool can_receive(const Process& process) { return process.state == Process::Stat
 uint64_t queue_limit(const Process& process) { return process.limits[kRlimitSigpending].soft; }
 
 }  // namespace
+
+void interrupt_task(Task& task) {
+    if (task.state() == sched::Thread::State::kBlocked) {
+        if (task.interruptible()) sched::wake(task);
+    } else if (task.state() == sched::Thread::State::kRunning && task.last_cpu && task.last_cpu != &arch::cpu()) {
+        arch::send_ipi(*task.last_cpu);
+    }
+}
 
 Result<> queue_signal(Process& process, const SigInfo& info) {
     if (!can_receive(process)) return {};
@@ -93,7 +92,7 @@ Result<> queue_signal(Task& task, const SigInfo& info) {
     if (is_ignored(task, info)) return {};
     TRY(task.pending.add(info, queue_limit(process)));
     process.signal_arrived.wake_all();
-    if (wants(task, info.signo)) wake_for_signal(task);
+    if (wants(task, info.signo)) interrupt_task(task);
     return {};
 }
 

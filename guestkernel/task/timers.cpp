@@ -38,9 +38,11 @@ void RealTimer::expired(uint64_t) { send_signal(process_, kernel_signal(kSigAlrm
 
 void CpuTimer::set(sched::Nanoseconds value, sched::Nanoseconds interval) {
     interval_ = interval;
-    target_ = value ? usage_of(process_).user + value : 0;
+    target_ = value ? time() + value : 0;
     value ? poll(value) : cancel();
 }
+
+sched::Nanoseconds CpuTimer::time() const { return signal_ == kSigVtalrm ? usage_of(process_).user : cpu_time_of(process_); }
 
 void CpuTimer::poll(sched::Nanoseconds left) {
     // Threads can use as many seconds per second as there are vCPUs.
@@ -50,12 +52,12 @@ void CpuTimer::poll(sched::Nanoseconds left) {
 
 TimerSetting CpuTimer::remaining() const {
     if (!target_) return {interval_, 0};
-    const sched::Nanoseconds used = usage_of(process_).user;
+    const sched::Nanoseconds used = time();
     return {interval_, target_ > used ? target_ - used : 1};
 }
 
 void CpuTimer::fire() {
-    const sched::Nanoseconds used = usage_of(process_).user;
+    const sched::Nanoseconds used = time();
     if (used < target_) return poll(target_ - used);
     target_ = interval_ ? used + interval_ : 0;
     if (interval_) poll(interval_);

@@ -61,6 +61,7 @@ class CpuTimer final : public sched::Timer {
     void fire() override;
 
   private:
+    sched::Nanoseconds time() const;  // what it counts
     void poll(sched::Nanoseconds left);
     Process& process_;
     const int signal_;
