@@ -1,0 +1,16 @@
+import os, signal, subprocess, sys
+print(subprocess.run(["echo", "hello"], capture_output=True, text=True).stdout.strip())
+print(subprocess.check_output("seq 1 1000 | wc -l", shell=True).decode().strip())
+p = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+data = os.urandom(1 << 20)
+print(p.communicate(data)[0] == data, p.returncode)
+p = subprocess.Popen(["sleep", "30"]); p.send_signal(signal.SIGTERM); print(p.wait())
+try: subprocess.run(["sleep", "10"], timeout=0.2)
+except subprocess.TimeoutExpired: print("timed out")
+try: subprocess.run(["/no/such/program"])
+except FileNotFoundError as e: print(e.strerror)
+try: subprocess.run(["/etc/passwd"])
+except PermissionError as e: print(e.strerror)
+procs = [subprocess.Popen([sys.executable, "-c", f"import sys; sys.exit({i})"]) for i in range(8)]
+print([p.wait() for p in procs])
+print(subprocess.run(["sh", "-c", "echo out; echo err >&2; exit 3"], capture_output=True, text=True))
