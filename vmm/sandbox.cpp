@@ -10,9 +10,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstring>
 #include <thread>
 
 #include "vmm/main_loop.hpp"
+#include "vmm/seccomp.hpp"
 #include "vmm/vcpu_thread.hpp"
 
 namespace kvmsbx::vmm {
@@ -55,12 +58,22 @@ Result<> attach_gofer(Vm& vm, const SandboxConfig& config) {
     return {};
 }
 
+// False: the thread is not confined, so nothing may run.
+bool confine(SandboxState& state, ThreadKind kind) {
+    if (state.config.seccomp == SeccompPolicy::kOff || install_thread_seccomp(state.log, kind).is_ok()) return true;
+    state.ending.set(kExitOwnFailure);
+    return false;
+}
+
 // Starts the vCPU threads, is the main loop, and gathers the threads again.
 int run_threads(SandboxState& state, std::vector<Vcpu>& vcpus, int wake_fd) {
     install_kick_handler();
     std::vector<std::thread> threads;
-    for (Vcpu& vcpu : vcpus) threads.emplace_back([&state, &vcpu] { run_vcpu(state, vcpu); });
-    run_main_loop(state, wake_fd);
+    for (Vcpu& vcpu : vcpus)
+        threads.emplace_back([&state, &vcpu] {
+            if (confine(state, ThreadKind::kVcpu)) run_vcpu(state, vcpu);
+        });
+    if (confine(state, ThreadKind::kMain)) run_main_loop(state, wake_fd);
     for (size_t i = 0; i < vcpus.size(); i++) {
         __atomic_store_n(&vcpus[i].run_page().immediate_exit, 1, __ATOMIC_SEQ_CST);
         pthread_kill(threads[i].native_handle(), kick_signal());
@@ -111,6 +124,31 @@ int run_sandbox(const SandboxConfig& config) {
     Log log(config.log_fd, config.debug);
     auto code = run(log, config);
     return code.is_ok() ? *code : kExitOwnFailure;
+}
+
+PrivilegeReport measure_privilege(int kvm_fd) {
+    PrivilegeReport report{};
+    auto measure = [&]() -> Result<PrivilegeDecision> {
+        Log silent(-1, false);
+        Vm vm = TRY(Vm::create(silent, kvm_fd));
+        CpuFeatures features = TRY(vm.features());
+        GuestMemory memory = TRY(GuestMemory::create(silent, abi::kHugePageSize));
+        TRY(vm.map_memory(kRamSlot, {abi::kRamGpa}, memory.host_base(), memory.size()));
+        Vcpu vcpu = TRY(vm.create_vcpu(0, features));
+        BootMemory boot(memory);
+        return decide_privilege(silent, vcpu, boot, features, PrivilegeChoice::kAuto);
+    };
+    auto decision = measure();
+    if (decision.is_error()) {
+        snprintf(report.reason, sizeof report.reason, "no VM can be run: %s", strerror(static_cast<int>(decision.error())));
+        return report;
+    }
+    report.ok = true;
+    report.ring = decision->mode == abi::PrivilegeMode::kRing0 ? 0 : 3;
+    report.ns_per_loop = decision->ns_per_loop;
+    snprintf(report.reason, sizeof report.reason, "guest ring 0 runs %s here (%.1f ns per loop iteration)", report.ring == 0 ? "natively" : "interpreted",
+             report.ns_per_loop);
+    return report;
 }
 
 }  // namespace kvmsbx::vmm

@@ -1,0 +1,34 @@
+#pragma once
+// seccomp filters of the sandbox process: one per thread kind, system calls as data with the code that needs each. Anything else kills the process.
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "common/base/result.hpp"
+#include "vmm/log.hpp"
+
+namespace kvmsbx::vmm {
+
+enum class ThreadKind : uint8_t {
+    kVcpu,  // run_vcpu()
+    kMain,  // run_main_loop(), and what follows until the process ends
+};
+
+// "Allowed if argument `index` equals `value`."
+struct SeccompArgument {
+    unsigned index;
+    uint64_t value;
+};
+
+struct SeccompRule {
+    int system_call;
+    std::optional<SeccompArgument> argument;
+    const char* reason;
+};
+
+std::span<const SeccompRule> seccomp_rules(ThreadKind kind);
+
+// Sets no_new_privs and the filter of `kind` for the calling thread. Fails with a line in the log; then nothing may run.
+Result<> install_thread_seccomp(const Log& log, ThreadKind kind);
+
+}  // namespace kvmsbx::vmm
