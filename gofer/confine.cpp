@@ -1,8 +1,8 @@
 #include "gofer/confine.hpp"
 
-#include <cap-ng.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -17,6 +17,11 @@
 
 namespace kvmsbx::gofer {
 namespace {
+
+// chown of new files; names and contents whatever their mode; chmod and utimes of others' files; suid and sgid bits;
+// device nodes.
+constexpr int kKeptCapabilities[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
+                                     CAP_FOWNER, CAP_FSETID,       CAP_MKNOD};
 
 // The sanitizers' run-time support makes system calls of its own.
 #ifdef __SANITIZE_ADDRESS__
@@ -75,19 +80,23 @@ void raise_descriptor_limit() {
 
 bool drop_capabilities() {
     if (setgroups(0, nullptr) != 0) log_debug("the supplementary groups stay" + because());
-    capng_clear(CAPNG_SELECT_ALL);
-    // chown of new files; names and contents whatever their mode; chmod and utimes of others' files; suid and sgid
-    // bits; device nodes.
-    for (unsigned capability : {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_MKNOD})
-        if (geteuid() == 0)
-            capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET),
-                         capability);
-    // Not root: there is no bounding set to change, and nothing to keep.
-    if (capng_apply(geteuid() == 0 ? CAPNG_SELECT_ALL : CAPNG_SELECT_CAPS) != 0) {
-        log_line("cannot drop capabilities; start with the capabilities of root, or with --apply-caps=false");
-        return false;
+    uint64_t kept = 0;
+    for (int capability : kKeptCapabilities) kept |= uint64_t{1} << capability;
+    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        if ((kept >> capability & 1) == 0)
+            prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);  // needs CAP_SETPCAP, which not everybody has
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct sets[2];
+    bool done = syscall(SYS_capget, &header, sets) == 0;
+    for (int half = 0; half < 2; half++) {
+        sets[half].permitted &= static_cast<uint32_t>(kept >> (32 * half));
+        sets[half].effective = sets[half].permitted;
+        sets[half].inheritable = 0;
     }
-    return true;
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (done && syscall(SYS_capset, &header, sets) == 0) return true;
+    log_line("cannot drop capabilities" + because() + "; --apply-caps=false leaves them as they are");
+    return false;
 }
 
 bool install_seccomp() {
