@@ -68,6 +68,8 @@ Outcome<int> run_in_sandbox(const LaunchPlan& plan, const Bundle& bundle, StateD
                             std::optional<RawTerminal>& terminal, CrashRequest crash, Reporter& reporter) {
     const UniqueFd signals = TRY(take_signals());
     SandboxProcesses processes = TRY(launch(plan));
+    reporter.debug("started the sandbox process " + std::to_string(processes.boot.pid) + " and the gofer " +
+                   std::to_string(processes.gofer.pid));
     if (terminal) {
         terminal->make_raw();
         reporter.set_terminal_raw(true);
@@ -82,6 +84,7 @@ Outcome<int> run(const RunOptions& options, Reporter& reporter) {
     const Bundle bundle = TRY(load_bundle(options.bundle));
     const std::string id = options.id.empty() ? make_container_id(bundle.path) : options.id;
     TRY(validate_container_id(id));
+    reporter.debug("container " + id + " of bundle " + bundle.path);
     TRY(tell_unapplied(bundle, options.strict, reporter));
     std::optional<RawTerminal> terminal = choose_terminal(bundle.spec, reporter);
     const LaunchPlan plan = make_plan(bundle, options, terminal, reporter.is_debug());
