@@ -45,8 +45,8 @@ Result<size_t> read_pages(mm::IoBuffer& to, uint64_t offset, uint64_t size, Page
     return done;
 }
 
-// Takes the buffer's bytes into pages. page(index, whole) -> Result<Frame*>: the page to write to with a new reference; whole: all of it will be overwritten.
-// wrote(offset, count) is called after each piece.
+// Takes the buffer's bytes into pages. page(index, whole) -> Result<Frame*>: the page to write to with a new reference; whole: all of it is to be overwritten.
+// wrote(offset, count, wanted) -> bool is called after each piece, of which count < wanted bytes came where the buffer was bad; false: it does not count.
 template <typename Page, typename Wrote>
 Result<size_t> write_pages(mm::IoBuffer& from, uint64_t offset, Page page, Wrote wrote) {
     size_t done = 0;
@@ -57,12 +57,10 @@ Result<size_t> write_pages(mm::IoBuffer& from, uint64_t offset, Page page, Wrote
         Result<Frame*> got = page(offset / kPageSize, count == kPageSize);
         if (got.is_error()) return done ? Result<size_t>(done) : Result<size_t>(got.error());
         const HeldFrame frame(got.value());
-        Result<size_t> copied = from.take(frame.data() + start, count);
-        if (copied.is_error()) return done ? Result<size_t>(done) : Result<size_t>(copied.error());
-        wrote(offset, copied.value());
-        done += copied.value();
-        offset += copied.value();
-        if (copied.value() < count) break;
+        const size_t copied = from.take(frame.data() + start, count).value_or(0);
+        if (wrote(offset, copied, count)) done += copied;
+        if (copied < count) return done ? Result<size_t>(done) : Result<size_t>(Errno::kFAULT);
+        offset += copied;
     }
     return done;
 }

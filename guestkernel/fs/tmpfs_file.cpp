@@ -121,8 +121,9 @@ Result<size_t> RegularFile::write_locked(mm::IoBuffer& from, uint64_t offset) {
     node().touch();
     return write_pages(
         from, offset, [&pages](uint64_t index, bool) { return pages.obtain(index); },
-        [&pages](uint64_t at, size_t count) {
-            if (at + count > pages.size) pages.size = at + count;
+        [&pages](uint64_t at, size_t count, size_t) {
+            if (count > 0 && at + count > pages.size) pages.size = at + count;
+            return true;
         });
 }
 

@@ -1,0 +1,75 @@
+#pragma once
+// 9P requests as functions. Where the server has the extension one message does; else several of plain 9P2000.L. Errors are the server's errno, or EIO.
+#include "guestkernel/fs/ninep/transport.hpp"
+#include "guestkernel/vfs/inode.hpp"
+
+namespace kvmsbx::ninep {
+
+struct NewFids {
+    uint32_t node = p9::kNoFid, open = p9::kNoFid;
+};
+
+class Client {
+  public:
+    explicit Client(Transport& transport) : transport_(transport) {}
+    // Tversion; once per connection.
+    Result<> negotiate();
+    Result<p9::Attr> attach(uint32_t fid, std::string_view aname);
+    Result<p9::Attr> get_attributes(uint32_t fid);
+    Result<p9::Attr> set_attributes(uint32_t fid, const p9::SetAttr& set);
+    // A new fid for a name in a directory, and its attributes. ENOENT.
+    struct Walked {
+        uint32_t fid;
+        p9::Attr attr;
+    };
+    Result<Walked> walk(uint32_t directory, std::string_view name);
+
+    // Opens the inode as a new fid. The first bytes of a regular file come along if the extension is there: `data` lives as long as `call`.
+    struct Opened {
+        uint32_t fid;
+        std::span<const uint8_t> data;
+        bool has_data = false;  // data was asked for and is the file's start; shorter than asked: the file ends there
+    };
+    Result<Opened> open(Call& call, uint32_t fid, uint32_t flags, uint32_t read_count);
+    // Creates and opens (read and write) a regular file.
+    struct Created {
+        NewFids fids;
+        p9::Attr attr;
+    };
+    Result<Created> create(uint32_t directory, std::string_view name, const vfs::NewNode& node);
+    // Directories, links, devices, FIFOs, sockets.
+    Result<Walked> make_node(uint32_t directory, std::string_view name, std::string_view target, const vfs::NewNode& node);
+
+    // At most `count` bytes, which live as long as `call`; fewer only at the end of the file.
+    Result<std::span<const uint8_t>> read(Call& call, uint32_t fid, uint64_t offset, uint32_t count);
+    // The bytes lie at call.payload<p9::Twrite>() already. Gives how many were written, at least 1.
+    Result<uint32_t> write(Call& call, uint32_t fid, uint64_t offset, std::span<const uint8_t> bytes);
+    Result<Vector<uint8_t>> read_directory(uint32_t fid, uint64_t offset, uint32_t count);
+    Result<String> read_link(uint32_t fid);
+    Result<> link(uint32_t directory, uint32_t fid, std::string_view name);
+    Result<> rename(uint32_t from, std::string_view name, uint32_t to, std::string_view new_name);
+    Result<> unlink(uint32_t directory, std::string_view name, bool is_directory);
+    Result<> fsync(uint32_t fid, bool data_only);
+    Result<p9::Rstatfs> statistics(uint32_t fid);
+
+    uint32_t read_limit() const { return transport_.msize - 256 < kMaxData ? transport_.msize - 256 : kMaxData; }
+    Transport& transport() const { return transport_; }
+    static constexpr uint32_t kMaxData = 128 * 1024;
+
+  private:
+    Result<Walked> walk_plain(uint32_t directory, std::string_view name);
+    Result<Opened> open_plain(uint32_t fid, uint32_t flags);
+    Result<Created> create_plain(uint32_t directory, std::string_view name, const vfs::NewNode& node);
+    Result<Walked> make_node_plain(uint32_t directory, std::string_view name, std::string_view target, const vfs::NewNode& node);
+    Result<uint32_t> clone(uint32_t fid);
+    template <typename M, typename R>
+    Result<> call(const M& message, R& reply) {
+        Call one(transport_);
+        return one.exchange(message, reply);
+    }
+    Transport& transport_;
+};
+
+vfs::Attributes to_attributes(const p9::Attr& attr);
+
+}  // namespace kvmsbx::ninep

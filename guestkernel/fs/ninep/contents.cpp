@@ -1,0 +1,75 @@
+// The page cache of a regular file.
+#include "guestkernel/fs/ninep/nodes.hpp"
+
+namespace kvmsbx::ninep {
+
+using fs::pages_of;
+
+Contents::~Contents() { mm::count_cached(-static_cast<int64_t>(cache.page_count())); }
+
+Result<> Contents::insert(uint64_t index, Frame* frame) {
+    Result<> inserted = cache.insert(index, frame);
+    if (inserted.is_error())
+        mm::release(frame);
+    else
+        mm::count_cached(1);
+    return inserted;
+}
+
+void Contents::drop(uint64_t index) {
+    if (!cache.find(index)) return;
+    unmap_pages(index, index, false);
+    cache.remove(index);
+    mm::count_cached(-1);
+}
+
+void Contents::cut(uint64_t size) {
+    const uint64_t first = pages_of(size), before = cache.page_count();
+    unmap_pages(first, ~0ULL, true);
+    cache.truncate(first);
+    mm::count_cached(static_cast<int64_t>(cache.page_count()) - static_cast<int64_t>(before));
+    Frame* last = size % kPageSize ? cache.find(size / kPageSize) : nullptr;
+    if (last) memset(static_cast<char*>(last->data()) + size % kPageSize, 0, kPageSize - size % kPageSize);
+}
+
+uint64_t Contents::drop_clean() {
+    uint64_t gone = 0;
+    for (uint64_t index = cache.next(0); index != ~0ULL; index = cache.next(index + 1)) {
+        if (cache.find(index)->references > 1 || cache.is_dirty(index)) continue;
+        cache.remove(index);
+        mm::count_cached(-1);
+        ++gone;
+    }
+    return gone;
+}
+
+Result<Frame*> Contents::get_page(uint64_t index, bool for_write) {
+    if (!owner) return Errno::kIO;
+    RefPtr<Regular> keep(*owner);
+    Frame* frame = TRY(keep->page(index));
+    if (for_write) mark_dirty(index);
+    return frame;
+}
+
+void Contents::mark_dirty(uint64_t index) {
+    if (!owner || !cache.find(index)) return;
+    cache.set_dirty(index, true);
+    if (index < mapped_first_) mapped_first_ = index;
+    if (index > mapped_last_) mapped_last_ = index;
+    note_dirty(*owner);
+}
+
+void Contents::take_mapped_dirty(uint64_t& first, uint64_t& last) {
+    if (first <= mapped_first_ && last >= mapped_last_) {
+        first = mapped_first_, last = mapped_last_;
+        mapped_first_ = ~0ULL, mapped_last_ = 0;
+    }
+}
+
+Result<> Contents::write_back(uint64_t first, uint64_t last) {
+    if (!owner) return {};
+    RefPtr<Regular> keep(*owner);
+    return keep->write_back_mapped(first, last);
+}
+
+}  // namespace kvmsbx::ninep
