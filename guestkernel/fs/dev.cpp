@@ -1,6 +1,7 @@
 #include "guestkernel/fs/dev.hpp"
 
 #include "guestkernel/fs/tmpfs.hpp"
+#include "guestkernel/lib/random.hpp"
 #include "guestkernel/vfs/device.hpp"
 #include "guestkernel/vfs/inode_file.hpp"
 
@@ -23,6 +24,7 @@ class MemoryDevice final : public vfs::InodeFile {
     }
     Result<size_t> write_at(mm::IoBuffer& from, uint64_t) override {
         if (minor_ == kFull && !from.empty()) return Errno::kNOSPC;
+        if (minor_ == kRandom || minor_ == kUrandom) return stir_random(from);
         return from.remaining();
     }
     Result<uint64_t> seek(int64_t, int) override { return uint64_t{0}; }
@@ -37,11 +39,21 @@ class MemoryDevice final : public vfs::InodeFile {
         while (!to.empty()) {
             char bytes[256];
             const size_t count = to.remaining() < sizeof bytes ? to.remaining() : sizeof bytes;
-            random_bytes(bytes, count);
+            random::fill(bytes, count);
             Result<size_t> copied = to.put(bytes, count);
             if (copied.is_error()) return done ? Result<size_t>(done) : Result<size_t>(copied.error());
             done += copied.value();
             if (copied.value() < count) break;
+        }
+        return done;
+    }
+    static Result<size_t> stir_random(mm::IoBuffer& from) {
+        size_t done = 0;
+        while (!from.empty()) {
+            char bytes[256];
+            const size_t count = TRY(from.take(bytes, from.remaining() < sizeof bytes ? from.remaining() : sizeof bytes));
+            random::stir(bytes, count);
+            done += count;
         }
         return done;
     }

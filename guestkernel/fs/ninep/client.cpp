@@ -2,7 +2,7 @@
 
 #include "guestkernel/vfs/device.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 namespace {
 constexpr uint32_t kPermissionBits = 07777;
@@ -243,4 +243,4 @@ Result<p9::Rstatfs> Client::statistics(uint32_t fid) {
     return reply;
 }
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

@@ -3,7 +3,7 @@
 #include "guestkernel/fs/ninep/transport.hpp"
 #include "guestkernel/vfs/inode.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 struct NewFids {
     uint32_t node = p9::kNoFid, open = p9::kNoFid;
@@ -72,4 +72,4 @@ class Client {
 
 vfs::Attributes to_attributes(const p9::Attr& attr);
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

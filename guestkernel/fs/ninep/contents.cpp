@@ -1,7 +1,7 @@
 // The page cache of a regular file.
 #include "guestkernel/fs/ninep/nodes.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 using fs::pages_of;
 
@@ -72,4 +72,4 @@ Result<> Contents::write_back(uint64_t first, uint64_t last) {
     return keep->write_back_mapped(first, last);
 }
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

@@ -1,7 +1,7 @@
 // Open regular files.
 #include "guestkernel/fs/ninep/nodes.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 Result<size_t> RegularFile::read_at(mm::IoBuffer& to, uint64_t offset) {
     Regular& file = node();
@@ -49,4 +49,4 @@ Result<> RegularFile::flush() {
     return node().flush();
 }
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

@@ -13,7 +13,7 @@
 
 #include "common/base/result.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 // Called once at start, before mount_root: takes the channel into use, negotiates, registers type "9p". shared: --file-access=shared. Until
 // start_blocking() requests are waited for by spinning.
@@ -24,4 +24,4 @@ Result<> write_back_all();
 // Drops clean cached pages, the longest unused files' first; gives how many went. Never blocks.
 uint64_t drop_pages(uint64_t wanted);
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

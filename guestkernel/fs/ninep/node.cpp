@@ -1,7 +1,7 @@
 // Inodes of all kinds, symbolic links, directories.
 #include "guestkernel/fs/ninep/nodes.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 using Change = vfs::AttributeChange;
 
@@ -167,4 +167,4 @@ Result<> Directory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visit
     return {};
 }
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

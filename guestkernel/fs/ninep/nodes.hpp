@@ -4,7 +4,7 @@
 #include "guestkernel/fs/page_io.hpp"
 #include "guestkernel/vfs/inode_file.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 using fs::Frame;
 using fs::kPageSize;
@@ -203,4 +203,4 @@ class RegularFile final : public vfs::InodeFile {
 void note_dirty(Regular& file);
 void note_cached(Regular& file);
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

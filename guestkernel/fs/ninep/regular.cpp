@@ -2,7 +2,7 @@
 #include "guestkernel/fs/ninep/ninep.hpp"
 #include "guestkernel/fs/ninep/nodes.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 using Change = vfs::AttributeChange;
 using fs::pages_of;
@@ -365,4 +365,4 @@ Result<RefPtr<vfs::File>> Regular::open(const vfs::Path& path, uint32_t flags) {
     return RefPtr<vfs::File>(TRY(make_ref<RegularFile>(path, flags)));
 }
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

@@ -3,7 +3,7 @@
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/vfs/file_system.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 uint64_t NodeKey::operator()(const Node& node) const { return node.number(); }
 
@@ -99,4 +99,4 @@ Result<> initialize(std::span<uint8_t> channel, void (*doorbell)(), bool shared)
 
 void start_blocking() { transport().start_blocking(); }
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

@@ -1,8 +1,9 @@
 #include "guestkernel/fs/ninep/transport.hpp"
 
+#include "guestkernel/fs/ninep/channel.hpp"
 #include "guestkernel/lib/format.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 namespace {
 constexpr size_t kClunkBatch = 32;
@@ -148,4 +149,4 @@ Errno Call::garbled() {
     return Errno::kIO;
 }
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

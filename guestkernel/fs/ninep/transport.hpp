@@ -14,7 +14,7 @@
 #include "guestkernel/lib/vector.hpp"
 #include "guestkernel/sched/sched.hpp"
 
-namespace kvmsbx::ninep {
+namespace kvmsbx::fs::ninep {
 
 class Transport {
   public:
@@ -115,11 +115,6 @@ class Call {
     Vector<uint8_t> copy_;
 };
 
-// The sandbox's one connection, for the hooks of sched/cpu.hpp and init.
-Transport& transport();
-// kVectorGofer came, or an idle vCPU polls; never blocks.
-void handle_completion_interrupt();
-bool requests_pending();
-bool arm_completion_interrupt();
+Transport& transport();  // the sandbox's one connection
 
-}  // namespace kvmsbx::ninep
+}  // namespace kvmsbx::fs::ninep

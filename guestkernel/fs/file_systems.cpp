@@ -1,0 +1,43 @@
+#include "guestkernel/fs/file_systems.hpp"
+
+#include "guestkernel/arch/arch.hpp"
+#include "guestkernel/fs/console.hpp"
+#include "guestkernel/fs/dev.hpp"
+#include "guestkernel/fs/ninep/ninep.hpp"
+#include "guestkernel/fs/pipe.hpp"
+#include "guestkernel/fs/tmpfs.hpp"
+#include "guestkernel/fs/tty/pty.hpp"
+#include "guestkernel/lib/format.hpp"
+#if __has_include("guestkernel/fs/proc/procfs.hpp")
+#include "guestkernel/fs/proc/procfs.hpp"
+#endif
+
+namespace kvmsbx::fs {
+
+namespace {
+
+void report(std::string_view what, const Result<>& result) {
+    if (result.is_error()) debug("{} failed: errno {}", what, static_cast<int32_t>(result.error()));
+}
+
+Result<> connect_gofer(bool shared_access) {
+    uint8_t* channel = static_cast<uint8_t*>(arch::phys_to_virt(abi::kChannelGpa));
+    TRY(ninep::initialize({channel, arch::boot_info().channel_size}, arch::ring_gofer, shared_access));
+    return {};
+}
+
+}  // namespace
+
+void register_file_systems(const abi::AppOptions& options) {
+    report("registering tmpfs", vfs::register_file_system("tmpfs", make_tmpfs));
+    report("registering memory devices", register_memory_devices());
+    register_fifos();
+    report("registering terminals", register_terminals());
+    report("making the console", create_console(options));
+    ninep::start_blocking();
+    report("connecting to the gofer", connect_gofer(options.file_access_shared != 0));
+}
+
+void write_back_everything() { report("writing data back at the end", ninep::write_back_all()); }
+
+}  // namespace kvmsbx::fs
