@@ -168,7 +168,6 @@ uint64_t Application::resume(uint64_t how) {
     regs.trap = how;
     here.user_regs = reinterpret_cast<uint64_t>(&regs);
     here.user_cr3 = cr3;
-    here.loaded_cr3 = 0;
     here.trap_entry = reinterpret_cast<uint64_t>(back_from_trap);
     here.kernel_stack = here.entry_stack - 16384;
     uint64_t trap = run_until_trap(&here, &saved_stacks[cpu]);

@@ -341,6 +341,14 @@ void write_at(uint64_t gpa) { *reinterpret_cast<volatile uint32_t*>(kDirectMap +
         case 'e': provoke_fault();  // before fault_entry is set
         case 'p': panic("as asked");
         case 'm': write_at(kDeviceGpa + 0x800); break;  // nothing there
+        case 's': {
+            Application app = make_application();
+            app.regs.rbx = 1000 * (name[1] - '0');
+            for (uint64_t trap = app.start(app_loop); trap == kTrapSyscall; trap = app.resume(kTrapSyscall)) {
+            }
+            hypercall(HypercallNumber::kExit, 0);
+            break;
+        }
         case 'x': hypercall(HypercallNumber::kExit, 7); break;
         case 'w': for (;;) wait(0xf0);  // until the host ends it
         default: panic("no such scenario");
