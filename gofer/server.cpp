@@ -26,6 +26,12 @@ Server::Server(ServerConfig config)
     : config_(std::move(config)), reopener_(std::move(config_.proc_self_fd)), msize_(config_.max_msize) {}
 
 uint32_t Server::handle(std::span<const uint8_t> request, std::span<uint8_t> reply) {
+    uint32_t length = serve_any(request, reply);
+    if (config_.trace && length != 0) trace(reply.first(length));
+    return length;
+}
+
+uint32_t Server::serve_any(std::span<const uint8_t> request, std::span<uint8_t> reply) {
     reply_ = reply.first(std::min<size_t>(reply.size(), msize_));
     if (request.size() < kHeaderSize) return 0;
     memcpy(request_copy_, request.data(), kHeaderSize);
@@ -44,9 +50,7 @@ uint32_t Server::handle(std::span<const uint8_t> request, std::span<uint8_t> rep
     uint32_t length = 0;
     bool known = (header.type < kFirstExtension || extended_) &&
                  Requests::dispatch(header.type, [&]<typename T>() { length = serve<T>(request, header.tag); });
-    if (!known) return reply_error(header.tag, Errno::kOPNOTSUPP);
-    if (config_.trace) trace(reply.first(length));
-    return length;
+    return known ? length : reply_error(header.tag, Errno::kOPNOTSUPP);
 }
 
 template <typename T>
@@ -68,7 +72,6 @@ uint32_t Server::serve(std::span<const uint8_t> request, uint16_t tag) {
 uint32_t Server::reply_error(uint16_t tag, Errno error) {
     Result<uint32_t> length = encode(reply_, tag, Rlerror{static_cast<uint32_t>(error)});
     if (length.is_error()) return 0;
-    if (config_.trace) trace(reply_.first(length.value()));
     return length.value();
 }
 
@@ -92,8 +95,8 @@ Result<Rversion> Server::on(const Tversion& message) {
     return Rversion{msize_, extended_ ? kVersionExtended : versioned_ ? kVersionBase : kVersionUnknown};
 }
 
-// No authentication: whoever holds the channel is the client.
-Result<Rauth> Server::on(const Tauth&) { return Errno::kOPNOTSUPP; }
+// No authentication: whoever holds the channel is the client. ENOENT is what clients take for "not needed" (diod's).
+Result<Rauth> Server::on(const Tauth&) { return Errno::kNOENT; }
 
 Result<Rattach> Server::on(const Tattach& message) {
     if (message.afid != kNoFid) return Errno::kINVAL;

@@ -40,6 +40,7 @@ class Server {
     size_t fid_count() const { return fids_.size(); }
 
   private:
+    uint32_t serve_any(std::span<const uint8_t> request, std::span<uint8_t> reply);
     template <typename T>
     uint32_t serve(std::span<const uint8_t> request, uint16_t tag);
     uint32_t reply_error(uint16_t tag, Errno error);

@@ -62,7 +62,7 @@ TEST_F(GoferServer, AttachRefusesWhatIsNotThere) {
         EXPECT_EQ(client.error(Tattach{.fid = 5, .uname = "", .aname = aname}), Errno::kNOENT) << aname;
     EXPECT_EQ(client.error(Tattach{.fid = kNoFid, .uname = "", .aname = ""}), Errno::kINVAL);
     EXPECT_EQ(client.error(Tattach{.fid = 5, .afid = 1, .uname = "", .aname = ""}), Errno::kINVAL);
-    EXPECT_EQ(client.error(Tauth{}), Errno::kOPNOTSUPP);
+    EXPECT_EQ(client.error(Tauth{}), Errno::kNOENT);
 }
 
 TEST_F(GoferServer, ReadsAndWritesFiles) {
