@@ -162,3 +162,21 @@ class GuestBundle(Bundle):
         shutil.rmtree(self.root / "scratch", ignore_errors=True)
         (self.root / "scratch").mkdir()
         (self.root / "scratch").chmod(0o777)
+
+
+class HwKvmMachine:
+    """scripts/hwkvm: a machine with hardware KVM, emulated by QEMU. The bundle travels as a tar file, which keeps links, owners and modes."""
+
+    def __init__(self, kvmsbx, cpus=1, limit=120, memory=1536, qemu=""):
+        self.kvmsbx, self.cpus, self.limit, self.memory, self.qemu = str(kvmsbx), cpus, limit, memory, qemu
+
+    def command(self, bundle, options):
+        tar, script = bundle.path / "bundle.tar", bundle.path / "in_machine"
+        tar.unlink(missing_ok=True)
+        subprocess.run(["tar", "cf", str(tar), "-C", str(bundle.path), "--numeric-owner", "rootfs", "config.json"], check=True, timeout=120)
+        script.write_text("#!/bin/sh\nmkdir -p /tmp/bundle && tar xf /t/bundle.tar -C /tmp/bundle && rm /t/bundle.tar && exec /t/kvmsbx run " + " ".join(options) + " /tmp/bundle\n")
+        script.chmod(0o755)
+        extra = ["-q", self.qemu] if self.qemu else []
+        repository = pathlib.Path(__file__).resolve().parents[2]
+        return [str(repository / "scripts/hwkvm"), "-s", str(self.cpus), "-m", str(self.memory), "-t", str(self.limit)] + extra + [
+            "-f", f"{self.kvmsbx}:/t/kvmsbx", "-f", f"{tar}:/t/bundle.tar", "-f", f"{script}:/t/in_machine", "sh", "/t/in_machine"]
