@@ -33,8 +33,7 @@ void EntryEmitter::load_registers(Clobbered rcx_and_r11) {
     mov(rax, qword[rax + static_cast<int>(offsetof(UserRegs, rax))]);
 }
 
-void EntryEmitter::copy_frame() {
-    const ReturnFrame& frame = image_.data.trap.frame;
+void EntryEmitter::copy_frame(const ReturnFrame& frame) {
     mov(rax, mem(frame.rsp));
     mov(reg_field(offsetof(UserRegs, rsp)), rax);
     mov(rax, mem(frame.rflags));
@@ -46,7 +45,7 @@ void EntryEmitter::copy_frame() {
 }
 
 void EntryEmitter::write_frame(Xbyak::Label& bad_rip) {
-    const ReturnFrame& frame = image_.data.trap.frame;
+    const ReturnFrame& frame = image_.application_stacks.resume.frame;
     mov(rcx, qword[rax + static_cast<int>(offsetof(UserRegs, rip))]);
     mov(mem(frame.rip), rcx);
     shr(rcx, 47);
@@ -82,7 +81,7 @@ void EntryEmitter::emit_bad_rip() {
 }
 
 void EntryEmitter::emit_fault_entry() {
-    const FrameStack& stack = image_.data.fault;
+    const FrameStack& stack = image_.stacks.fault;
     Xbyak::Label early, no_entry;
     // The registers go into a PanicInfo above the emergency stack, so that they can be shown even when the Sentry cannot do it itself.
     mov(mem(image_.area.scratch[0]), rax);
@@ -151,16 +150,9 @@ void write_gdt_and_tss(GateImage& image, uint64_t region) {
     gdt[abi::kTssSelector / 8 + 1] = tss >> 32;
 
     auto put = [&](size_t offset, uint64_t value) { memcpy(image.data.tss + offset, &value, sizeof value); };
-    auto top = [&](const FrameStack& stack) {
-        // SAFETY: distance inside the image.
-        return region + (reinterpret_cast<const uint8_t*>(&stack + 1) - reinterpret_cast<const uint8_t*>(&image));
-    };
-    put(4, top(image.data.trap));  // RSP0: not used, every vector has an IST stack
-    put(0x24 + 8 * (kStackTrap - 1), top(image.data.trap));
-    put(0x24 + 8 * (kStackResume - 1), top(image.data.resume));
-    put(0x24 + 8 * (kStackWait - 1), top(image.data.wait));
-    put(0x24 + 8 * (kStackInterrupt - 1), top(image.data.interrupt));
-    put(0x24 + 8 * (kStackFault - 1), top(image.data.fault));
+    uint64_t first_stack = region + kStacksOffset;
+    put(4, first_stack + sizeof(FrameStack));  // RSP0: not used, every vector has an IST stack
+    for (unsigned index = kStackTrap; index <= kStackFault; index++) put(0x24 + 8 * (index - 1), first_stack + index * sizeof(FrameStack));
     uint16_t no_io_bitmap = sizeof(GateData::tss);
     memcpy(image.data.tss + 0x66, &no_io_bitmap, sizeof no_io_bitmap);
 }

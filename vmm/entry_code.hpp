@@ -7,9 +7,11 @@
 //                                        ring 3 | ring 0 mode    ring 3 mode | ring 0 mode (= the Sentry's)
 //   0     IDT (two, in ring 3 mode)      IDT-S  | IDT            IDT-A       | IDT         never U=1
 //   1     gate: ring-0 code              r-x    | -              r-x         |             never U=1
-//   2     GateData: GDT, TSS, stacks     rw- U  | rw-            rw-         |             U=1 only in the Sentry's table, ring 3 mode
+//   2     GateData: GDT, TSS             rw- U  | rw-            rw-         |             U=1 only in the Sentry's table, ring 3 mode
 //   3,4   entry code                     r-x U  | r-x            -           |             (ring 3 mode: runs in ring 3, native)
 //   5     CpuArea (also in the direct map) rw- U | rw-           -           |
+//   6     FrameStacks (two, in ring 3 mode) S: rw- U | rw-       A: rw-      |
+//   7     FrameStacks A                  rw- U  | rw- (page 6 again)  -      |
 //
 // Ring 3 mode (platform.md, section 2): ring 0 is interpreted where KVM has no VMX/SVM, 0.6 us per instruction, so all that ring 0 does is to
 // switch CR3 and IRETQ. Applications can reach every vector with DPL 3, so what a vector may do depends on who raises it. That is decided by
@@ -19,7 +21,9 @@
 //   - IDT-S is in force while the Sentry's is loaded: int3 = resume the application (r11 = its CR3), int 4 = wait for an interrupt, interrupts are noted in
 //     pending_interrupts, every other vector is a defect of the Sentry and goes to fault_entry.
 //   - Each use has a stack of its own (IST), so that the frames always land in the same place and no nesting overwrites one that is needed.
-//   - The application's frame lies in GateData::trap both on entry (the CPU pushes it) and on resume (the Sentry's native code writes it there).
+//   - The stacks' page differs, too. The CPU pushes an application's frame at page 6 of its table, that is FrameStacks A; once CR3 is the Sentry's, the
+//     same stack pointer means FrameStacks S, where a prepared frame lies in the very same place: IRETQ needs no other stack pointer. The way back is
+//     the same: int3 pushes at `resume` of FrameStacks S, and with the application's CR3 IRETQ pops what the Sentry's native code wrote to `resume` of A.
 //   - cs, ss and privileged flags of frames are never believed: hardware KVM enters the stub page (LSTAR) at CPL 0.
 //
 // Ring 0 mode: the same stacks and frames, checked for the CPL they came from; SYSCALL enters at LSTAR, SYSRETQ leaves.
@@ -57,19 +61,28 @@ struct alignas(16) FrameStack {
 };
 static_assert(sizeof(FrameStack) == 64);
 
-enum InterruptStack : unsigned { kStackTrap = 1, kStackResume = 2, kStackWait = 3, kStackInterrupt = 4, kStackFault = 5 };
+// One per IST index, from 1.
+struct FrameStacks {
+    FrameStack trap;        // IDT-A, all but the next two; ring 0 mode: all vectors
+    FrameStack syscall;     // IDT-A, vector 4
+    FrameStack page_fault;  // IDT-A, vector 14
+    FrameStack resume;      // IDT-S, int3
+    FrameStack wait;        // IDT-S, int 4
+    FrameStack interrupt;   // IDT-S, interrupts while waiting
+    FrameStack fault;       // IDT-S, the Sentry's own exceptions
+};
+enum InterruptStack : unsigned { kStackTrap = 1, kStackSyscall, kStackPageFault, kStackResume, kStackWait, kStackInterrupt, kStackFault };
 
 struct GateData {
     uint64_t gdt[10];
     uint8_t tss[104];
     uint64_t exchange;      // IDT-A: the Sentry's CR3, swapped with the application's r11
-    FrameStack trap, resume, wait, interrupt, fault;
     uint64_t resume_r11;    // IDT-S int3: the application's r11
     uint64_t fault_vector, fault_cr2;
     ReturnFrame prepared[kPreparedFrames];  // IDT-A: into the entry code of that vector
     ReturnFrame fault_return;               // IDT-S: into the fault code
 };
-static_assert(sizeof(GateData) <= abi::kPageSize && offsetof(GateData, trap) % 16 == 0);
+static_assert(sizeof(GateData) <= abi::kPageSize && sizeof(FrameStacks) <= abi::kPageSize);
 
 // Page-sized pieces, contiguous in the order of the gate region so that RIP-relative addresses made here hold there too.
 struct alignas(abi::kPageSize) GateImage {
@@ -84,10 +97,19 @@ struct alignas(abi::kPageSize) GateImage {
         abi::CpuArea area;  // only its address is used here
         std::array<uint8_t, abi::kPageSize> area_page;
     };
+    union {
+        FrameStacks stacks;
+        std::array<uint8_t, abi::kPageSize> stacks_page;
+    };
+    union {
+        FrameStacks application_stacks;
+        std::array<uint8_t, abi::kPageSize> application_stacks_page;
+    };
     std::array<uint8_t, abi::kPageSize> idt_application;  // not at its virtual address
 };
 inline constexpr uint64_t kIdtOffset = offsetof(GateImage, idt_sentry), kGateOffset = offsetof(GateImage, gate);
 inline constexpr uint64_t kDataOffset = offsetof(GateImage, data), kCodeOffset = offsetof(GateImage, code), kAreaOffset = offsetof(GateImage, area);
+inline constexpr uint64_t kStacksOffset = offsetof(GateImage, stacks), kApplicationStacksOffset = offsetof(GateImage, application_stacks);
 
 // How the CPU's extended state is saved.
 enum class FpuMethod : uint8_t { kFxsave, kXsave, kXsaveopt };

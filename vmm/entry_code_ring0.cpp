@@ -53,19 +53,19 @@ class Ring0Code : public EntryEmitter {
         enter_sentry(Flags::kAsTheyAre);
     }
 
-    // All vectors come on an IST stack, so the frame lies in GateData::trap whatever was interrupted; its CPL tells application from Sentry.
+    // All vectors come on an IST stack, so the frame lies in one place whatever was interrupted; its CPL tells application from Sentry.
     void emit_vector(unsigned vector) {
         bool own_stack = vector == 2 || vector == 8 || vector == 18;  // NMI, #DF, #MC come at any point, and are not survived
         bool programs_may = vector == 3 || vector == 4;
         write_idt_entry(image_.idt_sentry, vector, here(), programs_may ? 3 : 0, own_stack ? kStackFault : kStackTrap);
         Xbyak::Label from_sentry;
         if (own_stack) {
-            if (!has_error_code(vector)) mov(mem(image_.data.fault.error_code), 0);
+            if (!has_error_code(vector)) mov(mem(image_.stacks.fault.error_code), 0);
             mov(mem(image_.data.fault_vector), vector);
             jmp(fault_, T_NEAR);
             return;
         }
-        test(byte[rip + static_cast<const void*>(&image_.data.trap.frame.cs)], 3);
+        test(byte[rip + static_cast<const void*>(&image_.stacks.trap.frame.cs)], 3);
         jz(from_sentry);
         mov(rsp, mem(image_.area.user_regs));
         mov(reg_field(offsetof(UserRegs, trap)), vector);
@@ -95,7 +95,7 @@ class Ring0Code : public EntryEmitter {
         mov(rax, mem(image_.area.scratch[2]));
         L(common_error_);
         save_all_registers();
-        mov(rax, mem(image_.data.trap.error_code));
+        mov(rax, mem(image_.stacks.trap.error_code));
         jmp(save);
         align(16);
         L(common_);
@@ -103,18 +103,18 @@ class Ring0Code : public EntryEmitter {
         xor_(eax, eax);
         L(save);
         mov(reg_field(offsetof(UserRegs, error_code)), rax);
-        copy_frame();
+        copy_frame(image_.stacks.trap.frame);
         enter_sentry(Flags::kReset);
 
         // The Sentry's own fault: move the frame to where emit_fault_entry() expects it.
         L(sentry_fault_);
-        mov(mem(image_.data.trap.error_code), 0);
+        mov(mem(image_.stacks.trap.error_code), 0);
         L(sentry_fault_error_);
         mov(mem(image_.area.scratch[2]), rax);
         mov_rax_cr2();
         mov(mem(image_.data.fault_cr2), rax);
-        const uint64_t* from = &image_.data.trap.error_code;
-        const uint64_t* to = &image_.data.fault.error_code;
+        const uint64_t* from = &image_.stacks.trap.error_code;
+        const uint64_t* to = &image_.stacks.fault.error_code;
         for (int i = 0; i < 6; i++) {
             mov(rax, mem(from[i]));
             mov(mem(to[i]), rax);
@@ -147,7 +147,7 @@ class Ring0Code : public EntryEmitter {
         L(general);
         write_frame(bad_rip);
         load_registers(Clobbered::kRestore);
-        lea(rsp, mem(image_.data.trap.frame));
+        lea(rsp, mem(image_.application_stacks.resume.frame));
         iretq();
         L(load_cr3);
         mov(mem(image_.area.loaded_cr3), rdx);

@@ -16,6 +16,7 @@ class Ring3Code : public EntryEmitter {
 
     void generate(EntryPoints& points) {
         for (unsigned i = 0; i < kPreparedFrames; i++) emit_entry(i);
+        emit_page_fault();
         emit_common();
         emit_syscall();
         align(16);
@@ -44,16 +45,36 @@ class Ring3Code : public EntryEmitter {
             return;
         }
         mov(reg_field(offsetof(UserRegs, trap)), vector);
-        if (vector == 14) mov(reg_field(offsetof(UserRegs, cr2)), r11);
-        jmp(vector < 32 && has_error_code(vector) ? common_error_ : common_, T_NEAR);
+        jmp(vector == 14 ? page_fault_ : vector < 32 && has_error_code(vector) ? common_error_ : common_, T_NEAR);
+    }
+
+    // r11 and the value that IDT-A's handlers find there next time. Uses rax.
+    void take_r11_back() {
+        mov(rax, input_.sentry_cr3);
+        xchg(rax, mem(image_.data.exchange));
+        mov(reg_field(offsetof(UserRegs, r11)), rax);
+    }
+
+    void emit_page_fault() {
+        const FrameStack& stack = image_.application_stacks.page_fault;
+        align(16);
+        L(page_fault_);
+        save_all_but_r11();
+        mov(reg_field(offsetof(UserRegs, cr2)), r11);
+        mov(rax, mem(stack.error_code));
+        mov(reg_field(offsetof(UserRegs, error_code)), rax);
+        take_r11_back();
+        copy_frame(stack.frame);
+        enter_sentry(Flags::kAsTheyAre);
     }
 
     void emit_common() {
+        const FrameStack& stack = image_.application_stacks.trap;
         Xbyak::Label save, out, not_debug;
         align(16);
         L(common_error_);
         save_all_but_r11();
-        mov(rax, mem(image_.data.trap.error_code));
+        mov(rax, mem(stack.error_code));
         jmp(save);
         align(16);
         L(common_);
@@ -61,10 +82,8 @@ class Ring3Code : public EntryEmitter {
         xor_(eax, eax);
         L(save);
         mov(reg_field(offsetof(UserRegs, error_code)), rax);
-        mov(rax, input_.sentry_cr3);
-        xchg(rax, mem(image_.data.exchange));
-        mov(reg_field(offsetof(UserRegs, r11)), rax);
-        copy_frame();
+        take_r11_back();
+        copy_frame(stack.frame);
         // A trap on the stub's first instruction: SYSCALL was executed, its trap not yet.
         mov(rdx, abi::kSyscallStub);
         cmp(rax, rdx);
@@ -85,7 +104,7 @@ class Ring3Code : public EntryEmitter {
         align(16);
         L(int4_);
         save_all_but_r11();
-        copy_frame();
+        copy_frame(image_.application_stacks.syscall.frame);
         mov(rdx, abi::kSyscallStub + kStubLength);
         cmp(rax, rdx);
         jne(not_from_stub);
@@ -129,7 +148,7 @@ class Ring3Code : public EntryEmitter {
 
     std::array<uint64_t, kPreparedFrames> entries_{};
     uint64_t fault_ = 0;
-    Xbyak::Label common_, common_error_, int4_, syscall_with_frame_;
+    Xbyak::Label page_fault_, common_, common_error_, int4_, syscall_with_frame_;
 };
 
 class Gate : public EntryEmitter {
@@ -149,22 +168,31 @@ class Gate : public EntryEmitter {
 
     void emit_application_vector(unsigned frame, uint64_t entry) {
         unsigned vector = prepared_vector(frame);
-        image_.data.prepared[frame] = prepared_frame(entry);
+        ReturnFrame into_sentry = prepared_frame(entry);
+        unsigned stack = vector == 4 ? kStackSyscall : vector == 14 ? kStackPageFault : kStackTrap;
         // As on Linux, applications may execute int3 and `int $4`.
-        write_idt_entry(image_.idt_application, vector, here(), vector == 3 || vector == 4 ? 3 : 0, kStackTrap);
+        write_idt_entry(image_.idt_application, vector, here(), vector == 3 || vector == 4 ? 3 : 0, stack);
         if (vector == 4)
             mov(r11, input_.sentry_cr3);  // SYSCALL has destroyed r11
         else
             xchg(mem(image_.data.exchange), r11);
         mov_cr3_r11();
-        if (vector == 14) mov_r11_cr2();
-        lea(rsp, mem(image_.data.prepared[frame]));
+        // Where the stack pointer stands now, there lies the prepared frame; but most vectors share a stack.
+        if (vector == 4) {
+            image_.stacks.syscall.frame = into_sentry;
+        } else if (vector == 14) {
+            mov_r11_cr2();
+            memcpy(&image_.stacks.page_fault.error_code, &into_sentry, sizeof into_sentry);  // the error code was pushed, too
+        } else {
+            image_.data.prepared[frame] = into_sentry;
+            lea(rsp, mem(image_.data.prepared[frame]));
+        }
         iretq();
     }
 
     void emit_sentry_fault(unsigned vector) {
         write_idt_entry(image_.idt_sentry, vector, here(), 0, kStackFault);
-        if (!has_error_code(vector)) mov(mem(image_.data.fault.error_code), 0);
+        if (!has_error_code(vector)) mov(mem(image_.stacks.fault.error_code), 0);
         if (vector == 14) {
             push(rax);
             mov_rax_cr2();
@@ -177,11 +205,10 @@ class Gate : public EntryEmitter {
     }
 
     void emit_sentry_services() {
-        // Resume: r11 is the application's page table, the frame lies in GateData::trap.
+        // Resume: r11 is the application's page table, in which the stack pointer means the frame that resume_user wrote.
         write_idt_entry(image_.idt_sentry, 3, here(), 3, kStackResume);
         mov_cr3_r11();
         mov(r11, mem(image_.data.resume_r11));
-        lea(rsp, mem(image_.data.trap.frame));
         iretq();
         write_idt_entry(image_.idt_sentry, 4, here(), 3, kStackWait);
         sti();

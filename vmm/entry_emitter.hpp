@@ -51,15 +51,15 @@ class EntryEmitter : public Xbyak::CodeGenerator {
     enum class Clobbered { kRestore, kLeave };
     void load_registers(Clobbered rcx_and_r11);
     // Frame -> UserRegs at rsp: rip (also in rax), rflags, rsp; cs and ss as an application has them. Uses rax.
-    void copy_frame();
-    // UserRegs at rax -> GateData::trap. Jumps to bad_rip when rip lies outside the lower half. Uses rcx. Leaves rflags in rcx.
+    void copy_frame(const ReturnFrame& frame);
+    // UserRegs at rax -> `resume` of the application's stacks. Jumps to bad_rip when rip lies outside the lower half. Uses rcx. Leaves rflags in rcx.
     void write_frame(Xbyak::Label& bad_rip);
     // rsp = UserRegs, complete: on to CpuArea::trap_entry.
     enum class Flags { kAsTheyAre, kReset };
     void enter_sentry(Flags flags);
     // resume_user's way out for a rip that no application may have: rax = UserRegs.
     void emit_bad_rip();
-    // A defect of the Sentry: GateData::fault and fault_vector are filled, rsp is free. `error_code` is cleared for vectors without one.
+    // A defect of the Sentry: `fault` of the stacks and fault_vector are filled, rsp is free. `error_code` is cleared for vectors without one.
     void emit_fault_entry();
     void emit_fpu(EntryPoints& points);
 

@@ -113,7 +113,12 @@ class MachineBuilder {
         TRY(sentry_.map(region + kDataOffset, data, abi::kPageSize, data_flags | sentry_user()));
         TRY(sentry_.map(region + kCodeOffset, code, sizeof image.code, sentry_user()));
         TRY(sentry_.map(region + kAreaOffset, area, abi::kPageSize, data_flags | sentry_user()));
+        GuestPhys stacks = TRY(copy_pages(&image.stacks_page, abi::kPageSize));
+        GuestPhys application_stacks = ring3_ ? TRY(copy_pages(&image.application_stacks_page, abi::kPageSize)) : stacks;
+        TRY(sentry_.map(region + kStacksOffset, stacks, abi::kPageSize, data_flags | sentry_user()));
+        TRY(sentry_.map(region + kApplicationStacksOffset, application_stacks, abi::kPageSize, data_flags | sentry_user()));
         if (!ring3_) return {};
+        TRY(application_.map(region + kStacksOffset, application_stacks, abi::kPageSize, data_flags));
         GuestPhys application_idt = TRY(copy_pages(&image.idt_application, abi::kPageSize));
         TRY(application_.map(region + kIdtOffset, application_idt, abi::kPageSize, kLeafNoExecute));
         TRY(application_.map(region + kGateOffset, gate, abi::kPageSize, kLeafRead));

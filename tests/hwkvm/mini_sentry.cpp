@@ -106,7 +106,7 @@ void test_page_faults(Application& app) {
 
 void test_sentry_is_out_of_reach(Application& app) {
     const uint64_t secrets[] = {kSentryBase, kDirectMap + kRamGpa, kDirectMap + kDeviceGpa, kDirectMap + kLapicGpa, kGateBase, kGateBase + 0x1000, kGateBase + 0x2000,
-                                kGateBase + 0x3000, kGateBase + 0x5000};
+                                kGateBase + 0x3000, kGateBase + 0x5000, kGateBase + 0x6000, kGateBase + 0x7000};
     for (uint64_t secret : secrets) {
         app.regs.rdi = secret;
         CHECK_EQUAL(app.start(app_read), kPageFault);
