@@ -1,6 +1,7 @@
 // Names for --strace: errors (errno(3)) and flag words.
 #include "guestkernel/syscalls/dispatch.hpp"
 #include "guestkernel/syscalls/strace.hpp"
+#include "guestkernel/task/signal.hpp"
 
 namespace kvmsbx::syscalls {
 namespace {
@@ -225,7 +226,10 @@ void print_map_flags(TextSink& sink, uint64_t flags) { print_flags(sink, flags, 
 
 void print_clone_flags(TextSink& sink, uint64_t flags) {
     print_flags(sink, flags & ~0xffULL, kCloneFlags, false);
-    if (const int signal = flags & 0xff) format_to(sink, "|{}", signal);
+    if (const int signal = flags & 0xff) {
+        sink.put("|");
+        sink.put(task::signal_name(signal));
+    }
 }
 
 }  // namespace kvmsbx::syscalls
