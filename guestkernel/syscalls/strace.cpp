@@ -3,6 +3,8 @@
 #include "guestkernel/arch/arch.hpp"
 #include "guestkernel/mm/user_memory.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
+#include "guestkernel/syscalls/handlers_memory.hpp"
+#include "guestkernel/syscalls/handlers_process.hpp"
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::syscalls {
@@ -17,8 +19,8 @@ constexpr size_t kStringLimit = 32;  // as strace -s
 constexpr size_t kPathLimit = 256;
 
 enum Number : uint64_t {
-    kRead = 0, kWrite = 1, kMmap = 9, kMprotect = 10, kSigaction = 13, kSigprocmask = 14, kPread = 17, kPwrite = 18, kSendto = 44, kRecvfrom = 45,
-    kClone = 56, kExecve = 59, kExit = 60, kGetcwd = 79, kReadlink = 89, kExitGroup = 231, kReadlinkat = 267, kGetrandom = 318,
+    kRead = 0, kWrite = 1, kSigaction = 13, kSigprocmask = 14, kPread = 17, kPwrite = 18, kSendto = 44, kRecvfrom = 45,
+    kExit = 60, kGetcwd = 79, kReadlink = 89, kExitGroup = 231, kReadlinkat = 267, kGetrandom = 318,
 };
 
 // Calls that fill a buffer: printed when it is full.
@@ -101,25 +103,6 @@ void print_sigaction(TextSink& sink, Task& task, uint64_t address) {
 // The calls whose arguments read better than their types tell. False: the table's printer does it.
 bool print_specially(TextSink& sink, Task& task, uint64_t number, const uint64_t* a) {
     switch (number) {
-        case kMmap:
-            print_address(sink, a[0]);
-            format_to(sink, ", {}, ", a[1]);
-            print_protection(sink, a[2]);
-            sink.put(", ");
-            print_map_flags(sink, a[3]);
-            format_to(sink, ", {}, 0x{x}", static_cast<int32_t>(a[4]), a[5]);
-            return true;
-        case kMprotect:
-            print_address(sink, a[0]);
-            format_to(sink, ", {}, ", a[1]);
-            print_protection(sink, a[2]);
-            return true;
-        case kClone:
-            sink.put("child_stack=");
-            print_address(sink, a[1]);
-            sink.put(", flags=");
-            print_clone_flags(sink, a[0]);
-            return true;
         case kSigaction:
             print_argument(sink, task, SignalNumber{static_cast<int32_t>(a[0])});
             sink.put(", ");
@@ -251,6 +234,10 @@ void print_argument(TextSink& sink, Task&, DirFd value) {
 }
 
 void print_argument(TextSink& sink, Task&, OpenFlags value) { print_open_flags(sink, value.value); }
+
+void print_argument(TextSink& sink, Task&, Protection value) { print_protection(sink, value.value); }
+void print_argument(TextSink& sink, Task&, MapFlags value) { print_map_flags(sink, value.value); }
+void print_argument(TextSink& sink, Task&, CloneFlags value) { print_clone_flags(sink, value.value); }
 
 void print_argument(TextSink& sink, Task&, Mode value) {
     char digits[13];
