@@ -169,9 +169,11 @@ void test_stub(Application& app) {
 void test_timer(Application& app) {
     for (int i = 0; i < 3; i++) {
         app.regs.rbx = 0;
-        arm_timer(2'000'000);
-        CHECK_EQUAL(app.start(app_spin), kVectorTimer);
-        end_of_interrupt();
+        for (uint32_t ns = 2'000'000; app.regs.rbx == 0 && ns < 500'000'000; ns *= 4) {  // on a busy host the timer may be first
+            arm_timer(ns);
+            CHECK_EQUAL(app.start(app_spin), kVectorTimer);
+            end_of_interrupt();
+        }
         check(app.regs.rbx != 0, "the application ran", app.regs.rbx, 1, __LINE__);
         arm_timer(2'000'000);
         CHECK_EQUAL(wait(kTimerBit), kTimerBit);
