@@ -21,6 +21,9 @@ Epoll::~Epoll() {
 // --- interests
 
 void Epoll::Interest::notify(uint32_t events) {
+    if (!wait_hook.is_linked()) {  // wake_one() takes exclusive waiters out
+        if (sched::WaitQueue* queue = file.poll().queue) queue->add(*this);
+    }
     if (!(event.events & ~kPrivateBits)) return;  // a oneshot that has fired
     if (events && !(events & (event.events | kPollAlways))) return;
     owner.make_ready(*this);
@@ -32,7 +35,8 @@ uint32_t Epoll::Interest::ask() { return file.poll().events & event.events & ~kP
 
 void Epoll::make_ready(Interest& interest) {
     if (!interest.ready_hook.is_linked()) ready_.push_back(interest);
-    changed_.wake_one(vfs::kPollIn | vfs::kPollRdNorm);
+    waiting_.wake_one();
+    watched_.wake_all(vfs::kPollIn | vfs::kPollRdNorm);
 }
 
 void Epoll::recheck(Interest& interest) {
@@ -123,6 +127,7 @@ size_t Epoll::collect(std::span<EpollEvent> out) {
             ready_.push_back(interest);
     }
     ready_.splice(ready_.begin(), scanned);
+    if (!ready_.empty()) waiting_.wake_one();
     return count;
 }
 
@@ -138,11 +143,11 @@ Result<size_t> Epoll::wait(std::span<EpollEvent> out, sched::Nanoseconds deadlin
     for (;;) {
         if (const size_t count = collect(out)) return count;
         if (deadline != sched::kNever && sched::now() >= deadline) return size_t{0};
-        const auto waited = changed_.wait([&] { return !ready_.empty(); }, sched::Interruptible::kYes, deadline);
+        const auto waited = waiting_.wait([&] { return !ready_.empty(); }, sched::Interruptible::kYes, deadline);
         if (waited.is_error() && waited.error() != Errno::kTIMEDOUT) return Errno::kINTR;
     }
 }
 
-vfs::PollState Epoll::poll() { return {has_ready() ? vfs::kPollIn | vfs::kPollRdNorm : 0, &changed_}; }
+vfs::PollState Epoll::poll() { return {has_ready() ? vfs::kPollIn | vfs::kPollRdNorm : 0, &watched_}; }
 
 }  // namespace kvmsbx::ipc

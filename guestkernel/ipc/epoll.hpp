@@ -77,7 +77,8 @@ class Epoll final : public AnonymousFile {
 
     Tree<Interest, &Interest::tree_hook, boost::intrusive::key_of_value<KeyOf>> interests_;
     ReadyList ready_;
-    sched::WaitQueue changed_;
+    sched::WaitQueue waiting_;  // threads in wait()
+    sched::WaitQueue watched_;  // poll and epolls above
 };
 
 }  // namespace kvmsbx::ipc
