@@ -5,12 +5,11 @@
 #include "guestkernel/fs/dev.hpp"
 #include "guestkernel/fs/ninep/ninep.hpp"
 #include "guestkernel/fs/pipe.hpp"
+#include "guestkernel/fs/proc/proc.hpp"
+#include "guestkernel/fs/sys/sys.hpp"
 #include "guestkernel/fs/tmpfs.hpp"
 #include "guestkernel/fs/tty/pty.hpp"
 #include "guestkernel/lib/format.hpp"
-#if __has_include("guestkernel/fs/proc/procfs.hpp")
-#include "guestkernel/fs/proc/procfs.hpp"
-#endif
 
 namespace kvmsbx::fs {
 
@@ -34,6 +33,8 @@ void register_file_systems(const abi::AppOptions& options) {
     register_fifos();
     report("registering terminals", register_terminals());
     report("making the console", create_console(options));
+    report("registering proc", register_proc());
+    report("registering sysfs", register_sys());
     ninep::start_blocking();
     report("connecting to the gofer", connect_gofer(options.file_access_shared != 0));
 }

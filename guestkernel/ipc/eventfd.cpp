@@ -2,6 +2,11 @@
 
 namespace kvmsbx::ipc {
 
+const char EventFd::kTag = 0;
+
+// SAFETY: the tag is this class's own.
+EventFd* EventFd::from(vfs::File& file) { return file.class_tag() == &kTag ? static_cast<EventFd*>(&file) : nullptr; }
+
 Result<size_t> EventFd::read(mm::IoBuffer& to) {
     if (to.remaining() < sizeof count_) return Errno::kINVAL;
     if (count_ == 0) {

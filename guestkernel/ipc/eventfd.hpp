@@ -12,8 +12,12 @@ class EventFd final : public AnonymousFile {
     Result<size_t> write(mm::IoBuffer& from) override;
     vfs::PollState poll() override;
     uint64_t count() const { return count_; }
+    const void* class_tag() const override { return &kTag; }
+    // Null if the file is no eventfd.
+    static EventFd* from(vfs::File& file);
 
   private:
+    static const char kTag;
     static constexpr uint64_t kMaximum = ~0ULL - 1;
     uint64_t count_;
     const Mode mode_;

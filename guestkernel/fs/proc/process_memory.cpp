@@ -1,0 +1,158 @@
+// /proc/PID/maps, cmdline, environ, auxv and sizes (Linux: fs/proc/task_mmu.c). An address space may change whenever something here blocks (names and inode
+// numbers of files, user memory): walks go on by address, never by VMA.
+#include "guestkernel/fs/proc/subject.hpp"
+#include "guestkernel/vfs/device.hpp"
+#include "guestkernel/vfs/inode.hpp"
+#include "guestkernel/vfs/path.hpp"
+
+namespace kvmsbx::fs {
+namespace {
+
+constexpr size_t kNameColumn = 72;
+constexpr uint64_t kMaxStrings = 4 << 20;
+
+Result<RefPtr<mm::AddressSpace>> space_of(const ProcSubject& subject) {
+    if (!subject.alive()) return Errno::kSRCH;
+    const task::Task* task = subject.task();
+    return task ? task->space_ : RefPtr<mm::AddressSpace>();
+}
+
+// A copy of what a line needs of a VMA.
+struct Line {
+    mm::UserAddress start, end;
+    uint32_t protection;
+    bool shared, anonymous;
+    uint64_t offset;
+    mm::Vma::Kind kind;
+    RefPtr<vfs::File> file;
+    explicit Line(const mm::Vma& vma)
+        : start(vma.start), end(vma.end), protection(vma.protection), shared(vma.shared), anonymous(!vma.object),
+          offset(vma.object ? vma.first_page * mm::kPageSize : 0), kind(vma.kind),
+          // SAFETY: Vma::file is a vfs::File by its contract (mm/address_space.hpp).
+          file(static_cast<vfs::File*>(vma.file.get())) {}
+};
+
+std::string_view kind_name(mm::Vma::Kind kind) {
+    switch (kind) {
+        case mm::Vma::Kind::kHeap: return "[heap]";
+        case mm::Vma::Kind::kStack: return "[stack]";
+        case mm::Vma::Kind::kVdso: return "[vdso]";
+        case mm::Vma::Kind::kVvar: return "[vvar]";
+        default: return {};
+    }
+}
+
+// A file's name in maps: line feeds would break the table.
+Result<> put_name(TextSink& sink, std::string_view name) {
+    for (char c : name) {
+        if (c == '\n')
+            sink.put("\\012");
+        else
+            sink.put({&c, 1});
+    }
+    return {};
+}
+
+Result<> put_line(const Line& line, TextSink& sink) {
+    FixedText<128> head;
+    uint64_t device = 0, ino = 0;
+    if (line.file) {
+        if (vfs::Inode* inode = line.file->inode()) {
+            device = inode->fs().device;
+            const auto attributes = inode->attributes();
+            if (attributes.is_ok()) ino = attributes.value().ino;
+        }
+    }
+    const bool file_offset = line.file || line.shared;
+    format_to(head, "{08x}-{08x} {}{}{}{} {08x} {02x}:{02x} {} ", line.start, line.end, line.protection & mm::kProtRead ? 'r' : '-',
+              line.protection & mm::kProtWrite ? 'w' : '-', line.protection & mm::kProtExec ? 'x' : '-', line.shared ? 's' : 'p', file_offset ? line.offset : 0,
+              vfs::major_of(device), vfs::minor_of(device), ino);
+    sink.put(head.view());
+    const std::string_view fixed = kind_name(line.kind);
+    String name;
+    if (line.file && fixed.empty())
+        name = TRY(line.file->describe());
+    else if (fixed.empty() && line.shared)
+        name = TRY(String::create("/dev/zero (deleted)"));
+    if (!fixed.empty() || !name.empty()) {
+        for (size_t i = head.view().size(); i < kNameColumn; ++i) sink.put(" ");
+        sink.put(" ");
+        TRY(put_name(sink, fixed.empty() ? name.view() : fixed));
+    }
+    sink.put("\n");
+    return {};
+}
+
+// The bytes [start, end) of the subject's memory; what cannot be read ends them.
+Result<> put_memory(mm::AddressSpace& space, mm::UserAddress start, mm::UserAddress end, TextSink& sink) {
+    if (end - start > kMaxStrings || end < start) return {};
+    char chunk[1024];
+    while (start < end) {
+        const size_t size = std::min<size_t>(sizeof chunk, end - start);
+        if (mm::copy_from_user(space, chunk, start, size).is_error()) break;
+        sink.put({chunk, size});
+        start += size;
+    }
+    return {};
+}
+
+}  // namespace
+
+MemoryUse memory_use(mm::AddressSpace& space) {
+    MemoryUse use;
+    use.size = space.mapped_bytes();
+    use.resident = space.resident_pages() * mm::kPageSize;
+    for (mm::Vma* vma = space.find_from(0); vma; vma = space.next(*vma)) {
+        const uint64_t size = vma->end - vma->start;
+        const bool executable = vma->protection & mm::kProtExec, writable = vma->protection & mm::kProtWrite;
+        if (vma->kind == mm::Vma::Kind::kStack)
+            use.stack += size;
+        else if (executable && !writable && vma->start < space.code_end && vma->end > space.code_start)
+            use.code += size;
+        else if (executable && !writable)
+            use.library += size;
+        else if (writable && !vma->shared)
+            use.data += size;
+        if (vma->file || vma->shared) use.shared += size;
+    }
+    use.shared = std::min(use.shared, use.resident);
+    return use;
+}
+
+Result<> put_maps(const ProcSubject& subject, TextSink& sink) {
+    const RefPtr<mm::AddressSpace> space = TRY(space_of(subject));
+    if (!space) return {};
+    TRY(may_inspect(subject));
+    mm::UserAddress at = 0;
+    while (const mm::Vma* vma = space->find_from(at)) {
+        const Line line(*vma);
+        TRY(put_line(line, sink));
+        at = line.end;
+    }
+    return {};
+}
+
+Result<> put_cmdline(const ProcSubject& subject, TextSink& sink) {
+    const RefPtr<mm::AddressSpace> space = TRY(space_of(subject));
+    if (!space) return {};
+    return put_memory(*space, space->arguments_start, space->arguments_end, sink);
+}
+
+Result<> put_environ(const ProcSubject& subject, TextSink& sink) {
+    const RefPtr<mm::AddressSpace> space = TRY(space_of(subject));
+    if (!space) return {};
+    TRY(may_inspect(subject));
+    return put_memory(*space, space->environment_start, space->environment_end, sink);
+}
+
+Result<> put_auxv(const ProcSubject& subject, TextSink& sink) {
+    const RefPtr<mm::AddressSpace> space = TRY(space_of(subject));
+    if (!space) return {};
+    TRY(may_inspect(subject));
+    const auto words = space->auxiliary_vector.span();
+    // SAFETY: numbers as their bytes.
+    sink.put({reinterpret_cast<const char*>(words.data()), words.size_bytes()});
+    return {};
+}
+
+}  // namespace kvmsbx::fs

@@ -1,0 +1,95 @@
+// The root of proc: processes by number, self, and files about the whole system.
+#include "guestkernel/fs/proc/cpuinfo.hpp"
+#include "guestkernel/fs/proc/proc.hpp"
+#include "guestkernel/fs/proc/process_directory.hpp"
+#include "guestkernel/fs/proc/process_files.hpp"
+#include "guestkernel/fs/proc/sysctl.hpp"
+#include "guestkernel/fs/proc/system_text.hpp"
+#include "guestkernel/task/registry.hpp"
+#include "guestkernel/vfs/file_system.hpp"
+
+namespace kvmsbx::fs {
+namespace {
+
+constexpr uint64_t kRootIno = 1, kProcMagic = 0x9fa0;
+
+constexpr StaticEntry kEntries[] = {
+    constant_entry("cmdline", "\n"),         text_entry("cpuinfo", put_cpuinfo), text_entry("devices", put_devices), text_entry("filesystems", put_filesystems),
+    text_entry("loadavg", put_loadavg),      text_entry("meminfo", put_meminfo), link_entry("mounts", "self/mounts"), text_entry("stat", put_system_stat),
+    constant_entry("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"), text_entry("uptime", put_uptime), text_entry("version", put_version),
+};
+constexpr size_t kEntryCount = std::size(kEntries);
+enum Extra : size_t { kSys, kSelf, kThreadSelf, kExtraCount };
+constexpr uint64_t kFirstProcessCookie = 100;
+static_assert(kEntryCount + kExtraCount + 3 < kFirstProcessCookie);
+
+class ProcRoot final : public SyntheticNode {
+  public:
+    explicit ProcRoot(RefPtr<vfs::FileSystem> fs) : SyntheticNode(std::move(fs), kRootIno, vfs::kModeDirectory | 0555) {}
+    Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
+    Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
+
+  private:
+    static uint64_t extra_ino(size_t which) { return child_ino(kRootIno, kEntryCount + which); }
+    Result<RefPtr<vfs::Inode>> make_self(size_t which);
+};
+
+Result<RefPtr<vfs::Inode>> ProcRoot::make_self(size_t which) {
+    const task::Task& task = task::current();
+    FixedText<48> target;
+    if (which == kSelf)
+        format_to(target, "{}", task.process().pid);
+    else
+        format_to(target, "{}/task/{}", task.process().pid, task.tid);
+    return RefPtr<vfs::Inode>(TRY(make_ref<LinkNode>(RefPtr<vfs::FileSystem>(fs()), extra_ino(which), TRY(String::create(target.view())))));
+}
+
+Result<RefPtr<vfs::Inode>> ProcRoot::lookup(std::string_view name) {
+    RefPtr<vfs::FileSystem> file_system(fs());
+    const int32_t number = parse_pid(name);
+    if (number > 0) {
+        // A thread's number works as well, though it is not listed.
+        task::Process* process = task::find_process(number);
+        if (!process)
+            if (task::Task* task = task::find_task(number)) process = &task->process();
+        if (!process) return Errno::kNOENT;
+        return make_process_directory(std::move(file_system), {RefPtr<task::Process>(process), number, false});
+    }
+    for (size_t i = 0; i < kEntryCount; ++i)
+        if (kEntries[i].name == name) return make_static_node(std::move(file_system), kEntries[i], child_ino(kRootIno, i));
+    if (name == "sys") return make_static_node(std::move(file_system), kSysctlDirectory, extra_ino(kSys));
+    if (name == "self") return make_self(kSelf);
+    if (name == "thread-self") return make_self(kThreadSelf);
+    return Errno::kNOENT;
+}
+
+// Cookies: static entries from 3 on, process N has kFirstProcessCookie + N.
+Result<> ProcRoot::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) {
+    if (cookie < kFirstProcessCookie) {
+        if (!visit_dots(cookie, kRootIno, visitor)) return {};
+        if (!visit_entries(cookie, kRootIno, kEntries, visitor)) return {};
+        constexpr std::string_view kNames[kExtraCount] = {"sys", "self", "thread-self"};
+        const uint64_t first = kEntryCount + 3;
+        for (size_t i = cookie >= first ? cookie - first + 1 : 0; i < kExtraCount; ++i)
+            if (!visitor.visit({kNames[i], extra_ino(i), i == kSys ? kDtDirectory : kDtLink, first + i})) return {};
+    }
+    const int32_t start = cookie >= kFirstProcessCookie ? static_cast<int32_t>(cookie - kFirstProcessCookie) + 1 : 1;
+    for (task::Process* process = task::next_process(start); process; process = task::next_process(process->pid + 1)) {
+        FixedText<16> name;
+        format_to(name, "{}", process->pid);
+        const int32_t pid = process->pid;
+        if (!visitor.visit({name.view(), process_ino({RefPtr<task::Process>(process), pid, false}), kDtDirectory, kFirstProcessCookie + static_cast<uint64_t>(pid)})) return {};
+    }
+    return {};
+}
+
+Result<RefPtr<vfs::Inode>> make_proc(const vfs::MountOptions&) {
+    auto file_system = TRY(make_ref<SyntheticFileSystem>("proc", kProcMagic));
+    return RefPtr<vfs::Inode>(TRY(make_ref<ProcRoot>(std::move(file_system))));
+}
+
+}  // namespace
+
+Result<> register_proc() { return vfs::register_file_system("proc", make_proc); }
+
+}  // namespace kvmsbx::fs

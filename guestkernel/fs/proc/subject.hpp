@@ -1,0 +1,45 @@
+#pragma once
+// Whom a /proc/PID or /proc/PID/task/TID is about.
+#include "guestkernel/lib/format.hpp"
+#include "guestkernel/task/task.hpp"
+
+namespace kvmsbx::fs {
+
+struct ProcSubject {
+    RefPtr<task::Process> process;
+    int32_t tid = 0;
+    bool thread = false;  // /proc/PID/task/TID: numbers of the thread alone
+
+    // The thread, or the process's first one. Null: it has ended (a zombie has none).
+    task::Task* task() const;
+    bool alive() const { return process->state != task::Process::State::kReaped && (!thread || task()); }
+    uint32_t uid() const;
+    uint32_t gid() const;
+};
+
+// ptrace(2)'s "access mode" for reading: same user, or CAP_SYS_PTRACE. EACCES.
+Result<> may_inspect(const ProcSubject& subject);
+
+// One function per file; ESRCH when the subject has ended.
+Result<> put_stat(const ProcSubject& subject, TextSink& sink);
+Result<> put_statm(const ProcSubject& subject, TextSink& sink);
+Result<> put_status(const ProcSubject& subject, TextSink& sink);
+Result<> put_cmdline(const ProcSubject& subject, TextSink& sink);
+Result<> put_environ(const ProcSubject& subject, TextSink& sink);
+Result<> put_auxv(const ProcSubject& subject, TextSink& sink);
+Result<> put_comm(const ProcSubject& subject, TextSink& sink);
+Result<> put_maps(const ProcSubject& subject, TextSink& sink);
+Result<> put_limits(const ProcSubject& subject, TextSink& sink);
+Result<> put_mounts(const ProcSubject& subject, TextSink& sink);
+Result<> put_mountinfo(const ProcSubject& subject, TextSink& sink);
+Result<> store_comm(const ProcSubject& subject, std::string_view text);
+
+// Sizes of an address space in kB and pages, for status, stat and statm.
+struct MemoryUse {
+    uint64_t size = 0, resident = 0;                     // bytes
+    uint64_t data = 0, stack = 0, code = 0, library = 0;  // bytes
+    uint64_t shared = 0;                                 // bytes mapped from files
+};
+MemoryUse memory_use(mm::AddressSpace& space);
+
+}  // namespace kvmsbx::fs
