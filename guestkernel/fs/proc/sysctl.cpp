@@ -1,6 +1,6 @@
 #include "guestkernel/fs/proc/sysctl.hpp"
 
-#include "guestkernel/fs/dev.hpp"
+#include "guestkernel/lib/random.hpp"
 #include "guestkernel/task/task.hpp"
 #include "guestkernel/task/uts.hpp"
 
@@ -40,7 +40,7 @@ void put_uuid_of(TextSink& sink, const uint8_t (&bytes)[16]) {
 
 // RFC 4122, version 4.
 void make_uuid(uint8_t (&bytes)[16]) {
-    random_bytes(bytes, sizeof bytes);
+    random::fill(bytes, sizeof bytes);
     bytes[6] = static_cast<uint8_t>((bytes[6] & 0x0f) | 0x40);
     bytes[8] = static_cast<uint8_t>((bytes[8] & 0x3f) | 0x80);
 }
