@@ -1,0 +1,1 @@
+kvmsbx_fuzz_target(vmm_sentry_elf kvmsbx_vmm)

@@ -1,0 +1,199 @@
+// The VMM's pieces that need no KVM: guest memory, page tables, host events, the console, seccomp filters.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <set>
+#include <string>
+
+#include "vmm/console.hpp"
+#include "vmm/guest_memory.hpp"
+#include "vmm/host_events.hpp"
+#include "vmm/page_tables.hpp"
+#include "vmm/seccomp.hpp"
+
+namespace kvmsbx::vmm {
+namespace {
+
+constexpr uint64_t kRam = 4 << 20;
+const Log kSilent(-1, false);
+
+GuestPhys ram(uint64_t offset) { return {abi::kRamGpa + offset}; }
+
+TEST(GuestMemory, CopiesInsideRamOnly) {
+    auto memory = GuestMemory::create(kSilent, kRam).release_value();
+    uint64_t value = 0x1234, back = 0;
+    EXPECT_TRUE(memory.copy_out_value(ram(kRam - 8), value).is_ok());
+    EXPECT_TRUE(memory.copy_in_value(ram(kRam - 8), back).is_ok());
+    EXPECT_EQ(back, value);
+    for (GuestPhys bad : {ram(kRam - 7), ram(kRam), ram(~uint64_t{0} - abi::kRamGpa), GuestPhys{0}, GuestPhys{abi::kRamGpa - 8}, GuestPhys{abi::kChannelGpa}, GuestPhys{~uint64_t{0}}}) {
+        EXPECT_EQ(memory.copy_in_value(bad, back).error(), Errno::kFAULT) << std::hex << bad.value;
+        EXPECT_EQ(memory.copy_out_value(bad, value).error(), Errno::kFAULT) << std::hex << bad.value;
+    }
+}
+
+TEST(GuestMemory, ReleasedPagesReadZero) {
+    auto memory = GuestMemory::create(kSilent, kRam).release_value();
+    uint64_t value = 7;
+    ASSERT_TRUE(memory.copy_out_value(ram(4096), value).is_ok());
+    EXPECT_TRUE(memory.release(ram(4096), 4096).is_ok());
+    ASSERT_TRUE(memory.copy_in_value(ram(4096), value).is_ok());
+    EXPECT_EQ(value, 0u);
+    EXPECT_TRUE(memory.release(ram(0), 0).is_ok());
+    EXPECT_TRUE(memory.release(ram(0), kRam).is_ok());
+    EXPECT_EQ(memory.release(ram(1), 4096).error(), Errno::kINVAL);
+    EXPECT_EQ(memory.release(ram(0), 4095).error(), Errno::kINVAL);
+    EXPECT_EQ(memory.release(ram(4096), kRam).error(), Errno::kINVAL);
+    EXPECT_EQ(memory.release(ram(4096), ~uint64_t{4095}).error(), Errno::kINVAL);
+}
+
+TEST(BootMemory, AlignsAndEnds) {
+    auto memory = GuestMemory::create(kSilent, kRam).release_value();
+    BootMemory boot(memory);
+    EXPECT_EQ(boot.allocate(1).value().value, abi::kRamGpa);
+    EXPECT_EQ(boot.allocate(4097, 32768).value().value, abi::kRamGpa + 32768);
+    EXPECT_EQ(boot.first_free().value, abi::kRamGpa + 32768 + 8192);
+    EXPECT_EQ(boot.allocate(kRam).error(), Errno::kNOMEM);
+    EXPECT_EQ(boot.allocate(~uint64_t{0} - 8192).error(), Errno::kNOMEM);
+}
+
+// What the CPU would find: address | flags of the leaf, 0 if not present.
+uint64_t walk(BootMemory& boot, GuestPhys root, uint64_t address) {
+    uint64_t entry = root.value | 1;
+    for (int shift = 39; shift >= 12; shift -= 9) {
+        entry = boot.as<uint64_t>({entry & 0x000f'ffff'ffff'f000})[address >> shift & 511];
+        if (!(entry & 1) || (entry & 0x80)) break;
+    }
+    return entry & 1 ? entry : 0;
+}
+
+TEST(PageTables, MapsPagesAndHugePages) {
+    auto memory = GuestMemory::create(kSilent, kRam).release_value();
+    BootMemory boot(memory);
+    auto tables = PageTableBuilder::create(boot, true).release_value();
+    ASSERT_TRUE(tables.map(abi::kGateBase, {0x5000}, 8192, kLeafUser).is_ok());
+    ASSERT_TRUE(tables.map_huge(abi::kDirectMap, {0x40000000}, 4 << 20, kLeafWrite | kLeafNoExecute).is_ok());
+    EXPECT_EQ(walk(boot, tables.root(), abi::kGateBase), 0x5000u | 1 | 4 | 0x60);
+    EXPECT_EQ(walk(boot, tables.root(), abi::kGateBase + 4096), 0x6000u | 1 | 4 | 0x60);
+    EXPECT_EQ(walk(boot, tables.root(), abi::kGateBase + 8192), 0u);
+    EXPECT_EQ(walk(boot, tables.root(), abi::kDirectMap + (2 << 20)), (0x40200000u | 1 | 2 | 0x80 | 0x60 | 1ULL << 63));
+    EXPECT_EQ(tables.map(abi::kGateBase, {0x5000}, 4096, 0).error(), Errno::kEXIST);
+    EXPECT_EQ(tables.map(abi::kDirectMap, {0x5000}, 4096, 0).error(), Errno::kEXIST);
+}
+
+TEST(HostEvents, KeepsOrderAndBounds) {
+    HostEvents events;
+    abi::HostEvent event{};
+    EXPECT_FALSE(events.pop(event));
+    unsigned taken = 0;
+    while (events.push({abi::HostEventType::kSignal, 0, taken, 0})) taken++;
+    EXPECT_GE(taken, 64u);
+    for (unsigned i = 0; i < taken; i++) {
+        ASSERT_TRUE(events.pop(event));
+        EXPECT_EQ(event.arg, i);
+    }
+    EXPECT_FALSE(events.pop(event));
+}
+
+TEST(HostEvents, TellsAStreamOnce) {
+    HostEvents events;
+    abi::HostEvent event{};
+    events.push_console(2), events.push_console(0), events.push_console(2);
+    ASSERT_TRUE(events.pop(event));
+    EXPECT_EQ(event.type, abi::HostEventType::kConsole);
+    EXPECT_EQ(event.arg, 0u);
+    ASSERT_TRUE(events.pop(event));
+    EXPECT_EQ(event.arg, 2u);
+    EXPECT_FALSE(events.pop(event));
+}
+
+struct Pipe {
+    int read_end, write_end;
+    Pipe() {
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) != 0) abort();
+        read_end = ends[0], write_end = ends[1];
+    }
+    ~Pipe() { close(read_end), close(write_end); }
+};
+
+TEST(Console, ReadsWhatIsThereAndArmsOtherwise) {
+    Pipe input;
+    int wake = eventfd(0, EFD_NONBLOCK);
+    Console console({input.read_end, -1, -1}, wake);
+    std::byte bytes[16];
+    EXPECT_EQ(console.wanted(0).fd, -1);
+    EXPECT_EQ(console.read(bytes).error(), Errno::kAGAIN);
+    EXPECT_EQ(console.wanted(0).fd, input.read_end);
+    uint64_t count = 0;
+    EXPECT_EQ(read(wake, &count, sizeof count), 8);
+    console.disarm(0);
+    EXPECT_EQ(console.wanted(0).fd, -1);
+    ASSERT_EQ(write(input.write_end, "ab", 2), 2);
+    EXPECT_EQ(console.read(bytes).value(), 2u);
+    close(input.write_end);
+    EXPECT_EQ(console.read(bytes).value(), 0u);
+    close(wake);
+}
+
+TEST(Console, NeverBlocksOnAFullPipe) {
+    Pipe output;
+    int wake = eventfd(0, EFD_NONBLOCK);
+    Console console({-1, output.write_end, -1}, wake);
+    std::vector<std::byte> bytes(1 << 20);
+    size_t sent = 0;
+    Result<size_t> put = console.write(1, bytes);
+    for (; put.is_ok(); put = console.write(1, bytes)) {
+        EXPECT_GT(*put, 0u);
+        sent += *put;
+    }
+    EXPECT_EQ(put.error(), Errno::kAGAIN);
+    EXPECT_GT(sent, 4096u);
+    EXPECT_EQ(console.wanted(1).fd, output.write_end);
+    signal(SIGPIPE, SIG_IGN);
+    close(output.read_end);
+    EXPECT_EQ(console.write(1, bytes).error(), Errno::kPIPE);
+    EXPECT_EQ(console.write(2, bytes).value(), bytes.size());  // closed streams swallow
+    close(wake);
+}
+
+int exit_status_under_filter(ThreadKind kind, void (*act)()) {
+    pid_t child = fork();
+    if (child == 0) {
+        if (install_thread_seccomp(kSilent, kind).is_error()) _exit(99);
+        act();
+        syscall(SYS_exit_group, 0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return status;
+}
+
+TEST(Seccomp, KillsWhatIsNotListed) {
+    for (ThreadKind kind : {ThreadKind::kVcpu, ThreadKind::kMain}) {
+        EXPECT_EQ(exit_status_under_filter(kind, [] {}), 0);
+        for (auto act : {+[] { syscall(SYS_openat, AT_FDCWD, "/", O_RDONLY); }, +[] { syscall(SYS_socket, 1, 1, 0); }, +[] { syscall(SYS_execve, "/", nullptr, nullptr); },
+                         +[] { syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }, +[] { syscall(SYS_ptrace, 0, 0, 0, 0); }, +[] { syscall(SYS_ioctl, 0, 0x5401, 0); }}) {
+            int status = exit_status_under_filter(kind, act);
+            EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) << status;
+        }
+    }
+}
+
+TEST(Seccomp, EveryRuleHasItsReasonAndStandsOnce) {
+    for (ThreadKind kind : {ThreadKind::kVcpu, ThreadKind::kMain}) {
+        std::set<std::pair<int, uint64_t>> seen;
+        for (const SeccompRule& rule : seccomp_rules(kind)) {
+            EXPECT_GT(strlen(rule.reason), 4u);
+            EXPECT_TRUE(seen.insert({rule.system_call, rule.argument ? rule.argument->value : 0}).second) << rule.reason;
+        }
+    }
+}
+
+}  // namespace
+}  // namespace kvmsbx::vmm
