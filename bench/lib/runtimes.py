@@ -110,7 +110,7 @@ class Kvmsbx(Runtime):
         super().__init__(bundle)
         self.program, self.mode, self.options = program, mode, list(options)
         self.name = "kvmsbx" if mode == "auto" and not options else "-".join(["kvmsbx"] + ([mode] if mode != "auto" else []) + [o.strip("-").replace("=", "") for o in options])
-        self.description = "kvmsbx run" + (f" --privilege={mode}" if mode != "auto" else "") + "".join(f" {option}" for option in self.options)
+        self.description = " ".join(["kvmsbx"] + ([f"--privilege={mode}"] if mode != "auto" else []) + self.options + ["run"])
 
     def missing(self):
         return None if os.access(self.program, os.X_OK) else f"{self.program} is missing (build it with scripts/build)"
@@ -118,7 +118,7 @@ class Kvmsbx(Runtime):
     def command(self, arguments):
         self.bundle.write_config(arguments)
         mode = [] if self.mode == "auto" else [f"--privilege={self.mode}"]
-        return PRIVATE + [str(self.program), "run"] + mode + self.options + [str(self.bundle.path)]
+        return PRIVATE + [str(self.program)] + mode + self.options + ["run", str(self.bundle.path)]
 
     def version(self):
         return first_line([str(self.program), "--version"])

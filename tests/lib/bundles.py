@@ -174,7 +174,7 @@ class HwKvmMachine:
         tar, script = bundle.path / "bundle.tar", bundle.path / "in_machine"
         tar.unlink(missing_ok=True)
         subprocess.run(["tar", "cf", str(tar), "-C", str(bundle.path), "--numeric-owner", "rootfs", "config.json"], check=True, timeout=120)
-        script.write_text("#!/bin/sh\nmkdir -p /tmp/bundle && tar xf /t/bundle.tar -C /tmp/bundle && rm /t/bundle.tar && exec /t/kvmsbx run " + " ".join(options) + " /tmp/bundle\n")
+        script.write_text("#!/bin/sh\nmkdir -p /tmp/bundle && tar xf /t/bundle.tar -C /tmp/bundle && rm /t/bundle.tar && exec /t/kvmsbx " + " ".join(options) + " run /tmp/bundle\n")
         script.chmod(0o755)
         extra = ["-q", self.qemu] if self.qemu else []
         repository = pathlib.Path(__file__).resolve().parents[2]
