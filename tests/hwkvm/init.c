@@ -26,7 +26,15 @@ enum { kMaxWords = 1024, kMaxText = 65536 };
 
 static char command_line[4096];
 
+// The first root of a machine has no parent mount, and so no program could pivot_root away from it. A bind mount of the same files, moved over it, has.
+static void leave_first_root(void) {
+    mkdir("/root-again", 0755);
+    if (mount("/", "/root-again", NULL, MS_BIND, NULL) != 0 || chdir("/root-again") != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
+        printf("hwkvm: the first root stays: %s\n", strerror(errno));
+}
+
 static void mount_all(void) {
+    leave_first_root();
     mkdir("/dev/pts", 0755);
     mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
     mount("proc", "/proc", "proc", 0, NULL);
