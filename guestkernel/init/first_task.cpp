@@ -1,13 +1,20 @@
 #include "guestkernel/init/first_task.hpp"
 
 #include "guestkernel/fs/console.hpp"
-#include "guestkernel/fs/file_systems.hpp"
+#include "guestkernel/fs/dev.hpp"
+#include "guestkernel/fs/ninep/ninep.hpp"
+#include "guestkernel/fs/pipe.hpp"
+#include "guestkernel/fs/proc/proc.hpp"
+#include "guestkernel/fs/sys/sys.hpp"
+#include "guestkernel/fs/tmpfs.hpp"
+#include "guestkernel/fs/tty/pty.hpp"
 #include "guestkernel/init/app_spec.hpp"
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/frame.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
 #include "guestkernel/task/uts.hpp"
+#include "guestkernel/vfs/file_system.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 
@@ -52,6 +59,20 @@ Result<> apply_credentials(task::Task& task, const AppSpec& spec) {
     for (const abi::AppRlimit& limit : spec.limits)
         if (limit.resource < task::kRlimitCount) task.process().limits[limit.resource] = {limit.soft, limit.hard};
     return {};
+}
+
+Result<> start_file_systems(const abi::AppOptions& options) {
+    // SAFETY: the channel region is mapped in the direct map.
+    const std::span channel(static_cast<uint8_t*>(arch::phys_to_virt(abi::kChannelGpa)), arch::boot_info().channel_size);
+    TRY(ninep::initialize(channel, arch::ring_gofer, options.file_access_shared));
+    ninep::start_blocking();
+    TRY(vfs::register_file_system("tmpfs", fs::make_tmpfs));
+    TRY(fs::register_memory_devices());
+    TRY(fs::register_terminals());
+    TRY(fs::register_proc());
+    TRY(fs::register_sys());
+    fs::register_fifos();
+    return fs::create_console(options);
 }
 
 void mount_everything(task::Task& task, const AppSpec& spec) {
@@ -126,7 +147,7 @@ void run_first_task(task::Task& task) {
     auto spec = parse_app_spec(bytes);
     if (spec.is_error()) panic("the application spec is malformed");
     mm::set_memory_limit(spec->options.memory_limit);
-    fs::register_file_systems(spec->options);
+    if (auto done = start_file_systems(spec->options); done.is_error()) fail("cannot start the files of", "/", done.error(), "see --debug for the gofer's log");
     (void)task::set_hostname(spec->hostname).is_ok();  // too long a name keeps the default
     (void)task::set_domainname(spec->domainname).is_ok();
     mount_everything(task, *spec);
@@ -140,7 +161,7 @@ void run_first_task(task::Task& task) {
 void exit_sandbox(int status) {
     const int code = (status & 0x7f) ? 128 + (status & 0x7f) : status >> 8 & 0xff;
     // As the end of a PID namespace: all other processes are gone at once; what they wrote to shared file mappings is not lost.
-    fs::write_back_everything();
+    (void)ninep::write_back_all().is_ok();
     leave(code);
 }
 
@@ -149,9 +170,9 @@ void handle_host_events() {
         abi::HostEvent event{};
         if (arch::hypercall(abi::HypercallNumber::kNextHostEvent, arch::virt_to_phys(&event)) != 1) return;
         switch (event.type) {
-            case abi::HostEventType::kConsole: fs::console_host_event(static_cast<unsigned>(event.arg)); break;
+            case abi::HostEventType::kConsole: fs::console_host_event(event.arg); break;
             case abi::HostEventType::kSignal: fs::console_signal(static_cast<int>(event.arg)); break;
-            case abi::HostEventType::kWindowSize: fs::console_window_size(static_cast<unsigned>(event.arg >> 16), static_cast<unsigned>(event.arg & 0xffff)); break;
+            case abi::HostEventType::kWindowSize: fs::console_window_size(static_cast<uint16_t>(event.arg >> 16), static_cast<uint16_t>(event.arg)); break;
             case abi::HostEventType::kCrash: panic("asked to by a debug event");
             default: break;
         }

@@ -9,8 +9,9 @@ using arch::Phys;
 
 // Set by the layers above at start; called with the kernel lock held.
 struct Hooks {
-    void (*gofer_interrupt)() = nullptr;     // kVectorGofer came, or an idle vCPU looks whether the gofer has answered
-    bool (*gofer_pending)() = nullptr;       // requests are under way: polling a little may pay
+    void (*gofer_collect)() = nullptr;  // takes what the gofer has completed; never blocks
+    bool (*gofer_pending)() = nullptr;  // requests are under way: polling a little may pay
+    bool (*gofer_arm)() = nullptr;      // asks for an interrupt at the next completion; false: one is there (and collected)
     void (*host_event_interrupt)() = nullptr;
 };
 extern Hooks hooks;

@@ -202,6 +202,7 @@ struct Scheduler {
     }
 
     static void before_resume() {
+        if (hooks.gofer_pending && hooks.gofer_pending()) (void)hooks.gofer_arm();
         if (run_queue.empty()) return;
         CpuState& cpu = this_cpu();
         const bool hands_over = current().quick_blocks_ >= kQuickEnough;
@@ -224,12 +225,13 @@ struct Scheduler {
             unlock_kernel();
             for (unsigned j = 0; j < kGoferPollRelax; ++j) arch::relax();
             lock_kernel();
-            hooks.gofer_interrupt();
+            hooks.gofer_collect();
             if (first_for(cpu)) return;
         }
     }
 
     static void halt(CpuState& cpu) {
+        if (hooks.gofer_arm && !hooks.gofer_arm()) return;
         cpu.halted = true;
         arch::drop_user_space();
         unlock_kernel();
@@ -243,7 +245,7 @@ struct Scheduler {
     static void dispatch_interrupt(uint8_t vector) {
         switch (vector) {
             case abi::kVectorTimer: return timer_interrupt();
-            case abi::kVectorGofer: return hooks.gofer_interrupt ? hooks.gofer_interrupt() : void();
+            case abi::kVectorGofer: return hooks.gofer_collect ? hooks.gofer_collect() : void();
             case abi::kVectorHostEvent: return hooks.host_event_interrupt ? hooks.host_event_interrupt() : void();
             default: return;  // kVectorIpi: its entry was the point
         }
