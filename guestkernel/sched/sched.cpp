@@ -113,6 +113,7 @@ struct Scheduler {
     }
 
     static void wake(Thread& thread) {
+        if (thread.state_ == Thread::State::kRunning && thread.last_cpu != &arch::cpu()) arch::send_ipi(*thread.last_cpu);
         if (thread.state_ != Thread::State::kBlocked) return;
         enqueue(thread);
         Thread& self = current();

@@ -73,7 +73,7 @@ class Thread : public RefCounted {
 Thread& current();
 // Makes a new thread runnable.
 void start(Thread& thread);
-// Puts a blocked thread on the run queue (no effect on others, but a thread about to block will not).
+// Puts a blocked thread on the run queue; makes one that runs on another vCPU enter the Sentry (to see a signal). No effect on others.
 void wake(Thread& thread);
 // Blocks the caller until wake() (a signal's arrival is one) or the deadline. Spurious returns happen: loop.
 void block(Interruptible interruptible, Nanoseconds deadline = kNever);
