@@ -141,6 +141,7 @@ class MachineBuilder {
         machine_.boot_info = TRY(memory_.allocate(sizeof(BootInfo)));
         GuestPhys spec = TRY(copy_pages(input_.app_spec.data(), input_.app_spec.size()));
         VdsoImage vdso = TRY(build_vdso(input_.privilege.tsc_aux_works ? CpuNumberSource::kTscAux : CpuNumberSource::kSystemCall));
+        TRY(memory_.allocate(abi::kPageSize));  // VdsoData, in the page just before the image
         GuestPhys vdso_at = TRY(copy_pages(vdso.bytes.data(), vdso.bytes.size()));
 
         BootInfo& info = *memory_.as<BootInfo>(machine_.boot_info);

@@ -1,20 +1,13 @@
 #include "guestkernel/init/first_task.hpp"
 
 #include "guestkernel/fs/console.hpp"
-#include "guestkernel/fs/dev.hpp"
-#include "guestkernel/fs/ninep/ninep.hpp"
-#include "guestkernel/fs/pipe.hpp"
-#include "guestkernel/fs/proc/proc.hpp"
-#include "guestkernel/fs/sys/sys.hpp"
-#include "guestkernel/fs/tmpfs.hpp"
-#include "guestkernel/fs/tty/pty.hpp"
+#include "guestkernel/fs/file_systems.hpp"
 #include "guestkernel/init/app_spec.hpp"
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/frame.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
 #include "guestkernel/task/uts.hpp"
-#include "guestkernel/vfs/file_system.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 
@@ -59,20 +52,6 @@ Result<> apply_credentials(task::Task& task, const AppSpec& spec) {
     for (const abi::AppRlimit& limit : spec.limits)
         if (limit.resource < task::kRlimitCount) task.process().limits[limit.resource] = {limit.soft, limit.hard};
     return {};
-}
-
-Result<> start_file_systems(const abi::AppOptions& options) {
-    // SAFETY: the channel region is mapped in the direct map.
-    const std::span channel(static_cast<uint8_t*>(arch::phys_to_virt(abi::kChannelGpa)), arch::boot_info().channel_size);
-    TRY(ninep::initialize(channel, arch::ring_gofer, options.file_access_shared));
-    ninep::start_blocking();
-    TRY(vfs::register_file_system("tmpfs", fs::make_tmpfs));
-    TRY(fs::register_memory_devices());
-    TRY(fs::register_terminals());
-    TRY(fs::register_proc());
-    TRY(fs::register_sys());
-    fs::register_fifos();
-    return fs::create_console(options);
 }
 
 void mount_everything(task::Task& task, const AppSpec& spec) {
@@ -147,7 +126,7 @@ void run_first_task(task::Task& task) {
     auto spec = parse_app_spec(bytes);
     if (spec.is_error()) panic("the application spec is malformed");
     mm::set_memory_limit(spec->options.memory_limit);
-    if (auto done = start_file_systems(spec->options); done.is_error()) fail("cannot start the files of", "/", done.error(), "see --debug for the gofer's log");
+    fs::register_file_systems(spec->options);
     (void)task::set_hostname(spec->hostname).is_ok();  // too long a name keeps the default
     (void)task::set_domainname(spec->domainname).is_ok();
     mount_everything(task, *spec);
@@ -161,7 +140,7 @@ void run_first_task(task::Task& task) {
 void exit_sandbox(int status) {
     const int code = (status & 0x7f) ? 128 + (status & 0x7f) : status >> 8 & 0xff;
     // As the end of a PID namespace: all other processes are gone at once; what they wrote to shared file mappings is not lost.
-    (void)ninep::write_back_all().is_ok();
+    fs::write_back_everything();
     leave(code);
 }
 

@@ -1,7 +1,7 @@
 // The Sentry's start: sentry_start on every vCPU; vCPU 0 sets everything up and makes the first task, whose bootstrap (first_task.cpp) goes on from there.
 #include "guestkernel/arch/x86_64/start.hpp"
 #include "guestkernel/fs/console.hpp"
-#include "guestkernel/fs/ninep/ninep.hpp"
+#include "guestkernel/fs/ninep/channel.hpp"
 #include "guestkernel/init/first_task.hpp"
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
@@ -44,9 +44,9 @@ void set_up_sentry(const abi::BootInfo& info) {
     syscalls::init_strace();
     task::dispatch_system_call = syscalls::dispatch;
     task::sandbox_exit = exit_sandbox;
-    sched::hooks.gofer_collect = ninep::collect;
-    sched::hooks.gofer_pending = ninep::pending;
-    sched::hooks.gofer_arm = ninep::arm;
+    sched::hooks.gofer_collect = fs::ninep::handle_completion_interrupt;
+    sched::hooks.gofer_pending = fs::ninep::requests_pending;
+    sched::hooks.gofer_arm = fs::ninep::arm_completion_interrupt;
     sched::hooks.host_event_interrupt = handle_host_events;
 }
 
