@@ -1,7 +1,6 @@
 #include "guestkernel/syscalls/handlers_memory.hpp"
 
 #include "guestkernel/mm/shared_memory.hpp"
-#include "guestkernel/syscalls/strace.hpp"
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::syscalls {
@@ -32,9 +31,6 @@ Result<> populate(Task& task, uint64_t start, uint64_t length, bool write) {
 }
 
 }  // namespace
-
-void print_argument(TextSink& sink, Task&, Protection value) { print_protection(sink, value); }
-void print_argument(TextSink& sink, Task&, MapFlags value) { print_map_flags(sink, value); }
 
 Result<int64_t> sys_mmap(Task& task, Address address, size_t length, Protection protection, MapFlags flags, Fd fd, uint64_t offset) {
     if (offset % mm::kPageSize) return Errno::kINVAL;

@@ -1,6 +1,5 @@
 #include "guestkernel/syscalls/handlers_process.hpp"
 
-#include "guestkernel/syscalls/strace.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 
@@ -52,8 +51,6 @@ Result<> store_usage(Task& task, UserOut<Rusage> usage, const CpuUsage& used) {
 }
 
 }  // namespace
-
-void print_argument(TextSink& sink, Task&, CloneFlags value) { print_clone_flags(sink, value); }
 
 Result<int64_t> sys_clone(Task& task, CloneFlags flags, uint64_t stack, UserOut<int32_t> parent_tid, UserOut<int32_t> child_tid, uint64_t tls) {
     CloneRequest request;
