@@ -181,7 +181,7 @@ Result<tmpfs::Pages*> sealable_pages(vfs::File& file) {
 }  // namespace
 
 Result<> add_seals(vfs::File& file, uint32_t seals) {
-    constexpr uint32_t kSealSeal = 1, kAll = 0x1f;
+    constexpr uint32_t kSealSeal = 1, kAll = 0x3f;
     tmpfs::Pages* pages = TRY(sealable_pages(file));
     if (seals & ~kAll) return Errno::kINVAL;
     if (!file.writable() || !pages->sealable || (pages->seals & kSealSeal)) return Errno::kPERM;

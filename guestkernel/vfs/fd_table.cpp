@@ -23,6 +23,12 @@ Result<int> FdTable::install(RefPtr<File> file, bool close_on_exec, uint64_t lim
     return static_cast<int>(fd);
 }
 
+Result<> FdTable::check_room(uint64_t limit) const {
+    size_t fd = lowest_free_;
+    while (fd < slots_.size() && slots_[fd].file) ++fd;
+    return fd >= limit || fd > kMaxDescriptor ? Result<>(Errno::kMFILE) : Result<>();
+}
+
 Result<> FdTable::install_at(int fd, RefPtr<File> file, bool close_on_exec, uint64_t limit) {
     if (fd < 0 || static_cast<uint64_t>(fd) >= limit || static_cast<size_t>(fd) > kMaxDescriptor) return Errno::kBADF;
     const size_t index = static_cast<size_t>(fd);

@@ -11,6 +11,8 @@ class FdTable : public RefCounted {
     Result<RefPtr<File>> get(int fd) const;
     // Lowest free descriptor >= minimum. EMFILE when it would reach limit (RLIMIT_NOFILE), ENOMEM.
     Result<int> install(RefPtr<File> file, bool close_on_exec, uint64_t limit, int minimum = 0);
+    // Whether install() would find room: EMFILE before anything is created.
+    Result<> check_room(uint64_t limit) const;
     // dup2/dup3: replaces what fd was. EBADF when fd >= limit.
     Result<> install_at(int fd, RefPtr<File> file, bool close_on_exec, uint64_t limit);
     // close(2): EBADF, or what flush() says.
