@@ -8,11 +8,12 @@ namespace {
 constexpr int kSignalInterrupt = 2, kSignalQuit = 3, kSignalSuspend = 20;
 
 bool is_control(uint8_t c) { return c < 0x20 || c == 0x7f; }
-bool is_letter(uint8_t c) { return (c | 0x20) >= 'a' && (c | 0x20) <= 'z'; }
-// As the kernel's isalnum: letters of Latin-1 (and so the first bytes of UTF-8 characters) count.
-bool is_word(uint8_t c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '_' || (c >= 0xc0 && c != 0xd7 && c != 0xf7); }
-uint8_t to_lower(uint8_t c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; }
-uint8_t to_upper(uint8_t c) { return c >= 'a' && c <= 'z' ? c & ~0x20 : c; }
+// Letters are the kernel's, which are those of Latin-1 (lib/ctype.c): so the first bytes of UTF-8 characters count as letters.
+bool is_upper(uint8_t c) { return (c >= 'A' && c <= 'Z') || (c >= 0xc0 && c <= 0xde && c != 0xd7); }
+bool is_lower(uint8_t c) { return (c >= 'a' && c <= 'z') || (c >= 0xdf && c != 0xf7); }
+bool is_word(uint8_t c) { return is_upper(c) || is_lower(c) || (c >= '0' && c <= '9') || c == '_'; }
+uint8_t to_lower(uint8_t c) { return is_upper(c) ? c + 0x20 : c; }
+uint8_t to_upper(uint8_t c) { return is_lower(c) ? c - 0x20 : c; }
 
 }  // namespace
 

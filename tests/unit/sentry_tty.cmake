@@ -1,0 +1,1 @@
+kvmsbx_unit_test(line_discipline kvmsbx_sentry_host)
