@@ -83,6 +83,7 @@ void log_line(std::string_view line) {
     // The VMM reads guest-physical memory: the text must lie in the direct map, which stacks and heap do.
     FixedText<1024> copy;
     copy.put(line);
+    if (!line.ends_with('\n')) copy.put("\n");
     arch::hypercall(abi::HypercallNumber::kLog, arch::virt_to_phys(copy.c_str()), copy.view().size());
 }
 
