@@ -38,6 +38,12 @@ constexpr bool kSanitized = false;
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
+int add_rule(scmp_filter_ctx filter, const SeccompRule& rule) {
+    if (rule.condition.forbidden == 0) return seccomp_rule_add(filter, SCMP_ACT_ALLOW, rule.number, 0);
+    scmp_arg_cmp without{rule.condition.argument, SCMP_CMP_MASKED_EQ, rule.condition.forbidden, 0};
+    return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, rule.number, 1, &without);
+}
+
 }  // namespace
 
 bool enter_namespaces() {
@@ -99,7 +105,7 @@ bool drop_capabilities() {
     return false;
 }
 
-bool install_seccomp() {
+bool install_seccomp(bool with_socket) {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         log_line("cannot set no_new_privs" + because());
         return false;
@@ -111,7 +117,7 @@ bool install_seccomp() {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     int result = filter == nullptr ? -ENOMEM : 0;
     for (const SeccompRule& rule : seccomp_rules())
-        if (result == 0) result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, rule.number, 0);
+        if (result == 0 && (with_socket || rule.use != SeccompRule::kSocketOnly)) result = add_rule(filter, rule);
     if (result == 0)
         result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);  // a binary tree: fewer instructions per call
     if (result == 0) result = seccomp_load(filter);

@@ -28,14 +28,22 @@ void raise_descriptor_limit();
 // Keeps only the capabilities that serving files needs; also out of the bounding set.
 bool drop_capabilities();
 
-// no_new_privs and the filter of seccomp_rules.cpp. From here on any other system call kills the process.
-bool install_seccomp();
-
-// One allowed system call.
+// One allowed system call. A test fails when an ordinary one is never made.
 struct SeccompRule {
+    enum Use { kOrdinary, kSocketOnly, kRare };
+    struct Condition {
+        unsigned argument = 0;
+        uint64_t forbidden = 0;  // bits that the argument must not have
+    };
     int number;
     const char* reason;
+    Use use = kOrdinary;
+    Condition condition = {};
 };
 std::span<const SeccompRule> seccomp_rules();
+
+// no_new_privs and the filter of seccomp_rules(), without those for a socket if there is none. From here on any other
+// system call kills the process.
+bool install_seccomp(bool with_socket);
 
 }  // namespace kvmsbx::gofer

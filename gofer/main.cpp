@@ -4,6 +4,7 @@
 #include "gofer/main.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -198,7 +199,8 @@ int gofer_main(int argc, char** argv) {
     }
     auto server = std::make_unique<Server>(std::move(config));
     log_debug("serving " + spec.root_path);
-    if (!install_seccomp()) return 1;
+    malloc_trim(0);  // what config.json and the options needed
+    if (!install_seccomp(options.socket_fd >= 0)) return 1;
     ServeEnd end = options.socket_fd >= 0 ? serve_socket(*server, options.socket_fd, options.lifeline_fd)
                                           : serve_ring(*server, ring);
     int result = report_end(end);

@@ -1,3 +1,4 @@
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "gofer/confine.hpp"
@@ -9,8 +10,8 @@ constexpr SeccompRule kRules[] = {
     {SYS_read, "doorbell eventfd"},
     {SYS_write, "completion eventfd; log lines"},
     {SYS_poll, "sleep until the doorbell, the socket or the lifeline"},
-    {SYS_recvfrom, "--socket-fd: requests"},
-    {SYS_sendto, "--socket-fd: replies"},
+    {SYS_recvfrom, "requests", SeccompRule::kSocketOnly},
+    {SYS_sendto, "replies", SeccompRule::kSocketOnly},
     {SYS_pread64, "Tread"},
     {SYS_pwrite64, "Twrite"},
     {SYS_openat, "opening of walked files through /proc/self/fd; \".\" of directories"},
@@ -38,15 +39,11 @@ constexpr SeccompRule kRules[] = {
     {SYS_flistxattr, "Txattrwalk: names"},
     {SYS_fsetxattr, "Txattrcreate"},
     {SYS_fremovexattr, "Txattrcreate of size 0"},
-    {SYS_clock_gettime, "polling, where the vDSO has no clock"},
-    {SYS_brk, "malloc"},
-    {SYS_mmap, "malloc"},
-    {SYS_munmap, "free"},
-    {SYS_mremap, "realloc"},
-    {SYS_madvise, "free"},
-    {SYS_futex, "locks of the C library"},
-    {SYS_restart_syscall, "poll after SIGSTOP and SIGCONT"},
-    {SYS_rt_sigreturn, "return from a signal handler"},
+    {SYS_clock_gettime, "polling, where the vDSO has no clock", SeccompRule::kRare},
+    {SYS_brk, "malloc", SeccompRule::kRare},
+    {SYS_mmap, "malloc; never executable", SeccompRule::kRare, {.argument = 2, .forbidden = PROT_EXEC}},
+    {SYS_munmap, "free", SeccompRule::kRare},
+    {SYS_restart_syscall, "poll after SIGSTOP and SIGCONT", SeccompRule::kRare},
     {SYS_exit_group, "the end"},
 };
 

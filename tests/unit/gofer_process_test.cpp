@@ -1,13 +1,18 @@
 // The gofer as a process of its own, over the ring, with the test in the place of the Sentry.
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 
 #include <chrono>
 #include <fstream>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "common/p9/ring.hpp"
 #include "gofer/confine.hpp"
@@ -65,7 +70,7 @@ class GoferProcess : public testing::Test {
         }
     }
 
-    void start(std::vector<std::string> extra = {}) {
+    std::vector<std::string> arguments(std::vector<std::string> extra) {
         std::vector<std::string> args{
             "gofer",
             "--bundle",
@@ -79,13 +84,19 @@ class GoferProcess : public testing::Test {
             "--io-fds",
             std::to_string(channel) + "," + std::to_string(doorbell) + "," + std::to_string(completion)};
         args.insert(args.end(), extra.begin(), extra.end());
+        return args;
+    }
+    static int run_gofer(std::vector<std::string> args) {
+        alarm(60);
         std::vector<char*> argv;
         for (std::string& arg : args) argv.push_back(arg.data());
+        return gofer_main(static_cast<int>(argv.size()), argv.data());
+    }
+    void start(std::vector<std::string> extra = {}) {
         pid = fork();
         if (pid == 0) {
-            alarm(60);
             close(lifeline[1]);
-            _exit(gofer_main(static_cast<int>(argv.size()), argv.data()));
+            _exit(run_gofer(arguments(extra)));
         }
         close_all({&lifeline[0], &log[1], &mounts[1]});
     }
@@ -141,6 +152,8 @@ class GoferProcess : public testing::Test {
         return fields;
     }
 
+    void use_every_message();
+
     fs::path bundle;
     std::span<uint8_t> region;
     RingDriver driver;
@@ -179,7 +192,18 @@ TEST_F(GoferProcess, ServesTheBundleOverTheRing) {
     EXPECT_EQ(client.read(13), "volume");
     client.call(Tlopen{11, kOpenReadWrite}).value();
     EXPECT_EQ(client.read(11), "single");
-    // Every kind of message passes the seccomp filter.
+}
+
+// Every kind of message passes the seccomp filter.
+void GoferProcess::use_every_message() {
+    ASSERT_EQ(client.walk(0, 19, "f"), Errno{});
+    client.call(Tlopen{19, kOpenReadWrite}).value();
+    EXPECT_EQ(client.read(19), "hello");
+    client.call(Twrite{19, 5, Client::data("!")}).value();
+    client
+        .call(Tcreatefid{
+            .dfid = 0, .nodefid = 17, .openfid = 18, .name = "suid", .flags = 2, .mode = 04755, .uid = 5, .gid = 6})
+        .value();
     ASSERT_EQ(client.walk(0, 20, "f"), Errno{});
     client.call(Tsetattr{20, {.valid = 0x1ff, .mode = 0600, .uid = 1, .gid = 1, .size = 3}}).value();
     client.call(Tgetattr{.fid = 20}).value();
@@ -193,8 +217,8 @@ TEST_F(GoferProcess, ServesTheBundleOverTheRing) {
     client.call(Tunlinkat{0, "e", kUnlinkDirectory}).value();
     client.call(Tremove{21}).value();
     client.call(Tstatfs{0}).value();
-    client.call(Tfsync{1, {0}}).value();
-    client.call(Tfsync{1, {1}}).value();
+    client.call(Tfsync{19, {0}}).value();
+    client.call(Tfsync{19, {1}}).value();
     client.call(Topenfid{0, 22, kOpenDirectory, 0}).value();
     client.call(Treaddir{22, 0, 4096}).value();
     client.call(Treaddirattr{22, 0, 4096}).value();
@@ -203,6 +227,54 @@ TEST_F(GoferProcess, ServesTheBundleOverTheRing) {
     client.call(Txattrcreate{.fid = 20, .name = "user.k", .attr_size = 1, .flags = 0}).value();
     client.call(Twrite{20, 0, Client::data("v")}).value();
     (void)client.call(Tclunk{20});
+    ASSERT_EQ(client.walk(0, 30, "f"), Errno{});
+    client.call(Txattrcreate{.fid = 30, .name = "user.k", .attr_size = 0, .flags = 2}).value();
+    (void)client.call(Tclunk{30});
+    for (uint32_t fid = 100; fid < 1000; fid++) ASSERT_EQ(client.walk(0, fid, "f"), Errno{});  // malloc asks for more
+}
+
+TEST_F(GoferProcess, TheFilterLetsEveryMessagePass) {
+    start();
+    client.attach();
+    use_every_message();
+}
+
+// Traces all system calls made under the filter.
+TEST_F(GoferProcess, NoRuleOfTheFilterIsUnused) {
+#ifdef __SANITIZE_ADDRESS__
+    GTEST_SKIP() << "no filter in builds with sanitizers";
+#endif
+    constexpr long kNamespaces = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+    pid_t traced = static_cast<pid_t>(syscall(SYS_clone, kNamespaces | SIGCHLD, 0, 0, 0, 0));
+    ASSERT_GE(traced, 0);
+    if (traced == 0) {
+        close(lifeline[1]);
+        ptrace(PTRACE_TRACEME, 0, 0, 0);
+        kill(getpid(), SIGSTOP);
+        _exit(run_gofer(arguments({})));
+    }
+    std::thread user([this] {
+        client.attach();
+        use_every_message();
+        close_all({&lifeline[0], &lifeline[1]});
+    });
+    int status = 0;
+    waitpid(traced, &status, 0);
+    ptrace(PTRACE_SETOPTIONS, traced, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL);
+    std::set<long> made;
+    bool filtered = false;
+    while (ptrace(PTRACE_SYSCALL, traced, 0, 0) == 0 && waitpid(traced, &status, 0) == traced && WIFSTOPPED(status)) {
+        user_regs_struct regs;
+        if (WSTOPSIG(status) != (SIGTRAP | 0x80) || ptrace(PTRACE_GETREGS, traced, 0, &regs) != 0) continue;
+        long number = static_cast<long>(regs.orig_rax);
+        if (filtered) made.insert(number);
+        filtered |= number == SYS_seccomp && regs.rdi == 1 && regs.rax == 0;  // SECCOMP_SET_MODE_FILTER
+    }
+    user.join();
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    for (const SeccompRule& rule : seccomp_rules())
+        EXPECT_TRUE(rule.use != SeccompRule::kOrdinary || made.contains(rule.number))
+            << "system call " << rule.number << ": " << rule.reason;
 }
 
 TEST_F(GoferProcess, GivesUpItsPowers) {
