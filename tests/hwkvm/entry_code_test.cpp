@@ -39,7 +39,10 @@ constexpr Scenario kScenarios[] = {
     {"early", 1, 125, "provoke_fault", "fault before fault_entry is set"},
     {"panic", 1, 125, "as asked", "panic, symbolised"},
     {"mmio", 1, 125, "where there is nothing", "write to an address without a device"},
+    {"kill", 1, 125, "the guest died", "a guest beyond repair"},
+    {"control", 1, 0, "all checks hold", "control socket: event, reply, output"},
     {"wait", 2, 125, "the gofer", "death of the gofer"},
+    {"wait", 2, 125, "the process that started", "death of the process behind the control socket"},
 };
 
 // Under QEMU's TCG, whose CPU differs from a real one in a few corners.
@@ -49,7 +52,7 @@ bool host_is_emulated() {
     return memcmp(name, "TCGTCGTCGTCG", sizeof name) == 0;
 }
 
-[[noreturn]] void run_child(const Scenario& scenario, vmm::PrivilegeChoice choice, int input, int output, int lifeline) {
+[[noreturn]] void run_child(const Scenario& scenario, vmm::PrivilegeChoice choice, int input, int output, int lifeline, int control) {
     vmm::SandboxConfig config;
     config.console_fds = {input, output, output};
     config.cpus = scenario.cpus;
@@ -59,6 +62,7 @@ bool host_is_emulated() {
     config.log_fd = output;
     config.seccomp = vmm::SeccompPolicy::SECCOMP_POLICY;  // of the build: tests/hwkvm/CMakeLists.txt
     config.gofer_lifeline_fd = lifeline;
+    config.control_fd = control;
     config.sentry_elf = std::span(mini_sentry_image, mini_sentry_image_end);
     std::string word = std::string(scenario.word) + (host_is_emulated() ? "+" : "");
     auto bytes = std::as_bytes(std::span(word.c_str(), word.size() + 1));
@@ -67,7 +71,7 @@ bool host_is_emulated() {
 }
 
 // Collects what the child prints until it closes its end; gives it its input when it waits for that; kills it after `seconds`.
-std::string collect(int fd, int input, pid_t child, int seconds) {
+std::string collect(int fd, int& input, pid_t child, int seconds) {
     std::string text;
     auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
     for (;;) {
@@ -90,23 +94,49 @@ std::string collect(int fd, int input, pid_t child, int seconds) {
     }
 }
 
+// The CLI's side of the control socket: one event, its reply, its output.
+bool talk(int control) {
+    abi::HostEvent event{abi::HostEventType::kSignal, 0, 15, 77};
+    struct {
+        vmm::ControlReply header;
+        char text[8];
+    } got{};
+    if (write(control, "?", 1) != 1) return false;  // ignored, with a line in the log
+    if (write(control, &event, sizeof event) != sizeof event) return false;
+    if (read(control, &got, sizeof got) != sizeof got.header || got.header.id != 77 || got.header.value != 16) return false;
+    return read(control, &got, sizeof got) == sizeof got.header + 4 && got.header.value == -1 && got.header.length == 4 && !memcmp(got.text, "text", 4);
+}
+
+// Pipes and the control socket of one run; [0] is the sandbox's end of input, lifeline and control, [1] of output.
+struct Wires {
+    int output[2], input[2], lifeline[2], control[2];
+    bool open() { return !pipe(output) && !pipe(input) && !pipe(lifeline) && !socketpair(AF_UNIX, SOCK_SEQPACKET, 0, control); }
+    void close_sandbox_ends() { close(output[1]), close(input[0]), close(lifeline[0]), close(control[0]); }
+    void close_our_ends() { close(output[0]), close(input[1]), close(lifeline[1]), close(control[1]); }
+};
+
 bool run_one(const Scenario& scenario, vmm::PrivilegeChoice choice, int seconds) {
-    int output[2], input[2], lifeline[2];
-    if (pipe(output) || pipe(input) || pipe(lifeline)) return false;
+    Wires wires;
+    if (!wires.open()) return false;
     pid_t child = fork();
     if (child == 0) {
-        close(output[0]), close(input[1]), close(lifeline[1]);
-        run_child(scenario, choice, input[0], output[1], lifeline[0]);
+        wires.close_our_ends();
+        run_child(scenario, choice, wires.input[0], wires.output[1], wires.lifeline[0], wires.control[0]);
     }
-    close(output[1]), close(input[0]), close(lifeline[0]);
-    bool kill_gofer = scenario.word[0] == 'w';
-    if (kill_gofer) usleep(300'000), close(lifeline[1]);
-    std::string text = collect(output[0], input[1], child, seconds);
-    if (!kill_gofer) close(lifeline[1]);
-    close(output[0]);
+    wires.close_sandbox_ends();
+    std::string_view what = scenario.what;
+    bool good = !what.starts_with("control") || talk(wires.control[1]);
+    if (what.starts_with("death")) {
+        usleep(300'000);
+        int& end = what.ends_with("gofer") ? wires.lifeline[1] : wires.control[1];
+        close(end);
+        end = -1;
+    }
+    std::string text = collect(wires.output[0], wires.input[1], child, seconds);
+    wires.close_our_ends();
     int status = 0;
     waitpid(child, &status, 0);
-    bool good = WIFEXITED(status) && WEXITSTATUS(status) == scenario.exit_code && text.find(scenario.expected_output) != std::string::npos;
+    good &= WIFEXITED(status) && WEXITSTATUS(status) == scenario.exit_code && text.find(scenario.expected_output) != std::string::npos;
     printf("%s %s\n", good ? "ok    " : "FAILED", scenario.what);
     if (!good || getenv("VERBOSE")) printf("status %#x, wanted exit code %d; output:\n%s\n", status, scenario.exit_code, text.c_str());
     fflush(stdout);
@@ -118,7 +148,7 @@ double cpu_seconds(vmm::PrivilegeChoice choice, unsigned thousands) {
     std::string word = "s" + std::to_string(thousands);
     Scenario scenario{word.c_str(), 1, 0, "", ""};
     pid_t child = fork();
-    if (child == 0) run_child(scenario, choice, -1, 2, -1);
+    if (child == 0) run_child(scenario, choice, -1, 2, -1, -1);
     int status = 0;
     rusage usage{};
     wait4(child, &status, 0, &usage);
