@@ -158,6 +158,7 @@ void StraceLine::print_arguments() {
 }
 
 void StraceLine::finish(uint64_t result) {
+    if (never_returns(number_)) return;
     if (!printed_) {
         Context context{task_, number_, arguments_, true, result, nullptr};
         ContextGuard guard(context);

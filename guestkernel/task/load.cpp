@@ -98,7 +98,10 @@ Result<uint64_t> map_image(mm::AddressSpace& space, RefPtr<vfs::File> file, cons
 // Maps frames of guest RAM that the VMM or the Sentry own (vDSO) read-only.
 class FixedFrames final : public mm::Mappable {
   public:
-    FixedFrames(arch::Phys start, uint64_t pages) : start_(start), pages_(pages) {}
+    // Keeps a reference to each frame, so that the last unmap does not free it.
+    FixedFrames(arch::Phys start, uint64_t pages) : start_(start), pages_(pages) {
+        for (uint64_t i = 0; i < pages; ++i) cached_page(i)->ref();
+    }
     Result<mm::Frame*> get_page(uint64_t index, bool) override {
         mm::Frame* frame = cached_page(index);
         if (!frame) return Errno::kNXIO;
