@@ -208,7 +208,8 @@ struct Scheduler {
         CpuState& cpu = this_cpu();
         const bool hands_over = current().quick_blocks_ >= kQuickEnough;
         if (!hands_over) wake_idle_cpus();
-        if (run_queue.empty() || cpu.timer != kNever) return;
+        if (run_queue.empty()) return;
+        // Another timer's interrupt may be due later than the end of the slice.
         const Nanoseconds time = now();
         arm(cpu, time + (hands_over ? kHandOverSlice : kTimeSlice), time);
     }
