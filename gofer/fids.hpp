@@ -29,11 +29,20 @@ struct Node {
     std::string name;
 };
 
+// An extended attribute that is being read or written. Values are large, so only few may be there at a time.
 struct XattrValue {
+    static constexpr size_t kMaxLive = 64;
+    explicit XattrValue(size_t& live) : live_(live) { live_++; }
+    XattrValue(const XattrValue&) = delete;
+    ~XattrValue() { live_--; }
+
     std::string name;    // writing: the attribute to set at clunk. Reading: ""
     std::string value;   // reading: the value. Writing: what has come so far
     uint64_t size = 0;   // writing: the announced size
     uint32_t flags = 0;  // XATTR_CREATE, XATTR_REPLACE
+
+  private:
+    size_t& live_;
 };
 
 struct Fid {

@@ -127,6 +127,7 @@ class Server {
     ServerConfig config_;
     Reopener reopener_;
     QidMap qids_;
+    size_t live_xattrs_ = 0;  // of fids_, below
     FidTable fids_;
     uint32_t msize_;
     bool versioned_ = false;

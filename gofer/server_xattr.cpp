@@ -22,6 +22,7 @@ Result<std::string> value_of(int fd, const std::string& name) {
     ssize_t length = fgetxattr(fd, name.c_str(), value.data(), value.size());
     if (length < 0) return last_error();
     value.resize(static_cast<size_t>(length));
+    value.shrink_to_fit();
     return value;
 }
 
@@ -48,8 +49,9 @@ Result<Rxattrwalk> Server::on(const Txattrwalk& message) {
     if (malformed(message.name)) return Errno::kRANGE;
     if (fid->node->type != S_IFREG && fid->node->type != S_IFDIR) return Errno::kOPNOTSUPP;
     if (!message.name.empty() && !may_read(message.name)) return Errno::kOPNOTSUPP;
+    if (live_xattrs_ >= XattrValue::kMaxLive) return Errno::kNFILE;
     OwnedFd fd = TRY(open_node(*fid->node, kOpenReadOnly));
-    auto value = std::make_unique<XattrValue>();
+    auto value = std::make_unique<XattrValue>(live_xattrs_);
     std::string name(message.name);
     value->value = name.empty() ? TRY(names_of(fd.get())) : TRY(value_of(fd.get(), name));
     Rxattrwalk reply{value->value.size()};
@@ -70,7 +72,8 @@ Result<Rxattrcreate> Server::on(const Txattrcreate& message) {
     if (fid->node->tree->readonly) return Errno::kROFS;
     if (fid->node->type != S_IFREG && fid->node->type != S_IFDIR) return Errno::kOPNOTSUPP;
     if (!may_write(message.name)) return Errno::kOPNOTSUPP;
-    auto value = std::make_unique<XattrValue>();
+    if (live_xattrs_ >= XattrValue::kMaxLive) return Errno::kNFILE;
+    auto value = std::make_unique<XattrValue>(live_xattrs_);
     value->name = message.name;
     value->size = message.attr_size;
     value->flags = message.flags;

@@ -1,5 +1,6 @@
 // What a hostile client may try against the server: names, symlinks, devices, races, malformed messages, read-only
 // trees.
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 
 #include <atomic>
@@ -148,6 +149,33 @@ TEST_F(GoferHostile, ARenameRaceLeadsNowhere) {
     swapper.join();
     EXPECT_GT(reached, 0);
     EXPECT_EQ(std::distance(fs::directory_iterator(fixture.outside()), {}), 1);
+}
+
+TEST_F(GoferHostile, WhatIsHeldForAClientIsLimited) {
+    write_file(root() / "f", "");
+    ASSERT_EQ(client.walk(0, 1, "f"), Errno{});
+    uint32_t fid = 2;
+    while (client.call(Txattrwalk{1, fid, ""}).is_ok()) fid++;
+    EXPECT_EQ(fid - 2, XattrValue::kMaxLive);
+    EXPECT_EQ(client.error(Txattrwalk{1, fid, ""}), Errno::kNFILE);
+    client.call(Tclunk{2}).value();
+    EXPECT_TRUE(client.call(Txattrwalk{1, fid, ""}).is_ok());
+    client.attach();
+    EXPECT_EQ(fixture.server().fid_count(), 1u);
+
+    // As many fids as there may be need more descriptors than a test has: they run out first, and nothing else happens.
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    rlimit low = limit;
+    low.rlim_cur = 200;
+    setrlimit(RLIMIT_NOFILE, &low);
+    uint32_t made = 1;
+    while (client.walk(0, made, "f") == Errno{}) made++;
+    EXPECT_LT(made, 200u);
+    EXPECT_EQ(client.error(Twalk{0, made, Client::names("f")}), Errno::kMFILE);
+    for (uint32_t i = 1; i < made; i++) client.call(Tclunk{i}).value();
+    EXPECT_EQ(client.walk(0, 1, "f"), Errno{});
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 TEST_F(GoferHostile, MalformedMessagesGetAnErrorAndNothingElse) {
