@@ -97,6 +97,9 @@ class Inode : public RefCounted {
     bool is_directory() const { return type() == kModeDirectory; }
     bool is_link() const { return type() == kModeLink; }
 
+    // File systems whose names are not cached (FileSystem::cacheable_names): whether a new lookup of a name found what `this` stands for. Both are of one file system.
+    virtual bool is_same(const Inode& other) const { return this == &other; }
+
     virtual Result<Attributes> attributes() = 0;
     // Rules of who may change what are the VFS's (attributes.cpp). EPERM where the file system has no such attribute.
     virtual Result<> set_attributes(const AttributeChange& change) = 0;

@@ -86,6 +86,7 @@ Result<vfs::Attributes> SyntheticNode::attributes() {
     result.mode = mode_;
     result.nlink = is_directory() ? 2 : 1;
     result.block_size = 1024;
+    result.size = size();
     owner(result.uid, result.gid);
     const uint64_t now = sched::realtime_now();
     result.atime = result.mtime = result.ctime = {static_cast<int64_t>(now / kSecond), static_cast<uint32_t>(now % kSecond)};

@@ -30,6 +30,11 @@ class SyntheticNode : public vfs::Inode {
   public:
     // mode: type and permission bits.
     SyntheticNode(RefPtr<vfs::FileSystem> fs, uint64_t ino, uint32_t mode) : Inode(std::move(fs)), ino(ino), mode_(mode) {}
+    // SAFETY: a synthetic file system has no other inodes than these.
+    bool is_same(const vfs::Inode& other) const override {
+        const auto& node = static_cast<const SyntheticNode&>(other);
+        return ino == node.ino && type() == node.type() && identity() == node.identity();
+    }
     Result<vfs::Attributes> attributes() override;
     Result<> set_attributes(const vfs::AttributeChange&) override { return Errno::kPERM; }
     Result<vfs::Ownership> ownership() override;
@@ -38,6 +43,9 @@ class SyntheticNode : public vfs::Inode {
     const uint64_t ino;
 
   protected:
+    // What it stands for besides its number: numbers of processes are used again.
+    virtual const void* identity() const { return nullptr; }
+    virtual uint64_t size() const { return 0; }
     // Who it belongs to: root, or a process's user.
     virtual void owner(uint32_t& uid, uint32_t& gid) { uid = gid = 0; }
 

@@ -61,6 +61,7 @@ class ProcessText final : public TextNode {
     Result<> store(std::string_view text) override { return row_.store ? row_.store(subject_, text) : Errno::kINVAL; }
 
   private:
+    const void* identity() const override { return subject_.process.get(); }
     void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
     const ProcSubject subject_;
     const TextRow& row_;
@@ -74,6 +75,7 @@ class ProcessDirectory final : public SyntheticNode {
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
 
   private:
+    const void* identity() const override { return subject_.process.get(); }
     void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
     size_t special_count() const { return subject_.thread ? static_cast<size_t>(kTask) : kSpecialCount; }
     Result<RefPtr<vfs::Inode>> make_special(size_t which);
@@ -88,6 +90,7 @@ class TaskDirectory final : public SyntheticNode {
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
 
   private:
+    const void* identity() const override { return subject_.process.get(); }
     void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
     const ProcSubject subject_;
 };

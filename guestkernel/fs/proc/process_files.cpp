@@ -42,6 +42,7 @@ class MagicLink : public SyntheticNode {
     const ProcSubject subject_;
 
   private:
+    const void* identity() const override { return subject_.process.get(); }
     void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
 };
 
@@ -73,6 +74,7 @@ class FdLink final : public MagicLink {
         : MagicLink(std::move(fs), ino, permissions, std::move(subject)), fd_(fd) {}
 
   private:
+    uint64_t size() const override { return 64; }
     Result<vfs::Path> place() override {
         const auto file = TRY(file_of(subject_, fd_));
         const vfs::Path* path = file->path();
@@ -104,6 +106,7 @@ class FdInfo final : public TextNode {
     }
 
   private:
+    const void* identity() const override { return subject_.process.get(); }
     void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
     const ProcSubject subject_;
     const int fd_;
@@ -117,6 +120,7 @@ class FdDirectory final : public SyntheticNode {
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
 
   private:
+    const void* identity() const override { return subject_.process.get(); }
     void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
     uint64_t entry_ino(int fd) const { return ino << kFdInoShift | static_cast<uint64_t>(fd); }
     const ProcSubject subject_;

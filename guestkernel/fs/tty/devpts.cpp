@@ -29,8 +29,10 @@ Result<uint32_t> parse_number(std::string_view text, unsigned base) {
 class PtsNode final : public vfs::Inode {
   public:
     PtsNode(RefPtr<PtsFileSystem> fs, RefPtr<Terminal> terminal) : Inode(fs), terminal(std::move(terminal)), instance(std::move(fs)) {
-        if (!this->terminal) ptmx_.mode = instance->ptmx_mode();
+        if (!this->terminal) ptmx_ = {.mode = instance->ptmx_mode(), .created = instance->created};
     }
+    // SAFETY: all character devices of this file system are PtsNodes.
+    bool is_same(const vfs::Inode& other) const override { return other.type() == vfs::kModeChar && static_cast<const PtsNode&>(other).terminal == terminal; }
     Result<vfs::Attributes> attributes() override {
         const Terminal::Node& node = terminal ? terminal->node : ptmx_;
         vfs::Attributes attributes;
@@ -70,7 +72,7 @@ class PtsRoot final : public vfs::Inode {
         attributes.mode = vfs::kModeDirectory | 0755;
         attributes.nlink = 2;
         attributes.block_size = 1024;
-        attributes.atime = attributes.mtime = attributes.ctime = attributes.btime = timestamp(created_);
+        attributes.atime = attributes.mtime = attributes.ctime = attributes.btime = timestamp(instance_->created);
         return attributes;
     }
     Result<> set_attributes(const vfs::AttributeChange&) override { return Errno::kPERM; }
@@ -81,7 +83,6 @@ class PtsRoot final : public vfs::Inode {
 
   private:
     RefPtr<PtsFileSystem> instance_;
-    uint64_t created_ = sched::realtime_now();
 };
 
 Result<RefPtr<vfs::Inode>> PtsRoot::lookup(std::string_view name) {

@@ -62,6 +62,7 @@ class PtsFileSystem final : public vfs::FileSystem {
     void forget(uint32_t index) { slots_[index] = nullptr; }
     Result<> set_console(Terminal& console);
     uint32_t ptmx_mode() const { return ptmx_mode_; }
+    const uint64_t created = sched::realtime_now();
 
   private:
     static constexpr uint32_t kMaximum = 4096;
