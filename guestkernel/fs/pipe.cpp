@@ -163,6 +163,7 @@ class PipeFile final : public vfs::InodeFile {
     Result<> wait_for_data();
     Result<> wait_for_room(size_t wanted);
     Errno broken_pipe();
+    bool is_nameless() const { return inode_->fs().type_name() == "pipefs"; }  // made by pipe(2), opened again through /proc
     RefPtr<Pipe> pipe_;
 };
 
@@ -259,7 +260,7 @@ vfs::PollState PipeFile::poll() {
 }
 
 Result<String> PipeFile::describe() {
-    if (inode_->fs().type_name() != "pipefs") return InodeFile::describe();
+    if (!is_nameless()) return InodeFile::describe();
     StringText text;
     format_to(text, "pipe:[{}]", TRY(inode_->attributes()).ino);
     return text.take();
@@ -270,7 +271,7 @@ Result<> PipeFile::wait_for_other_end() {
     Pipe& pipe = *pipe_;
     pipe.opened.wake_all();
     pipe.changed.wake_all();
-    if (readable() == writable()) return {};
+    if (readable() == writable() || is_nameless()) return {};
     const bool reads = readable();
     if (nonblocking()) return reads || pipe.readers > 0 ? Result<>() : Result<>(Errno::kNXIO);
     if (reads ? pipe.writers > 0 : pipe.readers > 0) return {};
