@@ -217,10 +217,7 @@ bool Regular::wrote(uint64_t offset, size_t count, size_t wanted) {
     }
     note_dirty(*this);
     ++changes_;
-    if (end > attributes_.size) {
-        attributes_.size = end;
-        attributes_.blocks = (end + 511) / 512;
-    }
+    if (end > attributes_.size) attributes_.size = end;  // blocks: as the server says after the flush
     if (dirty_end_ - dirty_start_ >= kFlushAt) {
         Result<> flushed = flush_locked();
         if (flushed.is_error()) flush_error_ = flushed.error();
