@@ -6,8 +6,10 @@ namespace {
 constexpr uint64_t bit(unsigned capability) { return 1ULL << capability; }
 constexpr uint64_t bit(Capability c) { return bit(static_cast<unsigned>(c)); }
 // CAP_FS_SET: what a file-system uid of 0 stands for. 32 is CAP_MAC_OVERRIDE.
-constexpr uint64_t kFileCapabilities = bit(Capability::kChown) | bit(Capability::kMknod) | bit(Capability::kDacOverride) | bit(Capability::kDacReadSearch) |
-                                       bit(Capability::kFowner) | bit(Capability::kFsetid) | bit(Capability::kLinuxImmutable) | bit(32U);
+constexpr uint64_t kFileCapabilities = bit(Capability::kChown) | bit(Capability::kMknod) |
+                                       bit(Capability::kDacOverride) | bit(Capability::kDacReadSearch) |
+                                       bit(Capability::kFowner) | bit(Capability::kFsetid) |
+                                       bit(Capability::kLinuxImmutable) | bit(32U);
 
 bool may_set_uid(const Credentials& c) { return c.has(Capability::kSetuid); }
 bool may_set_gid(const Credentials& c) { return c.has(Capability::kSetgid); }
@@ -86,7 +88,8 @@ NewCredentials set_regid(const Credentials& old, Gid real, Gid effective) {
 
 NewCredentials set_resuid(const Credentials& old, Uid real, Uid effective, Uid saved) {
     for (Uid uid : {real, effective, saved})
-        if (uid != kKeep && uid != old.ruid && uid != old.euid && uid != old.suid && !may_set_uid(old)) return Errno::kPERM;
+        if (uid != kKeep && uid != old.ruid && uid != old.euid && uid != old.suid && !may_set_uid(old))
+            return Errno::kPERM;
     auto now = TRY(old.clone());
     if (real != kKeep) now->ruid = real;
     if (effective != kKeep) now->euid = effective;
@@ -98,7 +101,8 @@ NewCredentials set_resuid(const Credentials& old, Uid real, Uid effective, Uid s
 
 NewCredentials set_resgid(const Credentials& old, Gid real, Gid effective, Gid saved) {
     for (Gid gid : {real, effective, saved})
-        if (gid != kKeep && gid != old.rgid && gid != old.egid && gid != old.sgid && !may_set_gid(old)) return Errno::kPERM;
+        if (gid != kKeep && gid != old.rgid && gid != old.egid && gid != old.sgid && !may_set_gid(old))
+            return Errno::kPERM;
     auto now = TRY(old.clone());
     if (real != kKeep) now->rgid = real;
     if (effective != kKeep) now->egid = effective;
@@ -133,8 +137,10 @@ NewCredentials set_groups(const Credentials& old, Vector<Gid> groups) {
     return now;
 }
 
-NewCredentials set_capabilities(const Credentials& old, CapabilitySet effective, CapabilitySet permitted, CapabilitySet inheritable) {
-    if (!old.has(Capability::kSetpcap) && !subset(inheritable, old.inheritable.bits | old.permitted.bits)) return Errno::kPERM;
+NewCredentials set_capabilities(const Credentials& old, CapabilitySet effective, CapabilitySet permitted,
+                                CapabilitySet inheritable) {
+    if (!old.has(Capability::kSetpcap) && !subset(inheritable, old.inheritable.bits | old.permitted.bits))
+        return Errno::kPERM;
     if (!subset(inheritable, old.inheritable.bits | old.bounding.bits)) return Errno::kPERM;
     if (!subset(permitted, old.permitted.bits)) return Errno::kPERM;
     if (!subset(effective, permitted.bits)) return Errno::kPERM;

@@ -1,6 +1,7 @@
 #pragma once
-// Changes of credentials as Linux makes them (kernel/sys.c, security/commoncap.c; setuid(2), capabilities(7)). Each function takes the present credentials and
-// gives changed ones, or EPERM, EINVAL, ENOMEM. An id of kKeep means "leave it" where the call knows that.
+// Changes of credentials as Linux makes them (kernel/sys.c, security/commoncap.c; setuid(2), capabilities(7)). Each
+// function takes the present credentials and gives changed ones, or EPERM, EINVAL, ENOMEM. An id of kKeep means "leave
+// it" where the call knows that.
 #include "guestkernel/auth/credentials.hpp"
 
 namespace kvmsbx::auth {
@@ -18,10 +19,12 @@ NewCredentials set_reuid(const Credentials& old, Uid real, Uid effective);
 NewCredentials set_regid(const Credentials& old, Gid real, Gid effective);
 NewCredentials set_resuid(const Credentials& old, Uid real, Uid effective, Uid saved);
 NewCredentials set_resgid(const Credentials& old, Gid real, Gid effective, Gid saved);
-NewCredentials set_fsuid(const Credentials& old, Uid uid);  // EPERM: not allowed; the call then changes nothing and says nothing
+NewCredentials set_fsuid(const Credentials& old,
+                         Uid uid);  // EPERM: not allowed; the call then changes nothing and says nothing
 NewCredentials set_fsgid(const Credentials& old, Gid gid);
 NewCredentials set_groups(const Credentials& old, Vector<Gid> groups);
-NewCredentials set_capabilities(const Credentials& old, CapabilitySet effective, CapabilitySet permitted, CapabilitySet inheritable);
+NewCredentials set_capabilities(const Credentials& old, CapabilitySet effective, CapabilitySet permitted,
+                                CapabilitySet inheritable);
 NewCredentials drop_from_bounding(const Credentials& old, unsigned capability);
 NewCredentials set_securebits(const Credentials& old, uint32_t bits);
 NewCredentials set_keep_caps(const Credentials& old, bool on);

@@ -1,6 +1,6 @@
 #pragma once
-// The Sentry's random numbers: ChaCha20 (RFC 8439) keyed from BootInfo::random_seed, with fast key erasure: each request's first block becomes the next
-// key, so earlier output cannot be recovered. Kernel lock held.
+// The Sentry's random numbers: ChaCha20 (RFC 8439) keyed from BootInfo::random_seed, with fast key erasure: each
+// request's first block becomes the next key, so earlier output cannot be recovered. Kernel lock held.
 #include <cstddef>
 #include <cstdint>
 #include <span>

@@ -48,7 +48,9 @@ void publish() {
     __atomic_store_n(&user_page->seq, seq + 2, __ATOMIC_RELAXED);
 }
 
-uint64_t ns_to_ticks(Nanoseconds ns) { return static_cast<uint64_t>((static_cast<unsigned __int128>(ns) << 32) / data.mult); }
+uint64_t ns_to_ticks(Nanoseconds ns) {
+    return static_cast<uint64_t>((static_cast<unsigned __int128>(ns) << 32) / data.mult);
+}
 
 void resynchronize() {
     synchronizing = true;
@@ -76,14 +78,18 @@ Nanoseconds elapsed() {
 
 }  // namespace
 
-uint64_t ticks_to_ns(uint64_t ticks, uint64_t mult) { return static_cast<uint64_t>(static_cast<unsigned __int128>(ticks) * mult >> 32); }
+uint64_t ticks_to_ns(uint64_t ticks, uint64_t mult) {
+    return static_cast<uint64_t>(static_cast<unsigned __int128>(ticks) * mult >> 32);
+}
 
-abi::VdsoData synchronize(const abi::VdsoData& previous, const ClockSample& last, const ClockSample& sample, uint64_t nominal) {
+abi::VdsoData synchronize(const abi::VdsoData& previous, const ClockSample& last, const ClockSample& sample,
+                          uint64_t nominal) {
     abi::VdsoData next = previous;
     const Nanoseconds ours = previous.monotonic_base + ticks_to_ns(sample.tsc - previous.tsc_base, previous.mult);
     // The host's rate since the last sample; a nonsensical one (suspend, a host without a steady TSC) is not believed.
     const uint64_t ticks = sample.tsc - last.tsc;
-    const uint64_t measured = static_cast<uint64_t>((static_cast<unsigned __int128>(sample.monotonic - last.monotonic) << 32) / ticks);
+    const uint64_t measured =
+        static_cast<uint64_t>((static_cast<unsigned __int128>(sample.monotonic - last.monotonic) << 32) / ticks);
     const uint64_t margin = nominal >> 10;
     uint64_t rate = measured > nominal - margin && measured < nominal + margin ? measured : nominal;
     next.tsc_base = sample.tsc;
@@ -95,7 +101,8 @@ abi::VdsoData synchronize(const abi::VdsoData& previous, const ClockSample& last
     } else {
         next.monotonic_base = ours;
         // Work the error off within a minute, at 500 ppm at most.
-        const auto correction = static_cast<int64_t>(static_cast<__int128>(behind) * static_cast<int64_t>(rate) / static_cast<int64_t>(kResync));
+        const auto correction = static_cast<int64_t>(static_cast<__int128>(behind) * static_cast<int64_t>(rate) /
+                                                     static_cast<int64_t>(kResync));
         const int64_t most = static_cast<int64_t>(rate >> 11);
         rate += static_cast<uint64_t>(correction > most ? most : correction < -most ? -most : correction);
     }
@@ -117,8 +124,17 @@ void update_vdso_data(void* page) {
     publish();
 }
 
-Nanoseconds now() { const Nanoseconds since = elapsed(); return since + data.monotonic_base; }
-Nanoseconds realtime_now() { const Nanoseconds since = elapsed(); return since + data.realtime_base; }
-Nanoseconds boottime_now() { const Nanoseconds since = elapsed(); return since + data.boottime_base; }
+Nanoseconds now() {
+    const Nanoseconds since = elapsed();
+    return since + data.monotonic_base;
+}
+Nanoseconds realtime_now() {
+    const Nanoseconds since = elapsed();
+    return since + data.realtime_base;
+}
+Nanoseconds boottime_now() {
+    const Nanoseconds since = elapsed();
+    return since + data.boottime_base;
+}
 
 }  // namespace kvmsbx::sched

@@ -1,7 +1,8 @@
 #pragma once
-// The clocks, from the TSC. At start and then every minute of activity the host is asked for its clocks (kGetTime); in between they are
-// base + (tsc - tsc_base) * rate. The same four numbers are in the vDSO's data page, so applications and the Sentry agree to the nanosecond.
-// CLOCK_MONOTONIC never goes back and never jumps by less than a suspended machine would make it: small errors are worked off by the rate.
+// The clocks, from the TSC. At start and then every minute of activity the host is asked for its clocks (kGetTime); in
+// between they are base + (tsc - tsc_base) * rate. The same four numbers are in the vDSO's data page, so applications
+// and the Sentry agree to the nanosecond. CLOCK_MONOTONIC never goes back and never jumps by less than a suspended
+// machine would make it: small errors are worked off by the rate.
 #include "common/abi/boot_info.hpp"
 #include "guestkernel/sched/sched.hpp"
 
@@ -18,7 +19,8 @@ struct ClockSample {
     uint64_t realtime, monotonic, boottime;  // ns, of the host at `tsc`
 };
 // `previous`: as set at the last sample, with tsc_base and bases. nominal: ns per TSC tick, 32.32.
-abi::VdsoData synchronize(const abi::VdsoData& previous, const ClockSample& last, const ClockSample& sample, uint64_t nominal);
+abi::VdsoData synchronize(const abi::VdsoData& previous, const ClockSample& last, const ClockSample& sample,
+                          uint64_t nominal);
 uint64_t ticks_to_ns(uint64_t ticks, uint64_t mult);
 
 }  // namespace kvmsbx::sched

@@ -15,7 +15,8 @@ Result<int64_t> adopt(Task& task, auth::NewCredentials changed) {
     return 0;
 }
 
-Result<int64_t> store_three(Task& task, UserOut<uint32_t> a, UserOut<uint32_t> b, UserOut<uint32_t> c, uint32_t x, uint32_t y, uint32_t z) {
+Result<int64_t> store_three(Task& task, UserOut<uint32_t> a, UserOut<uint32_t> b, UserOut<uint32_t> c, uint32_t x,
+                            uint32_t y, uint32_t z) {
     TRY(a.store(task.space(), x));
     TRY(b.store(task.space(), y));
     TRY(c.store(task.space(), z));
@@ -57,17 +58,27 @@ Result<int64_t> sys_geteuid(Task& task) { return task.credentials().euid; }
 Result<int64_t> sys_getegid(Task& task) { return task.credentials().egid; }
 Result<int64_t> sys_setuid(Task& task, uint32_t uid) { return adopt(task, auth::set_uid(task.credentials(), uid)); }
 Result<int64_t> sys_setgid(Task& task, uint32_t gid) { return adopt(task, auth::set_gid(task.credentials(), gid)); }
-Result<int64_t> sys_setreuid(Task& task, uint32_t r, uint32_t e) { return adopt(task, auth::set_reuid(task.credentials(), r, e)); }
-Result<int64_t> sys_setregid(Task& task, uint32_t r, uint32_t e) { return adopt(task, auth::set_regid(task.credentials(), r, e)); }
-Result<int64_t> sys_setresuid(Task& task, uint32_t r, uint32_t e, uint32_t s) { return adopt(task, auth::set_resuid(task.credentials(), r, e, s)); }
-Result<int64_t> sys_setresgid(Task& task, uint32_t r, uint32_t e, uint32_t s) { return adopt(task, auth::set_resgid(task.credentials(), r, e, s)); }
+Result<int64_t> sys_setreuid(Task& task, uint32_t r, uint32_t e) {
+    return adopt(task, auth::set_reuid(task.credentials(), r, e));
+}
+Result<int64_t> sys_setregid(Task& task, uint32_t r, uint32_t e) {
+    return adopt(task, auth::set_regid(task.credentials(), r, e));
+}
+Result<int64_t> sys_setresuid(Task& task, uint32_t r, uint32_t e, uint32_t s) {
+    return adopt(task, auth::set_resuid(task.credentials(), r, e, s));
+}
+Result<int64_t> sys_setresgid(Task& task, uint32_t r, uint32_t e, uint32_t s) {
+    return adopt(task, auth::set_resgid(task.credentials(), r, e, s));
+}
 
-Result<int64_t> sys_getresuid(Task& task, UserOut<uint32_t> real, UserOut<uint32_t> effective, UserOut<uint32_t> saved) {
+Result<int64_t> sys_getresuid(Task& task, UserOut<uint32_t> real, UserOut<uint32_t> effective,
+                              UserOut<uint32_t> saved) {
     const Credentials& c = task.credentials();
     return store_three(task, real, effective, saved, c.ruid, c.euid, c.suid);
 }
 
-Result<int64_t> sys_getresgid(Task& task, UserOut<uint32_t> real, UserOut<uint32_t> effective, UserOut<uint32_t> saved) {
+Result<int64_t> sys_getresgid(Task& task, UserOut<uint32_t> real, UserOut<uint32_t> effective,
+                              UserOut<uint32_t> saved) {
     const Credentials& c = task.credentials();
     return store_three(task, real, effective, saved, c.rgid, c.egid, c.sgid);
 }
@@ -115,7 +126,8 @@ Result<int64_t> sys_capget(Task& task, UserInOut<CapHeader> header, UserOut<CapD
     if (!data) return 0;
     CapData out[2];
     for (unsigned i = 0; i < 2; ++i)
-        out[i] = {static_cast<uint32_t>(c->effective.bits >> 32 * i), static_cast<uint32_t>(c->permitted.bits >> 32 * i),
+        out[i] = {static_cast<uint32_t>(c->effective.bits >> 32 * i),
+                  static_cast<uint32_t>(c->permitted.bits >> 32 * i),
                   static_cast<uint32_t>(c->inheritable.bits >> 32 * i)};
     TRY(data.store_array(task.space(), std::span<const CapData>(out, words.value())));
     return 0;
@@ -127,7 +139,8 @@ Result<int64_t> sys_capset(Task& task, UserInOut<CapHeader> header, UserIn<CapDa
     if (loaded.pid != 0 && loaded.pid != task.tid) return Errno::kPERM;
     CapData in[2] = {};
     TRY(data.load_array(task.space(), std::span<CapData>(in, words)));
-    return adopt(task, auth::set_capabilities(task.credentials(), join(in[0].effective, in[1].effective), join(in[0].permitted, in[1].permitted),
+    return adopt(task, auth::set_capabilities(task.credentials(), join(in[0].effective, in[1].effective),
+                                              join(in[0].permitted, in[1].permitted),
                                               join(in[0].inheritable, in[1].inheritable)));
 }
 

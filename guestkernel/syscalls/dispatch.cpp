@@ -8,7 +8,8 @@ namespace kvmsbx::syscalls {
 namespace {
 
 uint64_t to_register(const Result<int64_t>& result) {
-    return result.is_ok() ? static_cast<uint64_t>(result.value()) : -static_cast<uint64_t>(static_cast<int64_t>(result.error()));
+    return result.is_ok() ? static_cast<uint64_t>(result.value())
+                          : -static_cast<uint64_t>(static_cast<int64_t>(result.error()));
 }
 
 // Says once per number that a call is missing.

@@ -7,7 +7,15 @@
 namespace kvmsbx::syscalls {
 namespace {
 
-enum Operation : int32_t { kWait = 0, kWake = 1, kRequeue = 3, kCmpRequeue = 4, kWakeOp = 5, kWaitBitset = 9, kWakeBitset = 10 };
+enum Operation : int32_t {
+    kWait = 0,
+    kWake = 1,
+    kRequeue = 3,
+    kCmpRequeue = 4,
+    kWakeOp = 5,
+    kWaitBitset = 9,
+    kWakeBitset = 10
+};
 constexpr int32_t kPrivate = 128, kClockRealtime = 256;
 constexpr uint64_t kRobustHeadSize = 24;
 
@@ -22,12 +30,14 @@ Result<sched::Nanoseconds> deadline_of(Task& task, int32_t command, bool realtim
 
 }  // namespace
 
-Result<int64_t> sys_futex(Task& task, uint64_t address, int32_t operation, uint32_t value, uint64_t timeout_or_count, uint64_t address2, uint32_t value3) {
+Result<int64_t> sys_futex(Task& task, uint64_t address, int32_t operation, uint32_t value, uint64_t timeout_or_count,
+                          uint64_t address2, uint32_t value3) {
     const int32_t command = operation & ~(kPrivate | kClockRealtime);
     const bool shared = !(operation & kPrivate), realtime = operation & kClockRealtime;
     const auto count = static_cast<int32_t>(value), count2 = static_cast<int32_t>(timeout_or_count);
     sched::Nanoseconds deadline = sched::kNever;
-    if (command == kWait || command == kWaitBitset) deadline = TRY(deadline_of(task, command, realtime, timeout_or_count));
+    if (command == kWait || command == kWaitBitset)
+        deadline = TRY(deadline_of(task, command, realtime, timeout_or_count));
     if (realtime && command != kWaitBitset) return Errno::kNOSYS;
     mm::AddressSpace& space = task.space();
     switch (command) {
@@ -51,7 +61,8 @@ Result<int64_t> sys_set_robust_list(Task& task, uint64_t head, size_t size) {
 Result<int64_t> sys_get_robust_list(Task& task, Pid tid, UserOut<uint64_t> head, UserOut<uint64_t> size) {
     Task* target = tid == 0 ? &task : task::find_task(tid);
     if (!target) return Errno::kSRCH;
-    if (&target->process() != &task.process() && !task.credentials().has(auth::Capability::kSysPtrace)) return Errno::kPERM;
+    if (&target->process() != &task.process() && !task.credentials().has(auth::Capability::kSysPtrace))
+        return Errno::kPERM;
     TRY(size.store(task.space(), kRobustHeadSize));
     TRY(head.store(task.space(), target->robust_list));
     return 0;

@@ -33,7 +33,8 @@ Result<int64_t> sys_swapoff(Task& task, UserString path);
 
 Result<int64_t> sys_getrlimit(Task& task, uint32_t resource, UserOut<task::Rlimit> out);
 Result<int64_t> sys_setrlimit(Task& task, uint32_t resource, UserIn<task::Rlimit> in);
-Result<int64_t> sys_prlimit64(Task& task, Pid pid, uint32_t resource, UserIn<task::Rlimit> in, UserOut<task::Rlimit> out);
+Result<int64_t> sys_prlimit64(Task& task, Pid pid, uint32_t resource, UserIn<task::Rlimit> in,
+                              UserOut<task::Rlimit> out);
 
 Result<int64_t> sys_sched_yield(Task& task);
 Result<int64_t> sys_getcpu(Task& task, UserOut<uint32_t> cpu, UserOut<uint32_t> node, uint64_t unused);

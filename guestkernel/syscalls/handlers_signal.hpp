@@ -11,13 +11,16 @@ using task::SigAltStack;
 using task::SigInfo;
 using task::TimeSpec;
 
-Result<int64_t> sys_rt_sigaction(Task& task, SignalNumber signal, UserIn<SigAction> action, UserOut<SigAction> old, size_t set_size);
-Result<int64_t> sys_rt_sigprocmask(Task& task, int32_t how, UserIn<uint64_t> set, UserOut<uint64_t> old, size_t set_size);
+Result<int64_t> sys_rt_sigaction(Task& task, SignalNumber signal, UserIn<SigAction> action, UserOut<SigAction> old,
+                                 size_t set_size);
+Result<int64_t> sys_rt_sigprocmask(Task& task, int32_t how, UserIn<uint64_t> set, UserOut<uint64_t> old,
+                                   size_t set_size);
 Result<int64_t> sys_rt_sigreturn(Task& task);
 Result<int64_t> sys_pause(Task& task);
 Result<int64_t> sys_kill(Task& task, Pid pid, SignalNumber signal);
 Result<int64_t> sys_rt_sigpending(Task& task, UserOut<uint64_t> set, size_t set_size);
-Result<int64_t> sys_rt_sigtimedwait(Task& task, UserIn<uint64_t> set, UserOut<SigInfo> info, UserIn<TimeSpec> timeout, size_t set_size);
+Result<int64_t> sys_rt_sigtimedwait(Task& task, UserIn<uint64_t> set, UserOut<SigInfo> info, UserIn<TimeSpec> timeout,
+                                    size_t set_size);
 Result<int64_t> sys_rt_sigqueueinfo(Task& task, Pid pid, SignalNumber signal, UserIn<SigInfo> info);
 Result<int64_t> sys_rt_sigsuspend(Task& task, UserIn<uint64_t> set, size_t set_size);
 Result<int64_t> sys_sigaltstack(Task& task, UserIn<SigAltStack> stack, UserOut<SigAltStack> old);

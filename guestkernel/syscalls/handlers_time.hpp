@@ -27,7 +27,8 @@ struct ResourceUsage {  // struct rusage
 static_assert(sizeof(ResourceUsage) == 144);
 
 Result<int64_t> sys_nanosleep(Task& task, UserIn<TimeSpec> wanted, UserOut<TimeSpec> remaining);
-Result<int64_t> sys_clock_nanosleep(Task& task, int32_t clock, Flags flags, UserIn<TimeSpec> wanted, UserOut<TimeSpec> remaining);
+Result<int64_t> sys_clock_nanosleep(Task& task, int32_t clock, Flags flags, UserIn<TimeSpec> wanted,
+                                    UserOut<TimeSpec> remaining);
 Result<int64_t> sys_clock_gettime(Task& task, int32_t clock, UserOut<TimeSpec> out);
 Result<int64_t> sys_clock_getres(Task& task, int32_t clock, UserOut<TimeSpec> out);
 Result<int64_t> sys_clock_settime(Task& task, int32_t clock, UserIn<TimeSpec> in);

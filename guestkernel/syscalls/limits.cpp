@@ -30,7 +30,8 @@ Result<> set_limit(Task& caller, Process& process, uint32_t resource, const Rlim
 bool may_access(const Task& caller, Task& target) {
     if (&caller.process() == &target.process()) return true;
     const auth::Credentials &c = caller.credentials(), &t = target.credentials();
-    const bool same = c.ruid == t.euid && c.ruid == t.suid && c.ruid == t.ruid && c.rgid == t.egid && c.rgid == t.sgid && c.rgid == t.rgid;
+    const bool same = c.ruid == t.euid && c.ruid == t.suid && c.ruid == t.ruid && c.rgid == t.egid &&
+                      c.rgid == t.sgid && c.rgid == t.rgid;
     return same || c.has(auth::Capability::kSysResource);
 }
 

@@ -30,8 +30,12 @@ Result<int64_t> sys_uname(Task& task, UserOut<task::UtsName> out) {
     return 0;
 }
 
-Result<int64_t> sys_sethostname(Task& task, UserBuffer name, int32_t length) { return set_name(task, name, length, task::set_hostname); }
-Result<int64_t> sys_setdomainname(Task& task, UserBuffer name, int32_t length) { return set_name(task, name, length, task::set_domainname); }
+Result<int64_t> sys_sethostname(Task& task, UserBuffer name, int32_t length) {
+    return set_name(task, name, length, task::set_hostname);
+}
+Result<int64_t> sys_setdomainname(Task& task, UserBuffer name, int32_t length) {
+    return set_name(task, name, length, task::set_domainname);
+}
 
 Result<int64_t> sys_sysinfo(Task& task, UserOut<SysInfo> out) {
     const mm::MemoryStatistics memory = mm::memory_statistics();

@@ -8,9 +8,27 @@ namespace kvmsbx::syscalls {
 namespace {
 
 enum Option : int32_t {
-    kSetPdeathsig = 1, kGetPdeathsig = 2, kGetDumpable = 3, kSetDumpable = 4, kGetKeepcaps = 7, kSetKeepcaps = 8, kGetTiming = 13, kSetName = 15,
-    kGetName = 16, kGetSeccomp = 21, kCapbsetRead = 23, kCapbsetDrop = 24, kGetSecurebits = 27, kSetSecurebits = 28, kSetTimerslack = 29,
-    kGetTimerslack = 30, kSetChildSubreaper = 36, kGetChildSubreaper = 37, kSetNoNewPrivs = 38, kGetNoNewPrivs = 39, kGetTidAddress = 40,
+    kSetPdeathsig = 1,
+    kGetPdeathsig = 2,
+    kGetDumpable = 3,
+    kSetDumpable = 4,
+    kGetKeepcaps = 7,
+    kSetKeepcaps = 8,
+    kGetTiming = 13,
+    kSetName = 15,
+    kGetName = 16,
+    kGetSeccomp = 21,
+    kCapbsetRead = 23,
+    kCapbsetDrop = 24,
+    kGetSecurebits = 27,
+    kSetSecurebits = 28,
+    kSetTimerslack = 29,
+    kGetTimerslack = 30,
+    kSetChildSubreaper = 36,
+    kGetChildSubreaper = 37,
+    kSetNoNewPrivs = 38,
+    kGetNoNewPrivs = 39,
+    kGetTidAddress = 40,
     kCapAmbient = 47,
 };
 enum Ambient : uint64_t { kAmbientIsSet = 1, kAmbientRaise = 2, kAmbientLower = 3, kAmbientClearAll = 4 };
@@ -58,7 +76,8 @@ Result<int64_t> capability_option(Task& task, int32_t option, uint64_t a2, uint6
         case kCapbsetRead:
             if (a2 > kLastCapability) return Errno::kINVAL;
             return static_cast<int64_t>(c.bounding.bits >> a2 & 1);
-        case kCapbsetDrop: return adopt(task, auth::drop_from_bounding(c, a2 > kLastCapability ? ~0U : static_cast<unsigned>(a2)));
+        case kCapbsetDrop:
+            return adopt(task, auth::drop_from_bounding(c, a2 > kLastCapability ? ~0U : static_cast<unsigned>(a2)));
         case kGetSecurebits: return c.securebits;
         case kSetSecurebits:
             if (a2 >> 32) return Errno::kPERM;
@@ -96,19 +115,22 @@ Result<int64_t> sys_prctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, 
             return 0;
         case kGetTiming: return 0;  // PR_TIMING_STATISTICAL
         case kSetName: return set_name(task, a2);
-        case kGetName:
-            TRY(mm::copy_to_user(task.space(), a2, task.name, sizeof task.name));
-            return 0;
+        case kGetName: TRY(mm::copy_to_user(task.space(), a2, task.name, sizeof task.name)); return 0;
         case kGetSeccomp: return 0;
-        case kSetTimerslack:
-            task.timer_slack = static_cast<int64_t>(a2) <= 0 ? kDefaultSlack : a2;
-            return 0;
+        case kSetTimerslack: task.timer_slack = static_cast<int64_t>(a2) <= 0 ? kDefaultSlack : a2; return 0;
         case kGetTimerslack: return static_cast<int64_t>(task.timer_slack);
         case kSetChildSubreaper: process.child_subreaper = a2 != 0; return 0;
         case kGetChildSubreaper: return store<int32_t>(task, a2, process.child_subreaper);
         case kGetTidAddress: return store<uint64_t>(task, a2, task.clear_child_tid);
-        case kGetKeepcaps: case kSetKeepcaps: case kCapbsetRead: case kCapbsetDrop: case kGetSecurebits: case kSetSecurebits: case kSetNoNewPrivs:
-        case kGetNoNewPrivs: case kCapAmbient: return capability_option(task, option, a2, a3, a4, a5);
+        case kGetKeepcaps:
+        case kSetKeepcaps:
+        case kCapbsetRead:
+        case kCapbsetDrop:
+        case kGetSecurebits:
+        case kSetSecurebits:
+        case kSetNoNewPrivs:
+        case kGetNoNewPrivs:
+        case kCapAmbient: return capability_option(task, option, a2, a3, a4, a5);
         default: return Errno::kINVAL;
     }
 }

@@ -65,7 +65,7 @@ Result<> set_nice(Task& caller, Task& target, int nice) {
     const bool privileged = caller.credentials().has(Capability::kSysNice);
     if (!same_owner(caller, target) && !privileged) return Errno::kPERM;
     const uint64_t lowest_allowed = target.limit(task::kRlimitNice);  // 20 - nice
-    if (nice < target.nice && static_cast<uint64_t>(20 - nice) > lowest_allowed && !privileged) return Errno::kACCES;
+    if (nice<target.nice&& static_cast<uint64_t>(20 - nice)> lowest_allowed && !privileged) return Errno::kACCES;
     target.nice = nice;
     return {};
 }
@@ -102,7 +102,9 @@ Result<int64_t> sys_sched_setaffinity(Task& task, Pid tid, uint32_t size, UserBu
     return 0;
 }
 
-Result<int64_t> sys_sched_setparam(Task& task, Pid tid, UserIn<int32_t> priority) { return set_policy(task, tid, -1, priority); }
+Result<int64_t> sys_sched_setparam(Task& task, Pid tid, UserIn<int32_t> priority) {
+    return set_policy(task, tid, -1, priority);
+}
 
 Result<int64_t> sys_sched_setscheduler(Task& task, Pid tid, int32_t policy, UserIn<int32_t> priority) {
     if (policy < 0) return Errno::kINVAL;
@@ -116,7 +118,10 @@ Result<int64_t> sys_sched_getparam(Task& task, Pid tid, UserOut<int32_t> priorit
     return 0;
 }
 
-Result<int64_t> sys_sched_getscheduler(Task& task, Pid tid) { return TRY(target_of(task, tid))->scheduling_policy; }
+Result<int64_t> sys_sched_getscheduler(Task& task, Pid tid) {
+    return TRY(target_of(task, tid))
+    ->scheduling_policy;
+}
 
 Result<int64_t> sys_sched_get_priority_max(Task&, int32_t policy) {
     if (policy == kFifo || policy == kRoundRobin) return 99;

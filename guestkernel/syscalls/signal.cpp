@@ -89,8 +89,10 @@ bool claims_foreign_origin(const SigInfo& info) { return info.code >= 0 || info.
 
 }  // namespace
 
-Result<int64_t> sys_rt_sigaction(Task& task, SignalNumber signal, UserIn<SigAction> action, UserOut<SigAction> old, size_t set_size) {
-    constexpr uint64_t kKnownFlags = kSaNocldstop | kSaNocldwait | kSaSiginfo | kSaRestorer | kSaOnstack | kSaRestart | kSaNodefer | kSaResethand | 0x800;
+Result<int64_t> sys_rt_sigaction(Task& task, SignalNumber signal, UserIn<SigAction> action, UserOut<SigAction> old,
+                                 size_t set_size) {
+    constexpr uint64_t kKnownFlags = kSaNocldstop | kSaNocldwait | kSaSiginfo | kSaRestorer | kSaOnstack | kSaRestart |
+                                     kSaNodefer | kSaResethand | 0x800;
     if (set_size != kSetSize) return Errno::kINVAL;
     SigAction wanted;
     if (action) wanted = TRY(action.load(task.space()));
@@ -104,7 +106,8 @@ Result<int64_t> sys_rt_sigaction(Task& task, SignalNumber signal, UserIn<SigActi
     return 0;
 }
 
-Result<int64_t> sys_rt_sigprocmask(Task& task, int32_t how, UserIn<uint64_t> set, UserOut<uint64_t> old, size_t set_size) {
+Result<int64_t> sys_rt_sigprocmask(Task& task, int32_t how, UserIn<uint64_t> set, UserOut<uint64_t> old,
+                                   size_t set_size) {
     if (set_size != kSetSize) return Errno::kINVAL;
     const uint64_t before = task.blocked.bits;
     if (set) {
@@ -193,9 +196,13 @@ Result<int64_t> sys_rt_sigpending(Task& task, UserOut<uint64_t> set, size_t set_
     return 0;
 }
 
-Result<int64_t> sys_rt_sigtimedwait(Task& task, UserIn<uint64_t> set, UserOut<SigInfo> out, UserIn<TimeSpec> timeout, size_t set_size) {
+Result<int64_t> sys_rt_sigtimedwait(Task& task, UserIn<uint64_t> set, UserOut<SigInfo> out, UserIn<TimeSpec> timeout,
+                                    size_t set_size) {
     if (set_size != kSetSize) return Errno::kINVAL;
-    SignalSet wanted{TRY(set.load(task.space())) & ~kUnblockable.bits};
+    SignalSet wanted {
+        TRY(set.load(task.space()))
+        &~kUnblockable.bits
+    };
     sched::Nanoseconds deadline = sched::kNever;
     if (timeout) {
         const TimeSpec t = TRY(timeout.load(task.space()));
@@ -203,7 +210,8 @@ Result<int64_t> sys_rt_sigtimedwait(Task& task, UserIn<uint64_t> set, UserOut<Si
         deadline = saturating_add(sched::now(), to_nanoseconds(t));
     }
     SigInfo info;
-    auto waited = task.process().signal_arrived.wait([&] { return take_signal(task, wanted, info); }, sched::Interruptible::kYes, deadline);
+    auto waited = task.process().signal_arrived.wait([&] { return take_signal(task, wanted, info); },
+                                                     sched::Interruptible::kYes, deadline);
     if (waited.is_error()) return waited.error() == Errno::kTIMEDOUT ? Errno::kAGAIN : Errno::kINTR;
     if (out) TRY(copy_siginfo_to_user(task.space(), out.address, info));
     return info.signo;

@@ -19,21 +19,40 @@ constexpr size_t kStringLimit = 32;  // as strace -s
 constexpr size_t kPathLimit = 256;
 
 enum Number : uint64_t {
-    kRead = 0, kWrite = 1, kSigaction = 13, kSigprocmask = 14, kPread = 17, kPwrite = 18, kSendto = 44, kRecvfrom = 45,
-    kExit = 60, kGetcwd = 79, kReadlink = 89, kExitGroup = 231, kReadlinkat = 267, kGetrandom = 318,
+    kRead = 0,
+    kWrite = 1,
+    kSigaction = 13,
+    kSigprocmask = 14,
+    kPread = 17,
+    kPwrite = 18,
+    kSendto = 44,
+    kRecvfrom = 45,
+    kExit = 60,
+    kGetcwd = 79,
+    kReadlink = 89,
+    kExitGroup = 231,
+    kReadlinkat = 267,
+    kGetrandom = 318,
 };
 
 // Calls that fill a buffer: printed when it is full.
 bool fills_buffer(uint64_t number) {
     switch (number) {
-        case kRead: case kPread: case kRecvfrom: case kGetcwd: case kReadlink: case kReadlinkat: case kGetrandom: return true;
+        case kRead:
+        case kPread:
+        case kRecvfrom:
+        case kGetcwd:
+        case kReadlink:
+        case kReadlinkat:
+        case kGetrandom: return true;
         default: return false;
     }
 }
 
 bool never_returns(uint64_t number) { return number == kExit || number == kExitGroup; }
 
-// What print_argument(UserBuffer) has to know of the call: where the line of this task is being made. A print may block (page fault), so it is found by task.
+// What print_argument(UserBuffer) has to know of the call: where the line of this task is being made. A print may block
+// (page fault), so it is found by task.
 struct Context {
     Task& task;
     uint64_t number;
@@ -128,7 +147,8 @@ bool print_specially(TextSink& sink, Task& task, uint64_t number, const uint64_t
 
 }  // namespace
 
-StraceLine::StraceLine(Task& task, uint64_t number, const uint64_t* arguments) : task_(task), number_(number), entry_(find(number)) {
+StraceLine::StraceLine(Task& task, uint64_t number, const uint64_t* arguments)
+    : task_(task), number_(number), entry_(find(number)) {
     for (int i = 0; i < 6; ++i) arguments_[i] = arguments[i];
     format_to(text_, "[{}] ", task.tid);
     if (entry_)
@@ -277,7 +297,8 @@ void print_argument(TextSink& sink, Task& task, UserBuffer value) {
     if (length < 0) return print_address(sink, value.address);
     char bytes[kStringLimit];
     const size_t shown = static_cast<uint64_t>(length) < sizeof bytes ? static_cast<size_t>(length) : sizeof bytes;
-    if (mm::copy_from_user(task.space(), bytes, value.address, shown).is_error()) return print_address(sink, value.address);
+    if (mm::copy_from_user(task.space(), bytes, value.address, shown).is_error())
+        return print_address(sink, value.address);
     print_quoted(sink, {bytes, shown}, kStringLimit, static_cast<uint64_t>(length) > shown);
 }
 

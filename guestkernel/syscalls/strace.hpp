@@ -1,6 +1,6 @@
 #pragma once
-// --strace: a line per call, as strace(1) writes it. Input arguments are printed before the call runs (a pathname may be overwritten by it, an execve never
-// comes back to where it was); a buffer that the call fills is printed after it.
+// --strace: a line per call, as strace(1) writes it. Input arguments are printed before the call runs (a pathname may
+// be overwritten by it, an execve never comes back to where it was); a buffer that the call fills is printed after it.
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/syscalls/syscall.hpp"
 

@@ -23,7 +23,9 @@ bool sleep_until(Task& task, sched::Nanoseconds deadline) {
 // A relative sleep: goes on after a stop, or tells what remained if a handler runs.
 Result<int64_t> sleep_relative(Task& task, sched::Nanoseconds deadline, uint64_t remaining);
 
-Result<int64_t> resume_sleep(Task& task) { return sleep_relative(task, task.restart.deadline, task.restart.remainder_address); }
+Result<int64_t> resume_sleep(Task& task) {
+    return sleep_relative(task, task.restart.deadline, task.restart.remainder_address);
+}
 
 Result<int64_t> sleep_relative(Task& task, sched::Nanoseconds deadline, uint64_t remaining) {
     if (sleep_until(task, deadline)) return 0;
@@ -53,7 +55,8 @@ Result<int64_t> sys_nanosleep(Task& task, UserIn<TimeSpec> wanted, UserOut<TimeS
     return sleep_relative(task, saturating_add(sched::now(), to_nanoseconds(time)), remaining.address);
 }
 
-Result<int64_t> sys_clock_nanosleep(Task& task, int32_t clock, Flags flags, UserIn<TimeSpec> wanted, UserOut<TimeSpec> remaining) {
+Result<int64_t> sys_clock_nanosleep(Task& task, int32_t clock, Flags flags, UserIn<TimeSpec> wanted,
+                                    UserOut<TimeSpec> remaining) {
     TRY(monotonic_of(clock, 0));
     const TimeSpec time = TRY(wanted.load(task.space()));
     if (!is_valid(time)) return Errno::kINVAL;
@@ -106,7 +109,8 @@ Result<int64_t> sys_times(Task& task, UserOut<Times> out) {
     if (out) {
         const CpuUsage own = usage_of(task.process()), &children = task.process().children_usage;
         const auto ticks = [](sched::Nanoseconds ns) { return static_cast<int64_t>(ns / kNsPerTick); };
-        TRY(out.store(task.space(), Times{ticks(own.user), ticks(own.system), ticks(children.user), ticks(children.system)}));
+        TRY(out.store(task.space(),
+                      Times{ticks(own.user), ticks(own.system), ticks(children.user), ticks(children.system)}));
     }
     return static_cast<int64_t>(sched::boottime_now() / kNsPerTick);
 }

@@ -16,17 +16,24 @@ constexpr uint64_t kHalfSecond = kNsPerSecond / 2;
 
 bool is_valid_time(const TimeVal& t) { return t.seconds >= 0 && t.microseconds >= 0 && t.microseconds < 1'000'000; }
 
-sched::Nanoseconds from_timeval(const TimeVal& t) { return to_nanoseconds(TimeSpec{t.seconds, t.microseconds * static_cast<int64_t>(kNsPerMicrosecond)}); }
+sched::Nanoseconds from_timeval(const TimeVal& t) {
+    return to_nanoseconds(TimeSpec{t.seconds, t.microseconds * static_cast<int64_t>(kNsPerMicrosecond)});
+}
 
 // What is left shows at least a microsecond while it runs.
 ITimerVal to_itimerval(const TimerSetting& setting) {
-    const sched::Nanoseconds value = setting.value && setting.value < kNsPerMicrosecond ? kNsPerMicrosecond : setting.value;
+    const sched::Nanoseconds value =
+        setting.value && setting.value < kNsPerMicrosecond ? kNsPerMicrosecond : setting.value;
     return {to_timeval(setting.interval), to_timeval(value)};
 }
 
-ITimerSpec to_itimerspec(const TimerSetting& setting) { return {to_timespec(setting.interval), to_timespec(setting.value)}; }
+ITimerSpec to_itimerspec(const TimerSetting& setting) {
+    return {to_timespec(setting.interval), to_timespec(setting.value)};
+}
 
-sched::Nanoseconds deadline_in(sched::Nanoseconds value) { return value ? saturating_add(sched::now(), value) : sched::kNever; }
+sched::Nanoseconds deadline_in(sched::Nanoseconds value) {
+    return value ? saturating_add(sched::now(), value) : sched::kNever;
+}
 
 // ITIMER_*: reads, and sets if `wanted`.
 Result<TimerSetting> exchange(Process& process, int32_t which, const TimerSetting* wanted) {
@@ -125,12 +132,16 @@ Result<int64_t> sys_timer_settime(Task& task, int32_t id, Flags flags, UserIn<IT
 }
 
 Result<int64_t> sys_timer_gettime(Task& task, int32_t id, UserOut<ITimerSpec> out) {
-    const TimerSetting setting = TRY(posix_timer(task, id))->remaining();
+    const TimerSetting setting = TRY(posix_timer(task, id))
+    ->remaining();
     TRY(out.store(task.space(), to_itimerspec(setting)));
     return 0;
 }
 
-Result<int64_t> sys_timer_getoverrun(Task& task, int32_t id) { return TRY(posix_timer(task, id))->overrun(); }
+Result<int64_t> sys_timer_getoverrun(Task& task, int32_t id) {
+    return TRY(posix_timer(task, id))
+    ->overrun();
+}
 
 Result<int64_t> sys_timer_delete(Task& task, int32_t id) {
     TRY(posix_timer(task, id));

@@ -35,7 +35,9 @@ sched::Nanoseconds to_nanoseconds(const TimeSpec& t) {
     return static_cast<uint64_t>(t.seconds) * kNsPerSecond + static_cast<uint64_t>(t.nanoseconds);
 }
 
-TimeSpec to_timespec(sched::Nanoseconds ns) { return {static_cast<int64_t>(ns / kNsPerSecond), static_cast<int64_t>(ns % kNsPerSecond)}; }
+TimeSpec to_timespec(sched::Nanoseconds ns) {
+    return {static_cast<int64_t>(ns / kNsPerSecond), static_cast<int64_t>(ns % kNsPerSecond)};
+}
 
 TimeVal to_timeval(sched::Nanoseconds ns) {
     return {static_cast<int64_t>(ns / kNsPerSecond), static_cast<int64_t>(ns % kNsPerSecond / kNsPerMicrosecond)};
@@ -88,7 +90,8 @@ Result<sched::Nanoseconds> clock_time(Task& task, int32_t clock) {
 Result<sched::Nanoseconds> clock_resolution(Task& task, int32_t clock) {
     TRY(clock_time(task, clock));
     // No clock here is coarser than another; Linux's coarse ones tick at 250 Hz.
-    return clock == kClockRealtimeCoarse || clock == kClockMonotonicCoarse ? sched::Nanoseconds{4'000'000} : sched::Nanoseconds{1};
+    return clock == kClockRealtimeCoarse || clock == kClockMonotonicCoarse ? sched::Nanoseconds{4'000'000}
+                                                                           : sched::Nanoseconds{1};
 }
 
 CpuUsage usage_of(const Task& task) { return task.usage(); }

@@ -16,13 +16,26 @@ inline constexpr uint64_t kNsPerSecond = 1'000'000'000, kNsPerMicrosecond = 1000
 inline constexpr uint64_t kNsPerTick = 10'000'000;
 
 enum Clock : int32_t {
-    kClockRealtime = 0, kClockMonotonic = 1, kClockProcessCpu = 2, kClockThreadCpu = 3, kClockMonotonicRaw = 4, kClockRealtimeCoarse = 5,
-    kClockMonotonicCoarse = 6, kClockBoottime = 7, kClockRealtimeAlarm = 8, kClockBoottimeAlarm = 9, kClockTai = 11,
+    kClockRealtime = 0,
+    kClockMonotonic = 1,
+    kClockProcessCpu = 2,
+    kClockThreadCpu = 3,
+    kClockMonotonicRaw = 4,
+    kClockRealtimeCoarse = 5,
+    kClockMonotonicCoarse = 6,
+    kClockBoottime = 7,
+    kClockRealtimeAlarm = 8,
+    kClockBoottimeAlarm = 9,
+    kClockTai = 11,
 };
 
 // timespec64_valid: not negative, nanoseconds below a second.
-inline bool is_valid(const TimeSpec& t) { return t.seconds >= 0 && t.nanoseconds >= 0 && t.nanoseconds < static_cast<int64_t>(kNsPerSecond); }
-inline sched::Nanoseconds saturating_add(sched::Nanoseconds a, sched::Nanoseconds b) { return a + b < a ? sched::kNever : a + b; }
+inline bool is_valid(const TimeSpec& t) {
+    return t.seconds >= 0 && t.nanoseconds >= 0 && t.nanoseconds < static_cast<int64_t>(kNsPerSecond);
+}
+inline sched::Nanoseconds saturating_add(sched::Nanoseconds a, sched::Nanoseconds b) {
+    return a + b < a ? sched::kNever : a + b;
+}
 // Of a valid time; beyond 292 years it saturates to kNever.
 sched::Nanoseconds to_nanoseconds(const TimeSpec& t);
 TimeSpec to_timespec(sched::Nanoseconds ns);
@@ -30,7 +43,8 @@ TimeVal to_timeval(sched::Nanoseconds ns);
 
 // The monotonic time at which CLOCK_REALTIME shows `realtime`; now() if that has passed.
 sched::Nanoseconds monotonic_of_realtime(sched::Nanoseconds realtime);
-// The same for any clock that one can sleep on (realtime, monotonic, boottime and the CPU clocks' absence): EINVAL, ENOTSUP as clock_nanosleep(2).
+// The same for any clock that one can sleep on (realtime, monotonic, boottime and the CPU clocks' absence): EINVAL,
+// ENOTSUP as clock_nanosleep(2).
 Result<sched::Nanoseconds> monotonic_of(int32_t clock, sched::Nanoseconds absolute);
 
 // A clock's time in ns for `task`; dynamic CPU clocks (negative ids) too. EINVAL.

@@ -21,7 +21,8 @@ constexpr size_t kBuckets = 256;
 
 Bucket& bucket_of(const FutexKey& key) {
     static Bucket buckets[kBuckets];
-    uint64_t hash = static_cast<uint64_t>(__builtin_bit_cast(uintptr_t, key.object)) ^ key.offset * 0x9e3779b97f4a7c15ULL;
+    uint64_t hash =
+        static_cast<uint64_t>(__builtin_bit_cast(uintptr_t, key.object)) ^ key.offset * 0x9e3779b97f4a7c15ULL;
     hash ^= hash >> 32;
     hash *= 0x9e3779b97f4a7c15ULL;
     return buckets[hash >> 56];
@@ -55,7 +56,8 @@ int64_t wake_key(const FutexKey& key, int32_t count, uint32_t bitset) {
 
 Result<int64_t> resume_wait(Task& task) {
     const auto& r = task.restart;
-    return futex_wait(task, {r.arguments[0], r.arguments[3] != 0, static_cast<uint32_t>(r.arguments[1]), static_cast<uint32_t>(r.arguments[2]), r.deadline});
+    return futex_wait(task, {r.arguments[0], r.arguments[3] != 0, static_cast<uint32_t>(r.arguments[1]),
+                             static_cast<uint32_t>(r.arguments[2]), r.deadline});
 }
 
 Result<int64_t> interrupted_wait(Task& task, const FutexWait& wait) {
@@ -104,8 +106,7 @@ Result<bool> operate(AddressSpace& space, UserAddress address, uint32_t encoded)
     if (encoded & kShift) argument = 1U << (argument & 31);
     TRY(apply(operation, 0, argument));
     uint32_t old = TRY(load_user_word(space, address));
-    while (!TRY(exchange_user_word(space, address, old, TRY(apply(operation, old, argument))))) {
-    }
+    while (!TRY(exchange_user_word(space, address, old, TRY(apply(operation, old, argument))))) {}
     return compare(comparison, static_cast<int32_t>(old), sign_extend_12(encoded & 0xfff));
 }
 
@@ -113,7 +114,10 @@ Result<bool> operate(AddressSpace& space, UserAddress address, uint32_t encoded)
 
 Result<int64_t> futex_wait(Task& task, const FutexWait& wait) {
     if (wait.bitset == 0) return Errno::kINVAL;
-    Waiter waiter{TRY(key_of(task.space(), wait.address, wait.shared)), wait.bitset, task, false, {}};
+    Waiter waiter {
+        TRY(key_of(task.space(), wait.address, wait.shared))
+        , wait.bitset, task, false, {}
+    };
     if (TRY(load_user_word(task.space(), wait.address)) != wait.expected) return Errno::kAGAIN;
     bucket_of(waiter.key).push_back(waiter);
     while (!waiter.woken) {
@@ -132,8 +136,8 @@ Result<int64_t> futex_wake(AddressSpace& space, UserAddress address, bool shared
     return wake_key(TRY(key_of(space, address, shared)), count, bitset);
 }
 
-Result<int64_t> futex_requeue(AddressSpace& space, UserAddress from, UserAddress to, bool shared, int32_t wake_count, int32_t move_count,
-                              const uint32_t* expected) {
+Result<int64_t> futex_requeue(AddressSpace& space, UserAddress from, UserAddress to, bool shared, int32_t wake_count,
+                              int32_t move_count, const uint32_t* expected) {
     if (wake_count < 0 || move_count < 0) return Errno::kINVAL;
     const FutexKey source = TRY(key_of(space, from, shared));
     const FutexKey target = TRY(key_of(space, to, shared));
@@ -156,8 +160,8 @@ Result<int64_t> futex_requeue(AddressSpace& space, UserAddress from, UserAddress
     return count;
 }
 
-Result<int64_t> futex_wake_op(AddressSpace& space, UserAddress first, UserAddress second, bool shared, int32_t wake_first, int32_t wake_second,
-                              uint32_t operation) {
+Result<int64_t> futex_wake_op(AddressSpace& space, UserAddress first, UserAddress second, bool shared,
+                              int32_t wake_first, int32_t wake_second, uint32_t operation) {
     const FutexKey key1 = TRY(key_of(space, first, shared));
     const FutexKey key2 = TRY(key_of(space, second, shared));
     const bool holds = TRY(operate(space, second, operation));

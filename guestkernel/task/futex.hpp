@@ -1,7 +1,7 @@
 #pragma once
-// Futexes (futex(2)): waiters by key in a hash table, each bucket in order of arrival. A waiter lives on the stack of its thread. A word is looked at and its
-// waiter queued without a block in between, so with the kernel lock held no wake is lost. Words are changed by atomic instructions: applications on other vCPUs
-// use them at the same time.
+// Futexes (futex(2)): waiters by key in a hash table, each bucket in order of arrival. A waiter lives on the stack of
+// its thread. A word is looked at and its waiter queued without a block in between, so with the kernel lock held no
+// wake is lost. Words are changed by atomic instructions: applications on other vCPUs use them at the same time.
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::task {
@@ -14,20 +14,25 @@ struct FutexWait {
     UserAddress address;
     bool shared;
     uint32_t expected;
-    uint32_t bitset;               // EINVAL if 0
-    sched::Nanoseconds deadline;   // on sched::now()'s clock; kNever
+    uint32_t bitset;              // EINVAL if 0
+    sched::Nanoseconds deadline;  // on sched::now()'s clock; kNever
 };
-// Blocks while the word holds `expected`. EAGAIN (it does not), EINVAL, EFAULT, ETIMEDOUT; ERESTARTSYS without a deadline, else ERESTART_RESTARTBLOCK.
+// Blocks while the word holds `expected`. EAGAIN (it does not), EINVAL, EFAULT, ETIMEDOUT; ERESTARTSYS without a
+// deadline, else ERESTART_RESTARTBLOCK.
 Result<int64_t> futex_wait(Task& task, const FutexWait& wait);
 // Wakes up to `count` (at least one: so does Linux) waiters that share a bit; how many.
-Result<int64_t> futex_wake(mm::AddressSpace& space, UserAddress address, bool shared, int32_t count, uint32_t bitset = kFutexAnyBit);
-// Wakes `wake` waiters and moves up to `move` more to the second word; how many of both. compare: EAGAIN if the first word is not *compare.
-Result<int64_t> futex_requeue(mm::AddressSpace& space, UserAddress from, UserAddress to, bool shared, int32_t wake, int32_t move, const uint32_t* compare);
+Result<int64_t> futex_wake(mm::AddressSpace& space, UserAddress address, bool shared, int32_t count,
+                           uint32_t bitset = kFutexAnyBit);
+// Wakes `wake` waiters and moves up to `move` more to the second word; how many of both. compare: EAGAIN if the first
+// word is not *compare.
+Result<int64_t> futex_requeue(mm::AddressSpace& space, UserAddress from, UserAddress to, bool shared, int32_t wake,
+                              int32_t move, const uint32_t* compare);
 // FUTEX_WAKE_OP.
-Result<int64_t> futex_wake_op(mm::AddressSpace& space, UserAddress first, UserAddress second, bool shared, int32_t wake_first, int32_t wake_second,
-                              uint32_t operation);
+Result<int64_t> futex_wake_op(mm::AddressSpace& space, UserAddress first, UserAddress second, bool shared,
+                              int32_t wake_first, int32_t wake_second, uint32_t operation);
 
-// A thread ends (or execs), its address space still there: the robust list is walked, clear_child_tid cleared and woken. Errors are ignored. May block.
+// A thread ends (or execs), its address space still there: the robust list is walked, clear_child_tid cleared and
+// woken. Errors are ignored. May block.
 void futex_thread_exit(Task& task);
 
 // Atomic operations on a word of user memory, faulted in. EFAULT, EINVAL (alignment).

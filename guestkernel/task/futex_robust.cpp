@@ -1,4 +1,5 @@
-// What a thread's end does to futexes: robust lists (get_robust_list(2), Documentation/locking/robust-futex-ABI) and clear_child_tid.
+// What a thread's end does to futexes: robust lists (get_robust_list(2), Documentation/locking/robust-futex-ABI) and
+// clear_child_tid.
 #include "guestkernel/task/futex.hpp"
 
 namespace kvmsbx::task {

@@ -8,8 +8,8 @@ Result<uint32_t*> word_at(mm::AddressSpace& space, UserAddress address, mm::Acce
     if (address % sizeof(uint32_t) != 0) return Errno::kINVAL;
     if (address >= abi::kUserEnd) return Errno::kFAULT;
     for (;;) {
-        // SAFETY: translate gives the direct-map address of a present page with that right; the word is aligned, so it lies in one page, and the page stays
-        // as long as the kernel lock is held without a block.
+        // SAFETY: translate gives the direct-map address of a present page with that right; the word is aligned, so it
+        // lies in one page, and the page stays as long as the kernel lock is held without a block.
         if (char* at = space.translate(address, access)) return reinterpret_cast<uint32_t*>(at);
         if (space.fault(address, access).is_error()) return Errno::kFAULT;
     }

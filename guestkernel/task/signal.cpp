@@ -4,10 +4,23 @@ namespace kvmsbx::task {
 
 DefaultAction default_action(int signal) {
     switch (signal) {
-        case kSigChld: case kSigUrg: case kSigWinch: return DefaultAction::kIgnore;
+        case kSigChld:
+        case kSigUrg:
+        case kSigWinch: return DefaultAction::kIgnore;
         case kSigCont: return DefaultAction::kContinue;
-        case kSigStop: case kSigTstp: case kSigTtin: case kSigTtou: return DefaultAction::kStop;
-        case kSigQuit: case kSigIll: case kSigTrap: case kSigAbrt: case kSigBus: case kSigFpe: case kSigSegv: case kSigXcpu: case kSigXfsz:
+        case kSigStop:
+        case kSigTstp:
+        case kSigTtin:
+        case kSigTtou: return DefaultAction::kStop;
+        case kSigQuit:
+        case kSigIll:
+        case kSigTrap:
+        case kSigAbrt:
+        case kSigBus:
+        case kSigFpe:
+        case kSigSegv:
+        case kSigXcpu:
+        case kSigXfsz:
         case kSigSys: return DefaultAction::kCore;
         default: return DefaultAction::kTerminate;
     }
@@ -15,12 +28,14 @@ DefaultAction default_action(int signal) {
 
 const char* signal_name(int signal) {
     static constexpr const char* kNames[] = {
-        "SIG0", "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1", "SIGSEGV", "SIGUSR2",
-        "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU",
-        "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR", "SIGSYS", "SIGRT_0", "SIGRT_1", "SIGRT_2", "SIGRT_3", "SIGRT_4",
-        "SIGRT_5", "SIGRT_6", "SIGRT_7", "SIGRT_8", "SIGRT_9", "SIGRT_10", "SIGRT_11", "SIGRT_12", "SIGRT_13", "SIGRT_14", "SIGRT_15",
-        "SIGRT_16", "SIGRT_17", "SIGRT_18", "SIGRT_19", "SIGRT_20", "SIGRT_21", "SIGRT_22", "SIGRT_23", "SIGRT_24", "SIGRT_25", "SIGRT_26",
-        "SIGRT_27", "SIGRT_28", "SIGRT_29", "SIGRT_30", "SIGRT_31", "SIGRT_32",
+        "SIG0",     "SIGHUP",   "SIGINT",   "SIGQUIT",  "SIGILL",   "SIGTRAP",  "SIGABRT",  "SIGBUS",    "SIGFPE",
+        "SIGKILL",  "SIGUSR1",  "SIGSEGV",  "SIGUSR2",  "SIGPIPE",  "SIGALRM",  "SIGTERM",  "SIGSTKFLT", "SIGCHLD",
+        "SIGCONT",  "SIGSTOP",  "SIGTSTP",  "SIGTTIN",  "SIGTTOU",  "SIGURG",   "SIGXCPU",  "SIGXFSZ",   "SIGVTALRM",
+        "SIGPROF",  "SIGWINCH", "SIGIO",    "SIGPWR",   "SIGSYS",   "SIGRT_0",  "SIGRT_1",  "SIGRT_2",   "SIGRT_3",
+        "SIGRT_4",  "SIGRT_5",  "SIGRT_6",  "SIGRT_7",  "SIGRT_8",  "SIGRT_9",  "SIGRT_10", "SIGRT_11",  "SIGRT_12",
+        "SIGRT_13", "SIGRT_14", "SIGRT_15", "SIGRT_16", "SIGRT_17", "SIGRT_18", "SIGRT_19", "SIGRT_20",  "SIGRT_21",
+        "SIGRT_22", "SIGRT_23", "SIGRT_24", "SIGRT_25", "SIGRT_26", "SIGRT_27", "SIGRT_28", "SIGRT_29",  "SIGRT_30",
+        "SIGRT_31", "SIGRT_32",
     };
     static_assert(sizeof kNames / sizeof *kNames == kSigMax + 1);
     return signal >= 0 && signal <= kSigMax ? kNames[signal] : "SIG?";

@@ -10,9 +10,39 @@
 namespace kvmsbx::task {
 
 enum Signal : int {
-    kSigHup = 1, kSigInt, kSigQuit, kSigIll, kSigTrap, kSigAbrt, kSigBus, kSigFpe, kSigKill, kSigUsr1, kSigSegv, kSigUsr2,
-    kSigPipe, kSigAlrm, kSigTerm, kSigStkflt, kSigChld, kSigCont, kSigStop, kSigTstp, kSigTtin, kSigTtou, kSigUrg,
-    kSigXcpu, kSigXfsz, kSigVtalrm, kSigProf, kSigWinch, kSigIo, kSigPwr, kSigSys, kSigRtMin = 32, kSigMax = 64,
+    kSigHup = 1,
+    kSigInt,
+    kSigQuit,
+    kSigIll,
+    kSigTrap,
+    kSigAbrt,
+    kSigBus,
+    kSigFpe,
+    kSigKill,
+    kSigUsr1,
+    kSigSegv,
+    kSigUsr2,
+    kSigPipe,
+    kSigAlrm,
+    kSigTerm,
+    kSigStkflt,
+    kSigChld,
+    kSigCont,
+    kSigStop,
+    kSigTstp,
+    kSigTtin,
+    kSigTtou,
+    kSigUrg,
+    kSigXcpu,
+    kSigXfsz,
+    kSigVtalrm,
+    kSigProf,
+    kSigWinch,
+    kSigIo,
+    kSigPwr,
+    kSigSys,
+    kSigRtMin = 32,
+    kSigMax = 64,
 };
 
 // Bit n-1 = signal n, as sigset_t.
@@ -27,9 +57,23 @@ struct SignalSet {
 struct SigInfo {
     int32_t signo = 0, error = 0, code = 0, internal = 0;
     union {
-        struct { int32_t pid; uint32_t uid; union { int32_t status; uint64_t value; }; int64_t utime, stime; } from;  // kill, SIGCHLD, sigqueue
-        struct { uint64_t address; } fault;
-        struct { int32_t timer_id; int32_t overrun; uint64_t value; } timer;
+        struct {
+            int32_t pid;
+            uint32_t uid;
+            union {
+                int32_t status;
+                uint64_t value;
+            };
+            int64_t utime, stime;
+        } from;  // kill, SIGCHLD, sigqueue
+        struct {
+            uint64_t address;
+        } fault;
+        struct {
+            int32_t timer_id;
+            int32_t overrun;
+            uint64_t value;
+        } timer;
         uint64_t raw[14];
     };
     SigInfo() : raw{} {}
@@ -40,8 +84,9 @@ inline constexpr int32_t kSignalForced = 1;
 
 // si_code values.
 inline constexpr int kSiUser = 0, kSiKernel = 0x80, kSiQueue = -1, kSiTimer = -2, kSiTkill = -6;
-inline constexpr int kSegvMaperr = 1, kSegvAccerr = 2, kBusAdraln = 1, kBusAdrerr = 2, kTrapBrkpt = 1, kTrapTrace = 2, kIllIllopn = 2,
-                     kFpeIntdiv = 1, kFpeFltinv = 7, kCldExited = 1, kCldKilled = 2, kCldDumped = 3, kCldTrapped = 4, kCldStopped = 5, kCldContinued = 6;
+inline constexpr int kSegvMaperr = 1, kSegvAccerr = 2, kBusAdraln = 1, kBusAdrerr = 2, kTrapBrkpt = 1, kTrapTrace = 2,
+                     kIllIllopn = 2, kFpeIntdiv = 1, kFpeFltinv = 7, kCldExited = 1, kCldKilled = 2, kCldDumped = 3,
+                     kCldTrapped = 4, kCldStopped = 5, kCldContinued = 6;
 
 // struct sigaction of the kernel ABI.
 struct SigAction {
@@ -52,8 +97,9 @@ struct SigAction {
 };
 static_assert(sizeof(SigAction) == 32);
 inline constexpr uint64_t kSigDfl = 0, kSigIgn = 1;
-inline constexpr uint64_t kSaNocldstop = 1, kSaNocldwait = 2, kSaSiginfo = 4, kSaRestorer = 0x04000000, kSaOnstack = 0x08000000, kSaRestart = 0x10000000,
-                          kSaNodefer = 0x40000000, kSaResethand = 0x80000000;
+inline constexpr uint64_t kSaNocldstop = 1, kSaNocldwait = 2, kSaSiginfo = 4, kSaRestorer = 0x04000000,
+                          kSaOnstack = 0x08000000, kSaRestart = 0x10000000, kSaNodefer = 0x40000000,
+                          kSaResethand = 0x80000000;
 
 // What CLONE_SIGHAND shares.
 class SignalActions : public RefCounted {
@@ -68,8 +114,8 @@ class SignalActions : public RefCounted {
 class PendingSignals {
   public:
     SignalSet set;
-    // Standard signals already pending are dropped, as on Linux. EAGAIN when `limit` real-time signals are queued; out of memory the signal is pending
-    // without its info.
+    // Standard signals already pending are dropped, as on Linux. EAGAIN when `limit` real-time signals are queued; out
+    // of memory the signal is pending without its info.
     Result<> add(const SigInfo& info, uint64_t limit = ~0ULL);
     // Takes the next one of `wanted` (lowest number first; synchronous faults before all). False if there is none.
     bool take(SignalSet wanted, SigInfo& out);
@@ -88,9 +134,10 @@ DefaultAction default_action(int signal);
 const char* signal_name(int signal);  // "SIGSEGV"
 
 inline constexpr SignalSet kUnblockable{1ULL << (kSigKill - 1) | 1ULL << (kSigStop - 1)};
-inline constexpr SignalSet kStopSignals{1ULL << (kSigStop - 1) | 1ULL << (kSigTstp - 1) | 1ULL << (kSigTtin - 1) | 1ULL << (kSigTtou - 1)};
+inline constexpr SignalSet kStopSignals{1ULL << (kSigStop - 1) | 1ULL << (kSigTstp - 1) | 1ULL << (kSigTtin - 1) |
+                                        1ULL << (kSigTtou - 1)};
 // Raised by instructions; delivered before others.
-inline constexpr SignalSet kSynchronous{1ULL << (kSigSegv - 1) | 1ULL << (kSigBus - 1) | 1ULL << (kSigIll - 1) | 1ULL << (kSigTrap - 1) |
-                                        1ULL << (kSigFpe - 1) | 1ULL << (kSigSys - 1)};
+inline constexpr SignalSet kSynchronous{1ULL << (kSigSegv - 1) | 1ULL << (kSigBus - 1) | 1ULL << (kSigIll - 1) |
+                                        1ULL << (kSigTrap - 1) | 1ULL << (kSigFpe - 1) | 1ULL << (kSigSys - 1)};
 
 }  // namespace kvmsbx::task

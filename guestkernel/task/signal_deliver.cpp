@@ -1,4 +1,5 @@
-// Delivery: what a thread does with its signals on the way to ring 3 (kernel/signal.c's get_signal, arch/x86/kernel/signal.c).
+// Delivery: what a thread does with its signals on the way to ring 3 (kernel/signal.c's get_signal,
+// arch/x86/kernel/signal.c).
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
@@ -38,7 +39,8 @@ bool kill_is_pending(const Process& process) { return process.pending.set.has(kS
 void wait_while_stopped(Task& task) {
     Process& process = task.process();
     (void)process.stop_queue
-        .wait([&] { return !process.stopped || process.exiting || task.exiting || kill_is_pending(process); }, sched::Interruptible::kNo)
+        .wait([&] { return !process.stopped || process.exiting || task.exiting || kill_is_pending(process); },
+              sched::Interruptible::kNo)
         .is_ok();
     if (kill_is_pending(process)) process.stopped = false;
 }

@@ -1,12 +1,14 @@
 #pragma once
 // Signals between being sent and being handled. Model:
-// - A signal waits in Process::pending (any thread may take it) or Task::pending (that thread only). Sending (signal_send.cpp) drops what is ignored, undoes what
+// - A signal waits in Process::pending (any thread may take it) or Task::pending (that thread only). Sending
+// (signal_send.cpp) drops what is ignored, undoes what
 //   stop signals and SIGCONT cancel of each other, and wakes one thread that does not block it. SIGKILL wakes all.
-// - A thread takes signals on its way to ring 3 only: trap handling calls deliver_signals when has_signal_work says so. There default actions happen,
+// - A thread takes signals on its way to ring 3 only: trap handling calls deliver_signals when has_signal_work says so.
+// There default actions happen,
 //   stopped threads wait, handler frames are built (signal_frame.cpp) and interrupted system calls are settled.
 // - A blocked thread is interruptible when has_pending_signal is true: Task::interrupted() asks it.
-// - pid 1 is spared default actions of signals from inside (as Linux spares a namespace's init), unless a fault or the host sends them (kSignalForced).
-// All with the kernel lock held; only deliver_signals blocks.
+// - pid 1 is spared default actions of signals from inside (as Linux spares a namespace's init), unless a fault or the
+// host sends them (kSignalForced). All with the kernel lock held; only deliver_signals blocks.
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::task {
@@ -26,7 +28,9 @@ inline bool restart_code_in_rax(const Task& task) {
 }
 
 // Must be asked on every way back to ring 3; if true, deliver_signals must run.
-inline bool has_signal_work(const Task& task) { return has_pending_signal(task) || task.restore_blocked || restart_code_in_rax(task); }
+inline bool has_signal_work(const Task& task) {
+    return has_pending_signal(task) || task.restore_blocked || restart_code_in_rax(task);
+}
 
 // Handles all that is pending. Ends the thread if it has to. True if a handler will run.
 bool deliver_signals(Task& task);
@@ -36,7 +40,8 @@ void deliver_exception(Task& task);
 // A page fault that mm refused, or a user-memory error with a signal of its own.
 void send_fault_signal(Task& task, int signal, int code, uint64_t address);
 
-// Makes the thread look at what it has to do before ring 3: ends an interruptible wait, or interrupts the application on another vCPU.
+// Makes the thread look at what it has to do before ring 3: ends an interruptible wait, or interrupts the application
+// on another vCPU.
 void interrupt_task(Task& task);
 
 // From outside the sandbox (host event): pid 1's default action applies.

@@ -10,8 +10,17 @@ namespace kvmsbx::task {
 namespace {
 
 enum Vector : uint64_t {
-    kDivide = 0, kDebug = 1, kBreakpoint = 3, kOverflow = 4, kBounds = 5, kInvalidOpcode = 6, kSegmentNotPresent = 11, kStackSegment = 12,
-    kX87 = 16, kAlignment = 17, kSimd = 19,
+    kDivide = 0,
+    kDebug = 1,
+    kBreakpoint = 3,
+    kOverflow = 4,
+    kBounds = 5,
+    kInvalidOpcode = 6,
+    kSegmentNotPresent = 11,
+    kStackSegment = 12,
+    kX87 = 16,
+    kAlignment = 17,
+    kSimd = 19,
 };
 constexpr int kFpeFltdiv = 3, kFpeFltovf = 4, kFpeFltund = 5, kFpeFltres = 6;
 constexpr uint64_t kFlagTrap = 0x100;
@@ -53,14 +62,16 @@ void deliver_exception(Task& task) {
     const abi::UserRegs& regs = task.regs;
     switch (regs.trap) {
         case kDivide: return send_fault_signal(task, kSigFpe, kFpeIntdiv, regs.rip);
-        case kDebug: return send_fault_signal(task, kSigTrap, regs.rflags & kFlagTrap ? kTrapTrace : kTrapBrkpt, regs.rip);
+        case kDebug:
+            return send_fault_signal(task, kSigTrap, regs.rflags & kFlagTrap ? kTrapTrace : kTrapBrkpt, regs.rip);
         case kBreakpoint: return force_signal(task, kernel_signal(kSigTrap));
         case kInvalidOpcode: return send_fault_signal(task, kSigIll, kIllIllopn, regs.rip);
         case kSegmentNotPresent:
         case kStackSegment: return force_signal(task, kernel_signal(kSigBus));
         case kX87:
         case kSimd:
-            if (const int code = floating_point_code(task, regs.trap == kSimd)) send_fault_signal(task, kSigFpe, code, regs.rip);
+            if (const int code = floating_point_code(task, regs.trap == kSimd))
+                send_fault_signal(task, kSigFpe, code, regs.rip);
             return;
         case kAlignment: return send_fault_signal(task, kSigBus, kBusAdraln, 0);
         default: return force_signal(task, kernel_signal(kSigSegv));  // #OF #BR #TS #GP and what cannot happen

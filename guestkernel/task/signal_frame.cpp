@@ -82,7 +82,9 @@ void start_handler(Task& task, const SigInfo& info, const SigAction& action, uin
     r.trap = abi::kTrapNone;
 }
 
-void reset_alternate_stack(Task& task) { task.altstack_base = 0, task.altstack_size = 0, task.altstack_flags = kSsDisable; }
+void reset_alternate_stack(Task& task) {
+    task.altstack_base = 0, task.altstack_size = 0, task.altstack_flags = kSsDisable;
+}
 
 // The FXSAVE part only: what an application without XSAVE in its frame gave.
 Result<> pop_legacy_fpu(Task& task, uint64_t from) {

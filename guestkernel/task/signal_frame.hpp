@@ -1,6 +1,7 @@
 #pragma once
-// The stack frame of a signal handler, byte for byte that of x86-64 Linux (arch/x86/include/uapi/asm/sigcontext.h, asm/sigframe.h), with the FPU state in
-// XSAVE's standard format behind it. rt_sigreturn(2) takes it back and trusts nothing in it.
+// The stack frame of a signal handler, byte for byte that of x86-64 Linux (arch/x86/include/uapi/asm/sigcontext.h,
+// asm/sigframe.h), with the FPU state in XSAVE's standard format behind it. rt_sigreturn(2) takes it back and trusts
+// nothing in it.
 #include <cstddef>
 
 #include "guestkernel/task/task.hpp"
@@ -48,10 +49,13 @@ struct FpuSoftwareBytes {
     uint32_t pad[7];
 };
 inline constexpr uint32_t kFpXstateMagic1 = 0x46505853, kFpXstateMagic2 = 0x46505845;
-inline constexpr size_t kFxsaveSize = 512, kFpuSoftwareOffset = 464, kXsaveHeaderOffset = 512, kXsaveMinimum = 576, kMxcsrOffset = 24;
+inline constexpr size_t kFxsaveSize = 512, kFpuSoftwareOffset = 464, kXsaveHeaderOffset = 512, kXsaveMinimum = 576,
+                        kMxcsrOffset = 24;
 
-static_assert(sizeof(SigAltStack) == 24 && sizeof(SigContext) == 256 && sizeof(UserContext) == 304 && sizeof(SignalFrame) == 440);
-static_assert(offsetof(SigContext, rip) == 128 && offsetof(SigContext, cs) == 144 && offsetof(SigContext, cr2) == 176 && offsetof(SigContext, fpstate) == 184);
+static_assert(sizeof(SigAltStack) == 24 && sizeof(SigContext) == 256 && sizeof(UserContext) == 304 &&
+              sizeof(SignalFrame) == 440);
+static_assert(offsetof(SigContext, rip) == 128 && offsetof(SigContext, cs) == 144 && offsetof(SigContext, cr2) == 176 &&
+              offsetof(SigContext, fpstate) == 184);
 static_assert(offsetof(UserContext, registers) == 40 && offsetof(UserContext, mask) == 296);
 static_assert(offsetof(SignalFrame, context) == 8 && offsetof(SignalFrame, info) == 312);
 static_assert(sizeof(FpuSoftwareBytes) == 48);
@@ -72,7 +76,8 @@ SigAltStack alternate_stack(const Task& task, uint64_t rsp);
 
 // Builds the frame and sets task.regs to the handler. EFAULT: no room for it.
 Result<> push_signal_frame(Task& task, const SigInfo& info, const SigAction& action);
-// rt_sigreturn(2): registers, mask, FPU and alternate stack from the frame at rsp - 8. EFAULT for a frame that is unreadable or no frame.
+// rt_sigreturn(2): registers, mask, FPU and alternate stack from the frame at rsp - 8. EFAULT for a frame that is
+// unreadable or no frame.
 Result<> pop_signal_frame(Task& task);
 
 // Checks an XSAVE area that came from the application: XRSTOR would take it. `size` >= kXsaveMinimum.

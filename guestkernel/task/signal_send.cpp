@@ -47,7 +47,9 @@ void cancel_opposites(Process& process, int signal) {
     }
 }
 
-bool wants(const Task& task, int signal) { return !task.exiting && !task.blocked.has(signal) && !task.process().stopped; }
+bool wants(const Task& task, int signal) {
+    return !task.exiting && !task.blocked.has(signal) && !task.process().stopped;
+}
 
 void wake_one_thread(Process& process, int signal) {
     for (Task& task : process.threads) {
@@ -57,7 +59,9 @@ void wake_one_thread(Process& process, int signal) {
     }
 }
 
-bool can_receive(const Process& process) { return process.state == Process::State::kAlive && !process.exiting && !process.threads.empty(); }
+bool can_receive(const Process& process) {
+    return process.state == Process::State::kAlive && !process.exiting && !process.threads.empty();
+}
 
 uint64_t queue_limit(const Process& process) { return process.limits[kRlimitSigpending].soft; }
 
@@ -174,7 +178,8 @@ void set_action(Process& process, int signal, const SigAction& action) {
     slot.mask.bits &= ~kUnblockable.bits;
     const DefaultAction default_ = default_action(signal);
     const bool ignored =
-        slot.handler == kSigIgn || (slot.handler == kSigDfl && (default_ == DefaultAction::kIgnore || default_ == DefaultAction::kContinue));
+        slot.handler == kSigIgn ||
+        (slot.handler == kSigDfl && (default_ == DefaultAction::kIgnore || default_ == DefaultAction::kContinue));
     if (!ignored) return;
     SignalSet which;
     which.add(signal);

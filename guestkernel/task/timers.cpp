@@ -1,6 +1,6 @@
-// Timers that send signals. Model: each is a sched::Timer that re-arms itself, owned by its process's ProcessTimers, which lives from the first use until the
-// last thread ends, so a timer never outlives the process that it signals. Timers on CPU time poll: they fire when the process could at the earliest have used up
-// the time, and look.
+// Timers that send signals. Model: each is a sched::Timer that re-arms itself, owned by its process's ProcessTimers,
+// which lives from the first use until the last thread ends, so a timer never outlives the process that it signals.
+// Timers on CPU time poll: they fire when the process could at the earliest have used up the time, and look.
 #include "guestkernel/task/timers.hpp"
 
 #include "guestkernel/task/clocks.hpp"
@@ -42,7 +42,9 @@ void CpuTimer::set(sched::Nanoseconds value, sched::Nanoseconds interval) {
     value ? poll(value) : cancel();
 }
 
-sched::Nanoseconds CpuTimer::time() const { return signal_ == kSigVtalrm ? usage_of(process_).user : cpu_time_of(process_); }
+sched::Nanoseconds CpuTimer::time() const {
+    return signal_ == kSigVtalrm ? usage_of(process_).user : cpu_time_of(process_);
+}
 
 void CpuTimer::poll(sched::Nanoseconds left) {
     // Threads can use as many seconds per second as there are vCPUs.

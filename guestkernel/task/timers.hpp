@@ -70,7 +70,8 @@ class CpuTimer final : public sched::Timer {
 
 class PosixTimer final : public IntervalTimer, public RefCounted {
   public:
-    PosixTimer(Process& process, int id, int clock, const SigEvent& event) : id(id), clock(clock), process_(process), event_(event) {}
+    PosixTimer(Process& process, int id, int clock, const SigEvent& event)
+        : id(id), clock(clock), process_(process), event_(event) {}
     const int id;
     const int clock;
     // Overruns of the last expiry that was signalled.
@@ -85,7 +86,8 @@ class PosixTimer final : public IntervalTimer, public RefCounted {
 
 class ProcessTimers : public RefCounted {
   public:
-    explicit ProcessTimers(Process& process) : real(process), virtual_(process, kSigVtalrm), profile(process, kSigProf) {}
+    explicit ProcessTimers(Process& process)
+        : real(process), virtual_(process, kSigVtalrm), profile(process, kSigProf) {}
     RealTimer real;
     CpuTimer virtual_, profile;
     Vector<RefPtr<PosixTimer>> posix;

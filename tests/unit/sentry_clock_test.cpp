@@ -9,14 +9,17 @@ namespace {
 constexpr uint64_t kNominal = 1ULL << 32;  // 1 ns per tick
 constexpr uint64_t kMinute = 60'000'000'000;
 
-Nanoseconds monotonic_at(const abi::VdsoData& data, uint64_t tsc) { return data.monotonic_base + ticks_to_ns(tsc - data.tsc_base, data.mult); }
+Nanoseconds monotonic_at(const abi::VdsoData& data, uint64_t tsc) {
+    return data.monotonic_base + ticks_to_ns(tsc - data.tsc_base, data.mult);
+}
 
 abi::VdsoData start() { return {0, 0, 1000, kNominal, 5000, 9000, 7000}; }
 
 TEST(Clock, LargeTickCountsDoNotOverflow) { EXPECT_EQ(ticks_to_ns(1ULL << 50, kNominal / 2), 1ULL << 49); }
 
 TEST(Clock, ExactHostChangesNothing) {
-    const abi::VdsoData next = synchronize(start(), {1000, 9000, 5000, 7000}, {1000 + kMinute, 9000 + kMinute, 5000 + kMinute, 7000 + kMinute}, kNominal);
+    const abi::VdsoData next = synchronize(start(), {1000, 9000, 5000, 7000},
+                                           {1000 + kMinute, 9000 + kMinute, 5000 + kMinute, 7000 + kMinute}, kNominal);
     EXPECT_EQ(next.monotonic_base, 5000 + kMinute);
     EXPECT_EQ(next.mult, kNominal);
     EXPECT_EQ(next.realtime_base, 9000 + kMinute);
@@ -33,7 +36,8 @@ TEST(Clock, NeverGoesBackWhenTheHostIsBehind) {
 }
 
 TEST(Clock, JumpsForwardAfterASuspend) {
-    const abi::VdsoData next = synchronize(start(), {1000, 0, 5000, 0}, {1000 + kMinute, 0, 5000 + 100 * kMinute, 0}, kNominal);
+    const abi::VdsoData next =
+        synchronize(start(), {1000, 0, 5000, 0}, {1000 + kMinute, 0, 5000 + 100 * kMinute, 0}, kNominal);
     EXPECT_EQ(next.monotonic_base, 5000 + 100 * kMinute);
     EXPECT_EQ(next.mult, kNominal);  // that rate was not believed
 }

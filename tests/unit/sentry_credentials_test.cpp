@@ -62,9 +62,9 @@ TEST(Credentials, FsuidTakesFileCapabilities) {
 
 TEST(Credentials, CapsetRules) {
     auto c = root();
-    EXPECT_EQ(set_capabilities(*c, {0}, {1ULL << 21}, {0}).error(), Errno::kPERM);           // not permitted before
-    EXPECT_EQ(set_capabilities(*c, {1}, {0}, {0}).error(), Errno::kPERM);                    // effective beyond permitted
-    EXPECT_EQ(set_capabilities(*c, {0}, {0}, {1ULL << 21}).error(), Errno::kPERM);           // inheritable beyond bounding
+    EXPECT_EQ(set_capabilities(*c, {0}, {1ULL << 21}, {0}).error(), Errno::kPERM);  // not permitted before
+    EXPECT_EQ(set_capabilities(*c, {1}, {0}, {0}).error(), Errno::kPERM);           // effective beyond permitted
+    EXPECT_EQ(set_capabilities(*c, {0}, {0}, {1ULL << 21}).error(), Errno::kPERM);  // inheritable beyond bounding
     auto less = set_capabilities(*c, {1}, {1}, {1}).release_value();
     EXPECT_EQ(less->permitted.bits, 1u);
     auto raised = raise_ambient(*less, 0).release_value();

@@ -1,4 +1,5 @@
-// Futexes: order of wakes, requeue, operations, robust lists. The waiters are Sentry threads that wait for a task that does not run itself.
+// Futexes: order of wakes, requeue, operations, robust lists. The waiters are Sentry threads that wait for a task that
+// does not run itself.
 #include "guestkernel/task/futex.hpp"
 
 #include <functional>
@@ -83,7 +84,8 @@ TEST(Futex, ValuesTimeoutsAndErrors) {
         EXPECT_EQ(futex_wait(*t.task, {word, false, 5, 0, sched::kNever}).error(), Errno::kINVAL);
         EXPECT_EQ(futex_wait(*t.task, {word + 1, false, 5, kFutexAnyBit, sched::kNever}).error(), Errno::kINVAL);
         EXPECT_EQ(futex_wait(*t.task, {0x1000, false, 5, kFutexAnyBit, sched::kNever}).error(), Errno::kFAULT);
-        EXPECT_EQ(futex_wait(*t.task, {word, false, 5, kFutexAnyBit, sched::now() + 1'000'000}).error(), Errno::kTIMEDOUT);
+        EXPECT_EQ(futex_wait(*t.task, {word, false, 5, kFutexAnyBit, sched::now() + 1'000'000}).error(),
+                  Errno::kTIMEDOUT);
         EXPECT_EQ(futex_wake(t.task->space(), word, false, 1).value(), 0);  // the waiter has left the queue
     });
 }
@@ -94,10 +96,12 @@ TEST(Futex, WakeOpChangesTheWord) {
         const mm::UserAddress word = t.map(4096);
         t.write<uint32_t>(word, 7);
         // FUTEX_OP(ADD, 3, CMP_EQ, 7)
-        EXPECT_TRUE(futex_wake_op(t.task->space(), word + 8, word, false, 1, 1, 1U << 28 | 0U << 24 | 3U << 12 | 7).is_ok());
+        EXPECT_TRUE(
+            futex_wake_op(t.task->space(), word + 8, word, false, 1, 1, 1U << 28 | 0U << 24 | 3U << 12 | 7).is_ok());
         EXPECT_EQ(t.read<uint32_t>(word), 10u);
         // OR of 1 << 4
-        EXPECT_TRUE(futex_wake_op(t.task->space(), word + 8, word, false, 1, 1, 0x8000'0000U | 2U << 28 | 4U << 12).is_ok());
+        EXPECT_TRUE(
+            futex_wake_op(t.task->space(), word + 8, word, false, 1, 1, 0x8000'0000U | 2U << 28 | 4U << 12).is_ok());
         EXPECT_EQ(t.read<uint32_t>(word), 26u);
         EXPECT_EQ(futex_wake_op(t.task->space(), word + 8, word, false, 1, 1, 7U << 28).error(), Errno::kNOSYS);
         EXPECT_EQ(t.read<uint32_t>(word), 26u);

@@ -217,7 +217,9 @@ TEST(Delivery, AlternateStack) {
     with_machine([] {
         Handling t(23, kSigUsr1, kSaOnstack);
         const mm::UserAddress alternate = t.map(4 * 4096);
-        EXPECT_TRUE(set_alternate_stack(*t.task, {alternate, kSsAutodisarm, 0, 4 * 4096}, t.task->regs.rsp, kMinSignalStack).is_ok());
+        EXPECT_TRUE(
+            set_alternate_stack(*t.task, {alternate, kSsAutodisarm, 0, 4 * 4096}, t.task->regs.rsp, kMinSignalStack)
+                .is_ok());
         send_signal(*t.process, info_of(kSigUsr1));
         EXPECT_TRUE(deliver_signals(*t.task));
         EXPECT_GT(t.task->regs.rsp, alternate);
@@ -230,7 +232,8 @@ TEST(Delivery, AlternateStack) {
         EXPECT_EQ(set_alternate_stack(*t.task, {alternate, 8, 0, 4096}, 0, kMinSignalStack).error(), Errno::kINVAL);
         EXPECT_TRUE(set_alternate_stack(*t.task, {alternate, 0, 0, 4096}, 0, kMinSignalStack).is_ok());
         EXPECT_EQ(alternate_stack(*t.task, alternate + 100).flags, kSsOnstack);
-        EXPECT_EQ(set_alternate_stack(*t.task, {alternate, 0, 0, 4096}, alternate + 100, kMinSignalStack).error(), Errno::kPERM);
+        EXPECT_EQ(set_alternate_stack(*t.task, {alternate, 0, 0, 4096}, alternate + 100, kMinSignalStack).error(),
+                  Errno::kPERM);
     });
 }
 
@@ -241,7 +244,11 @@ TEST(Delivery, RestartOfInterruptedCalls) {
             uint64_t flags;
             bool again;
         };
-        for (const Case& c : {Case{512, 0, false}, {512, kSaRestart, true}, {513, 0, true}, {514, kSaRestart, false}, {516, kSaRestart, false}}) {
+        for (const Case& c : {Case{512, 0, false},
+                              {512, kSaRestart, true},
+                              {513, 0, true},
+                              {514, kSaRestart, false},
+                              {516, kSaRestart, false}}) {
             Handling t(24, kSigUsr1, c.flags);
             t.task->regs.rax = -static_cast<uint64_t>(c.code);
             send_signal(*t.process, info_of(kSigUsr1));
@@ -340,8 +347,13 @@ TEST(Exceptions, MapToSignals) {
             uint64_t vector;
             int signal, code;
         };
-        for (const Case& c : {Case{0, kSigFpe, kFpeIntdiv}, {3, kSigTrap, kSiKernel}, {6, kSigIll, kIllIllopn}, {13, kSigSegv, kSiKernel},
-                              {17, kSigBus, kBusAdraln}, {4, kSigSegv, kSiKernel}, {12, kSigBus, kSiKernel}}) {
+        for (const Case& c : {Case{0, kSigFpe, kFpeIntdiv},
+                              {3, kSigTrap, kSiKernel},
+                              {6, kSigIll, kIllIllopn},
+                              {13, kSigSegv, kSiKernel},
+                              {17, kSigBus, kBusAdraln},
+                              {4, kSigSegv, kSiKernel},
+                              {12, kSigBus, kSiKernel}}) {
             TestTask t(35);
             t.task->regs.trap = c.vector, t.task->regs.rip = 0x400123;
             deliver_exception(*t.task);

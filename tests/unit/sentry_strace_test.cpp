@@ -23,13 +23,18 @@ std::string quoted(std::string_view bytes, size_t limit = 32, bool more = false)
 TEST(Strace, QuotesAndEscapes) {
     EXPECT_EQ(quoted("abc"), "\"abc\"");
     EXPECT_EQ(quoted("a\"b\\c\n\t"), "\"a\\\"b\\\\c\\n\\t\"");
-    EXPECT_EQ(quoted(std::string_view("\0x\0" "7\377", 5)), "\"\\0x\\0007\\377\"");
+    EXPECT_EQ(quoted(std::string_view("\0x\0"
+                                      "7\377",
+                                      5)),
+              "\"\\0x\\0007\\377\"");
     EXPECT_EQ(quoted("0123456789", 4), "\"0123\"...");
     EXPECT_EQ(quoted("0123", 4, true), "\"0123\"...");
 }
 
 TEST(Strace, Results) {
-    const auto result = [](int64_t value) { return printed([&](TextSink& sink) { print_result(sink, static_cast<uint64_t>(value)); }); };
+    const auto result = [](int64_t value) {
+        return printed([&](TextSink& sink) { print_result(sink, static_cast<uint64_t>(value)); });
+    };
     EXPECT_EQ(result(3), "3");
     EXPECT_EQ(result(-2), "-1 ENOENT (No such file or directory)");
     EXPECT_EQ(result(-11), "-1 EAGAIN (Resource temporarily unavailable)");
@@ -38,13 +43,15 @@ TEST(Strace, Results) {
 }
 
 TEST(Strace, Flags) {
-    EXPECT_EQ(printed([](TextSink& s) { print_open_flags(s, 02000001 | 0100 | 01000); }), "O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC");
+    EXPECT_EQ(printed([](TextSink& s) { print_open_flags(s, 02000001 | 0100 | 01000); }),
+              "O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC");
     EXPECT_EQ(printed([](TextSink& s) { print_open_flags(s, 0); }), "O_RDONLY");
     EXPECT_EQ(printed([](TextSink& s) { print_protection(s, 0); }), "PROT_NONE");
     EXPECT_EQ(printed([](TextSink& s) { print_protection(s, 5); }), "PROT_READ|PROT_EXEC");
     EXPECT_EQ(printed([](TextSink& s) { print_map_flags(s, 0x22); }), "MAP_PRIVATE|MAP_ANONYMOUS");
     EXPECT_EQ(printed([](TextSink& s) { print_map_flags(s, 0x80000022); }), "MAP_PRIVATE|MAP_ANONYMOUS|0x80000000");
-    EXPECT_EQ(printed([](TextSink& s) { print_clone_flags(s, 0x1200011); }), "CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD");
+    EXPECT_EQ(printed([](TextSink& s) { print_clone_flags(s, 0x1200011); }),
+              "CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD");
 }
 
 TEST(Table, FindsByNumber) {
