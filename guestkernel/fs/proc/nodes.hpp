@@ -33,7 +33,8 @@ class SyntheticNode : public vfs::Inode {
     // SAFETY: a synthetic file system has no other inodes than these.
     bool is_same(const vfs::Inode& other) const override {
         const auto& node = static_cast<const SyntheticNode&>(other);
-        return ino == node.ino && type() == node.type() && identity() == node.identity();
+        // A link is made anew each time: "self" depends on who asks.
+        return !is_link() && ino == node.ino && type() == node.type() && identity() == node.identity();
     }
     Result<vfs::Attributes> attributes() override;
     Result<> set_attributes(const vfs::AttributeChange&) override { return Errno::kPERM; }
