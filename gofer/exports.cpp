@@ -91,12 +91,15 @@ OwnedFd make_tmpfs() {
                                             MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
 }
 
-// Makes the tmpfs the root and gets rid of the old one (pivot_root(2), "pivot_root(".", ".")").
+// Makes the tmpfs the root and gets rid of the old one (pivot_root(2), "pivot_root(".", ".")"). A root that is the
+// kernel's initramfs cannot be pivoted away from: there the tmpfs covers it, and nothing that leads around it is left
+// open (the capability for chroot goes soon).
 bool enter(int tmpfs) {
     // Any directory will do as the place of the new root; it is only there in this namespace.
-    if (syscall(SYS_move_mount, tmpfs, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) != 0) return false;
-    return fchdir(tmpfs) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", kUmountDetach) == 0 &&
-           chdir("/") == 0;
+    if (syscall(SYS_move_mount, tmpfs, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) != 0 || fchdir(tmpfs) != 0)
+        return false;
+    if (syscall(SYS_pivot_root, ".", ".") == 0) return umount2(".", kUmountDetach) == 0 && chdir("/") == 0;
+    return errno == EINVAL && chroot(".") == 0 && chdir("/") == 0;
 }
 
 bool build_root(const std::vector<Source>& sources, std::vector<Export>& exports) {
