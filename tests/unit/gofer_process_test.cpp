@@ -199,6 +199,7 @@ void GoferProcess::use_every_message() {
     ASSERT_EQ(client.walk(0, 19, "f"), Errno{});
     client.call(Tlopen{19, kOpenReadWrite}).value();
     EXPECT_EQ(client.read(19), "hello");
+    usleep(50'000);  // the gofer goes to sleep, and the doorbell wakes it
     client.call(Twrite{19, 5, Client::data("!")}).value();
     client
         .call(Tcreatefid{
