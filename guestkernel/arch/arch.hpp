@@ -35,6 +35,9 @@ inline constexpr uint64_t kStackCanary = 0x5a5a'c0de'57ac'ca4eULL;
 StackHeader& stack_header();
 inline CpuArea& cpu() { return *stack_header().cpu; }
 
+// Told of a stack that is about to be used, perhaps again (what its last thread left on it means nothing).
+void prepare_stack(void* stack);
+
 // RAM through the direct map. phys must lie in RAM, the channel or the device page.
 void* phys_to_virt(Phys phys);
 Phys virt_to_phys(const void* address);

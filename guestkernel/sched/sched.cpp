@@ -101,6 +101,7 @@ struct Scheduler {
     static Result<> create_stack(Thread& thread) {
         thread.stack_ = allocate_stack();
         if (!thread.stack_) return Errno::kNOMEM;
+        arch::prepare_stack(thread.stack_);
         thread.header_ = reinterpret_cast<arch::StackHeader*>(thread.stack_);  // SAFETY: see arch::StackHeader
         *thread.header_ = {&thread, nullptr, arch::kStackCanary};
         thread.context_ = make_fcontext(thread.stack_ + arch::kStackSize, arch::kStackSize - sizeof(arch::StackHeader), thread_entry);

@@ -35,6 +35,8 @@ Function generated(uint64_t address) {
 void set_boot_info(const abi::BootInfo& info) { boot = &info; }
 const abi::BootInfo& boot_info() { return *boot; }
 
+void prepare_stack(void*) {}
+
 StackHeader& stack_header() {
     // SAFETY: every Sentry stack is kStackSize bytes, aligned to its size, and starts with a StackHeader.
     uint64_t sp;
