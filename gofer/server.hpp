@@ -114,6 +114,7 @@ class Server {
     Result<OwnedFd> open_node(const Node& node, uint32_t flags);
     Result<OwnedFd> create_open(const Fid& directory, std::string_view name, uint32_t flags, uint32_t mode,
                                 Owner owner);
+    Result<Found> node_of_created(const NodePtr& directory, int fd, std::string_view name);
     Result<Found> make_node(const Fid& directory, std::string_view name, const NewNode& what, Owner owner);
     Result<> set_owner(int fd, const p9::Attr& attr, Owner owner);
     Result<> apply(Fid& fid, const p9::SetAttr& set);

@@ -45,6 +45,18 @@ Result<OwnedFd> Server::create_open(const Fid& directory, std::string_view compo
     return fd;
 }
 
+// The node of a file that create_open() made. If there is none to be had (descriptors ran out), the file goes again.
+Result<Server::Found> Server::node_of_created(const NodePtr& directory, int fd, std::string_view component) {
+    Name name = TRY(Name::create(component));
+    auto find = [&]() -> Result<Found> {
+        OwnedFd path = TRY(reopener_.open_path(fd));
+        return node_of(std::move(path), directory, directory->tree, name.c_str());
+    };
+    Result<Found> found = find();
+    if (found.is_error()) unlinkat(directory->fd.get(), name.c_str(), 0);
+    return found;
+}
+
 // Like open(2) with O_CREAT: without O_EXCL in the flags a file that is there already is opened.
 Result<Rlcreate> Server::on(const Tlcreate& message) {
     Fid* fid = TRY(fids_.find(message.fid));
@@ -53,8 +65,7 @@ Result<Rlcreate> Server::on(const Tlcreate& message) {
     Result<OwnedFd> fd = create_open(*fid, message.name, message.flags, message.mode, {fid->uid, message.gid});
     Found found;
     if (fd.is_ok()) {
-        OwnedFd path = TRY(reopener_.open_path(fd->get()));
-        found = TRY(node_of(std::move(path), directory, directory->tree, TRY(Name::create(message.name)).c_str()));
+        found = TRY(node_of_created(directory, fd->get(), message.name));
     } else {
         if (fd.error() != Errno::kEXIST || (message.flags & kOpenExclusive) != 0) return fd.error();
         found = TRY(walk_one(directory, message.name));
@@ -73,8 +84,7 @@ Result<Rcreatefid> Server::on(const Tcreatefid& message) {
     if (message.nodefid == message.openfid) return Errno::kINVAL;
     uint32_t uid = message.uid != kNoUid ? message.uid : fid->uid;
     OwnedFd fd = TRY(create_open(*fid, message.name, message.flags, message.mode, {uid, message.gid}));
-    OwnedFd path = TRY(reopener_.open_path(fd.get()));
-    Found found = TRY(node_of(std::move(path), fid->node, fid->node->tree, TRY(Name::create(message.name)).c_str()));
+    Found found = TRY(node_of_created(fid->node, fd.get(), message.name));
     Fid node, open;
     node.node = open.node = found.node;
     node.uid = open.uid = fid->uid;

@@ -173,7 +173,12 @@ TEST_F(GoferHostile, WhatIsHeldForAClientIsLimited) {
     while (client.walk(0, made, "f") == Errno{}) made++;
     EXPECT_LT(made, 200u);
     EXPECT_EQ(client.error(Twalk{0, made, Client::names("f")}), Errno::kMFILE);
-    for (uint32_t i = 1; i < made; i++) client.call(Tclunk{i}).value();
+    client.call(Tclunk{made - 1}).value();  // one is free: enough to create, not for the node
+    Errno created =
+        client.error(Tcreatefid{.dfid = 0, .nodefid = 900, .openfid = 901, .name = "new", .flags = 2, .mode = 0600});
+    EXPECT_EQ(created, Errno::kMFILE);
+    EXPECT_FALSE(fs::exists(root() / "new"));
+    for (uint32_t i = 1; i < made - 1; i++) client.call(Tclunk{i}).value();
     EXPECT_EQ(client.walk(0, 1, "f"), Errno{});
     setrlimit(RLIMIT_NOFILE, &limit);
 }
