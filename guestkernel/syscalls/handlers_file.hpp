@@ -147,4 +147,18 @@ Result<int64_t> sys_utime(Task&, UserString path, UserIn<FileUtimbuf> times);
 Result<int64_t> sys_mount(Task&, UserString source, UserString target, UserString type, Flags flags, UserString data);
 Result<int64_t> sys_umount2(Task&, UserString target, Flags flags);
 
+// xattr.cpp: no file system here has extended attributes
+Result<int64_t> sys_setxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size, Flags flags);
+Result<int64_t> sys_lsetxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size, Flags flags);
+Result<int64_t> sys_fsetxattr(Task&, Fd fd, UserString name, UserBuffer value, size_t size, Flags flags);
+Result<int64_t> sys_getxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size);
+Result<int64_t> sys_lgetxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size);
+Result<int64_t> sys_fgetxattr(Task&, Fd fd, UserString name, UserBuffer value, size_t size);
+Result<int64_t> sys_listxattr(Task&, UserString path, UserBuffer list, size_t size);
+Result<int64_t> sys_llistxattr(Task&, UserString path, UserBuffer list, size_t size);
+Result<int64_t> sys_flistxattr(Task&, Fd fd, UserBuffer list, size_t size);
+Result<int64_t> sys_removexattr(Task&, UserString path, UserString name);
+Result<int64_t> sys_lremovexattr(Task&, UserString path, UserString name);
+Result<int64_t> sys_fremovexattr(Task&, Fd fd, UserString name);
+
 }  // namespace kvmsbx::syscalls
