@@ -34,10 +34,18 @@ Process* process_of(int32_t id) {
     return task ? &task->process() : nullptr;
 }
 
+// What a process sends to itself counts for pid 1, too: `run` ends with 128+N like the program anywhere else (Linux's
+// init would ignore it). Not for stops, which nobody could end.
+SigInfo direct(const Task& sender, const Process& target, SigInfo info) {
+    const bool stops = info.signo > 0 && info.signo <= kSigMax && kStopSignals.has(info.signo);
+    if (&sender.process() == &target && !stops) info.internal = kSignalForced;
+    return info;
+}
+
 Result<> kill_one(Task& sender, int32_t pid, const SigInfo& info) {
     Process* process = process_of(pid);
     if (!process) return Errno::kSRCH;
-    return send_checked(sender, *process, info);
+    return send_checked(sender, *process, direct(sender, *process, info));
 }
 
 // ESRCH for an empty group; 0 if one could be signalled; else the last error.
@@ -74,7 +82,7 @@ Result<> kill_all(Task& sender, const SigInfo& info) {
 Result<> kill_thread(Task& sender, int32_t group, int32_t tid, const SigInfo& info) {
     Task* target = find_task(tid);
     if (!target || (group > 0 && target->process().pid != group)) return Errno::kSRCH;
-    return send_checked(sender, *target, info);
+    return send_checked(sender, *target, direct(sender, target->process(), info));
 }
 
 Result<SigInfo> load_info(Task& task, UserIn<SigInfo> from, int signal) {

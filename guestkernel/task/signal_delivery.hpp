@@ -7,8 +7,9 @@
 // There default actions happen,
 //   stopped threads wait, handler frames are built (signal_frame.cpp) and interrupted system calls are settled.
 // - A blocked thread is interruptible when has_pending_signal is true: Task::interrupted() asks it.
-// - pid 1 is spared default actions of signals from inside (as Linux spares a namespace's init), unless a fault or the
-// host sends them (kSignalForced). All with the kernel lock held; only deliver_signals blocks.
+// - pid 1 is spared default actions of signals from inside (as Linux spares a namespace's init), unless a fault, the
+//   host or pid 1 itself sends them (kSignalForced).
+// All with the kernel lock held; only deliver_signals blocks.
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::task {
