@@ -23,6 +23,24 @@ enum Extra : size_t { kSys, kSelf, kThreadSelf, kExtraCount };
 constexpr uint64_t kFirstProcessCookie = 100;
 static_assert(kEntryCount + kExtraCount + 3 < kFirstProcessCookie);
 
+// /proc/self and /proc/thread-self: whoever reads them.
+class SelfLink final : public SyntheticNode {
+  public:
+    SelfLink(RefPtr<vfs::FileSystem> fs, uint64_t ino, Extra which) : SyntheticNode(std::move(fs), ino, vfs::kModeLink | 0777), which_(which) {}
+    Result<String> read_link() override {
+        const task::Task& task = task::current();
+        FixedText<48> target;
+        if (which_ == kSelf)
+            format_to(target, "{}", task.process().pid);
+        else
+            format_to(target, "{}/task/{}", task.process().pid, task.tid);
+        return String::create(target.view());
+    }
+
+  private:
+    const Extra which_;
+};
+
 class ProcRoot final : public SyntheticNode {
   public:
     explicit ProcRoot(RefPtr<vfs::FileSystem> fs) : SyntheticNode(std::move(fs), kRootIno, vfs::kModeDirectory | 0555) {}
@@ -31,18 +49,7 @@ class ProcRoot final : public SyntheticNode {
 
   private:
     static uint64_t extra_ino(size_t which) { return child_ino(kRootIno, kEntryCount + which); }
-    Result<RefPtr<vfs::Inode>> make_self(size_t which);
 };
-
-Result<RefPtr<vfs::Inode>> ProcRoot::make_self(size_t which) {
-    const task::Task& task = task::current();
-    FixedText<48> target;
-    if (which == kSelf)
-        format_to(target, "{}", task.process().pid);
-    else
-        format_to(target, "{}/task/{}", task.process().pid, task.tid);
-    return RefPtr<vfs::Inode>(TRY(make_ref<LinkNode>(RefPtr<vfs::FileSystem>(fs()), extra_ino(which), TRY(String::create(target.view())))));
-}
 
 Result<RefPtr<vfs::Inode>> ProcRoot::lookup(std::string_view name) {
     RefPtr<vfs::FileSystem> file_system(fs());
@@ -58,8 +65,8 @@ Result<RefPtr<vfs::Inode>> ProcRoot::lookup(std::string_view name) {
     for (size_t i = 0; i < kEntryCount; ++i)
         if (kEntries[i].name == name) return make_static_node(std::move(file_system), kEntries[i], child_ino(kRootIno, i));
     if (name == "sys") return make_static_node(std::move(file_system), kSysctlDirectory, extra_ino(kSys));
-    if (name == "self") return make_self(kSelf);
-    if (name == "thread-self") return make_self(kThreadSelf);
+    const Extra which = name == "thread-self" ? kThreadSelf : kSelf;
+    if (name == "self" || which == kThreadSelf) return RefPtr<vfs::Inode>(TRY(make_ref<SelfLink>(std::move(file_system), extra_ino(which), which)));
     return Errno::kNOENT;
 }
 
