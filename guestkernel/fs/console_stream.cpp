@@ -41,6 +41,7 @@ class StreamInode final : public vfs::Inode {
     }
     uint32_t type() const override { return vfs::kModeFifo; }
     Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override;
+    bool opens_itself() const override { return true; }
     const unsigned number;
 
   private:

@@ -129,6 +129,8 @@ class Inode : public RefCounted {
     // Opens: a File for regular files, directories and what the file system implements itself (devices and FIFOs are opened by the VFS
     // through device.hpp and pipe.hpp). path is kept by the File.
     virtual Result<RefPtr<File>> open(const Path& path, uint32_t flags) = 0;
+    // A FIFO that is no pipe of ours (the container's standard streams): open() is to be called for it.
+    virtual bool opens_itself() const { return false; }
 
     // Extra permission rules; the default is mode bits and capabilities (vfs/permission.cpp).
     virtual bool always_readonly() const { return false; }

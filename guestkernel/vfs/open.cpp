@@ -37,7 +37,7 @@ Result<RefPtr<File>> open_inode(const Path& path, uint32_t flags) {
     const uint32_t kept = (flags & ~kOpenOnly) | kOLargefile;
     switch (inode.type()) {
         case kModeChar: return open_char_device(TRY(inode.attributes()).rdev, path, flags);
-        case kModeFifo: return open_fifo(path, kept);
+        case kModeFifo: return inode.opens_itself() ? inode.open(path, kept) : open_fifo(path, kept);
         case kModeBlock:
         case kModeSocket: return Errno::kNXIO;
         default: return inode.open(path, kept);

@@ -25,41 +25,56 @@ Result<uint32_t> parse_number(std::string_view text, unsigned base) {
     return static_cast<uint32_t>(value);
 }
 
-// A character device of the file system; a terminal's attributes live in its Terminal.
+// A character device of the file system. Cached names hold inodes long after a pty is gone, so a node finds its terminal by number and serial; the
+// terminal keeps the attributes.
 class PtsNode final : public vfs::Inode {
   public:
-    PtsNode(RefPtr<PtsFileSystem> fs, RefPtr<Terminal> terminal) : Inode(fs), terminal(std::move(terminal)), instance(std::move(fs)) {
-        if (!this->terminal) ptmx_ = {.mode = instance->ptmx_mode(), .created = instance->created};
-    }
+    // terminal null: ptmx.
+    PtsNode(RefPtr<PtsFileSystem> fs, const Terminal* terminal)
+        : Inode(fs), instance(std::move(fs)), is_ptmx_(!terminal), device_(terminal ? terminal->device_number() : vfs::make_device(kTtyMajor, kPtmxMinor)),
+          serial_(terminal ? terminal->serial : 0), ptmx_{.mode = instance->ptmx_mode(), .created = instance->created} {}
     // SAFETY: all character devices of this file system are PtsNodes.
-    bool is_same(const vfs::Inode& other) const override { return other.type() == vfs::kModeChar && static_cast<const PtsNode&>(other).terminal == terminal; }
+    bool is_same(const vfs::Inode& other) const override { return other.type() == vfs::kModeChar && static_cast<const PtsNode&>(other).serial_ == serial_; }
     Result<vfs::Attributes> attributes() override {
-        const Terminal::Node& node = terminal ? terminal->node : ptmx_;
+        const Terminal::Node* node = find_node();
+        if (!node) return Errno::kIO;
         vfs::Attributes attributes;
-        attributes.rdev = terminal ? terminal->device_number() : vfs::make_device(kTtyMajor, kPtmxMinor);
-        attributes.ino = terminal ? kFirstInode + vfs::minor_of(attributes.rdev) : kPtmxInode;
-        attributes.mode = vfs::kModeChar | node.mode;
+        attributes.rdev = device_;
+        attributes.ino = is_ptmx_ ? kPtmxInode : kFirstInode + vfs::minor_of(device_);
+        attributes.mode = vfs::kModeChar | node->mode;
         attributes.nlink = 1;
-        attributes.uid = node.uid;
-        attributes.gid = node.gid;
+        attributes.uid = node->uid;
+        attributes.gid = node->gid;
         attributes.block_size = 1024;
-        attributes.atime = attributes.mtime = attributes.ctime = attributes.btime = timestamp(node.created);
+        attributes.atime = attributes.mtime = attributes.ctime = attributes.btime = timestamp(node->created);
         return attributes;
     }
     Result<> set_attributes(const vfs::AttributeChange& change) override {
-        Terminal::Node& node = terminal ? terminal->node : ptmx_;
-        if (change.valid & vfs::AttributeChange::kMode) node.mode = change.mode & 07777;
-        if (change.valid & vfs::AttributeChange::kUid) node.uid = change.uid;
-        if (change.valid & vfs::AttributeChange::kGid) node.gid = change.gid;
+        Terminal::Node* node = find_node();
+        if (!node) return Errno::kIO;
+        if (change.valid & vfs::AttributeChange::kMode) node->mode = change.mode & 07777;
+        if (change.valid & vfs::AttributeChange::kUid) node->uid = change.uid;
+        if (change.valid & vfs::AttributeChange::kGid) node->gid = change.gid;
         return {};
     }
     uint32_t type() const override { return vfs::kModeChar; }
     Result<RefPtr<vfs::File>> open(const vfs::Path&, uint32_t) override { return Errno::kNXIO; }  // the VFS opens devices by number
+    // Null: it is gone, or this is ptmx.
+    Terminal* terminal() const {
+        Terminal* found = is_ptmx_ ? nullptr : instance->at(vfs::minor_of(device_));
+        return found && found->serial == serial_ ? found : nullptr;
+    }
 
-    const RefPtr<Terminal> terminal;  // null: ptmx
     const RefPtr<PtsFileSystem> instance;
 
   private:
+    Terminal::Node* find_node() {
+        if (is_ptmx_) return &ptmx_;
+        Terminal* found = terminal();
+        return found ? &found->node : nullptr;
+    }
+    const bool is_ptmx_;
+    const uint64_t device_, serial_;
     Terminal::Node ptmx_;
 };
 
@@ -86,12 +101,12 @@ class PtsRoot final : public vfs::Inode {
 };
 
 Result<RefPtr<vfs::Inode>> PtsRoot::lookup(std::string_view name) {
-    if (name == "ptmx") return RefPtr<vfs::Inode>(TRY(make_ref<PtsNode>(instance_, RefPtr<Terminal>())));
+    if (name == "ptmx") return RefPtr<vfs::Inode>(TRY(make_ref<PtsNode>(instance_, nullptr)));
     const auto number = parse_number(name, 10);
     if (number.is_error() || (name.size() > 1 && name.front() == '0')) return Errno::kNOENT;
     RefPtr<Terminal> terminal = instance_->find(number.value());
     if (!terminal) return Errno::kNOENT;
-    return RefPtr<vfs::Inode>(TRY(make_ref<PtsNode>(instance_, std::move(terminal))));
+    return RefPtr<vfs::Inode>(TRY(make_ref<PtsNode>(instance_, terminal.get())));
 }
 
 // Cookies: 1 ".", 2 "..", 3 "ptmx", 4 + N the node N.
@@ -128,8 +143,8 @@ PtsNode* pts_node(const vfs::Path& path) {
 
 Result<RefPtr<vfs::File>> open_pts(const vfs::Path& path, uint32_t, uint32_t flags) {
     PtsNode* node = pts_node(path);
-    if (!node || !node->terminal) return Errno::kIO;
-    return TerminalFile::open(node->terminal, path, flags, flags & vfs::kONoctty);
+    if (!node || !node->terminal()) return Errno::kIO;
+    return TerminalFile::open(RefPtr<Terminal>(*node->terminal()), path, flags, flags & vfs::kONoctty);
 }
 
 Result<RefPtr<vfs::File>> open_aux(const vfs::Path& path, uint32_t minor, uint32_t flags) {

@@ -57,6 +57,8 @@ class PtsFileSystem final : public vfs::FileSystem {
     Result<RefPtr<PtyTerminal>> create_pty();
     // Null: no such node.
     RefPtr<Terminal> find(uint32_t index) const;
+    // The same, also when the node is gone but slaves are open.
+    Terminal* at(uint32_t index) const { return index < slots_.size() ? slots_[index] : nullptr; }
     // Lowest node number >= from, or -1.
     int next(uint32_t from) const;
     void forget(uint32_t index) { slots_[index] = nullptr; }

@@ -58,6 +58,7 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
         uint32_t mode = 0600, uid = 0, gid = 0;
         uint64_t created = 0;  // ns since 1970
     } node;
+    const uint64_t serial = ++last_serial;  // numbers of ptys are used again
 
   protected:
     Terminal(uint64_t device, const Termios& termios) : device_(device), discipline_(*this, termios) {}
@@ -108,6 +109,7 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
     Result<> flush(uint64_t queue);
     Result<> store_window_size(mm::AddressSpace& space, uint64_t argument);
 
+    static inline uint64_t last_serial = 0;
     const uint64_t device_;
     LineDiscipline discipline_;
     uint8_t held_[256];  // echo that ^S holds back
