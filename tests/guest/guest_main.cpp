@@ -1,5 +1,5 @@
 // The runner inside each family's program. See guest_test.hpp.
-//   PROGRAM [--list] [--only NAME]... [--after NAME] [--no-fork]
+//   PROGRAM [--list] [--only NAME]... [--skip NAME]... [--after NAME] [--no-fork]
 // --after continues behind a case (the outer runner uses it when a case took the whole sandbox down); --no-fork runs
 // cases in this process (bring-up).
 #include <fcntl.h>
@@ -154,6 +154,8 @@ void on_trap(int signo, siginfo_t* info, void* context) {
 
 bool selected(const Case& one, int argc, char** argv) {
     bool any = false;
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], "--skip") == 0 && strcmp(argv[i + 1], one.name) == 0) return false;
     for (int i = 1; i + 1 < argc; i++) {
         if (strcmp(argv[i], "--only") != 0) continue;
         any = true;
