@@ -9,15 +9,18 @@ namespace {
 
 constexpr UserAddress kMapBottom = 0x10000;          // vm.mmap_min_addr
 constexpr UserAddress kMap32End = 0x8000'0000;       // MAP_32BIT: the first 2 GiB
+constexpr uint64_t kDropTables = 64 << 20;           // unmapping this much gives page tables back at once
 constexpr uint64_t kStackGuardGap = 256 * kPageSize;  // stack_guard_gap
 
 uint64_t round_up(uint64_t value) { return (value + kPageSize - 1) & ~(kPageSize - 1); }
 
 }  // namespace
 
-Result<RefPtr<AddressSpace>> AddressSpace::create() {
+Result<RefPtr<AddressSpace>> AddressSpace::create(uint64_t layout) {
+    static uint64_t last_layout;
     auto space = TRY(make_ref<AddressSpace>());
-    TRY(space->table_.create());
+    space->layout_ = layout ? layout : ++last_layout;
+    TRY(space->table_.create(space->layout_));
     space->map_top = abi::kUserEnd - (1ULL << 30);
     return space;
 }
@@ -150,7 +153,8 @@ void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
             if (vma.shared && vma.object && old.dirty()) vma.object->mark_dirty(vma.page_index(at));
             release(old.frame());
         }
-        if (start <= block && end >= block_end) table_.drop_table(huge);
+        // Small areas come and go at the same places: their tables stay.
+        if (end - start >= kDropTables && start <= block && end >= block_end) table_.drop_table(huge);
     }
 }
 

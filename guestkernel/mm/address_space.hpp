@@ -75,7 +75,8 @@ struct FutexKey {
 
 class AddressSpace : public RefCounted {
   public:
-    static Result<RefPtr<AddressSpace>> create();
+    // layout: address spaces with the same number are likely to be filled alike (see PageTable); 0: a new one.
+    static Result<RefPtr<AddressSpace>> create(uint64_t layout = 0);
     // fork(2): the same VMAs; private pages become copy-on-write on both sides.
     Result<RefPtr<AddressSpace>> fork();
 
@@ -145,6 +146,7 @@ class AddressSpace : public RefCounted {
     void flush_here();    // this vCPU's TLB
 
     PageTable table_;
+    uint64_t layout_ = 0;
     Tree_ vmas_;
     uint64_t mapped_ = 0;
 };

@@ -153,6 +153,7 @@ struct FaultHandler {
         const UserAddress block = page & ~(kHugePageSize - 1);
         if (!vma.no_huge && vma.start <= block && vma.end >= block + kHugePageSize) {
             Pte* huge = TRY(space.table_.obtain_huge(page));
+            if (huge->present() && !huge->huge() && PageTable::is_empty_table(*huge)) space.table_.drop_table(*huge);
             if (!huge->present()) {
                 if (auto first = allocate_huge(Zero::kYes); first.is_ok()) {
                     huge->value = first.value()->phys() | kPteHuge | rights(vma.protection, true);

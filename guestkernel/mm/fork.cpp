@@ -41,7 +41,7 @@ Result<> copy_entries(PageTable& from, PageTable& to, const Vma& vma) {
 }  // namespace
 
 Result<RefPtr<AddressSpace>> AddressSpace::fork() {
-    auto child = TRY(create());
+    auto child = TRY(create(layout_));
     child->break_start = break_start, child->break_end = break_end;
     child->stack_top = stack_top;
     child->arguments_start = arguments_start, child->arguments_end = arguments_end;

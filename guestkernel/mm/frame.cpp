@@ -136,6 +136,9 @@ Frame* frame_of(Phys phys) {
     return &frames[(phys - ram_start) / kPageSize];
 }
 
+uint32_t index_of_frame(const Frame* frame) { return index_of(frame); }
+Frame* frame_at(uint32_t index) { return &frames[index]; }
+
 Result<Frame*> allocate_frame(Zero zero) { return allocate(0, zero); }
 Result<Frame*> allocate_huge(Zero zero) { return allocate(kMaxOrder, zero); }
 Result<Frame*> allocate_contiguous(unsigned count, Zero zero) {

@@ -37,6 +37,10 @@ Result<Frame*> allocate_contiguous(unsigned count, Zero zero);
 void release(Frame* frame);  // drops a reference; the last one frees
 void release_contiguous(Frame* first, unsigned count);
 Frame* frame_of(Phys phys);
+// Frames by index, for links between those that one owner holds (Frame::next is its to use while allocated).
+inline constexpr uint32_t kNoFrame = ~0U;
+uint32_t index_of_frame(const Frame* frame);
+Frame* frame_at(uint32_t index);
 
 struct MemoryStatistics {
     uint64_t total, free;  // bytes

@@ -15,20 +15,88 @@ Pte* as_pte(uint64_t* entry) { return reinterpret_cast<Pte*>(entry); }
 
 unsigned slot(UserAddress address, unsigned level) { return address >> (12 + 9 * (level - 1)) & 511; }
 
-void destroy_table(Phys table, unsigned level) {
+// Empty tables by level, linked through their frames.
+struct Kept {
+    Frame* first = nullptr;
+    unsigned count = 0;
+};
+constexpr unsigned kMostKept = 512;  // per level
+Kept kept[5];
+
+Result<Frame*> allocate_table(unsigned level) {
+    Kept& list = kept[level];
+    if (!list.first) return allocate_frame(Zero::kYes);
+    Frame* frame = list.first;
+    list.first = frame->next == kNoFrame ? nullptr : frame_at(frame->next);
+    --list.count;
+    return frame;
+}
+
+// Frees a table that was one for the hypervisor, too. One odd write first: it then drops the page's protection at once, where the page's next user would
+// write it in a loop.
+void release_table(Frame* frame) {
+    static_cast<volatile char*>(frame->data())[1] = 0;
+    release(frame);
+}
+
+void keep_table(Frame* frame, unsigned level) {
+    Kept& list = kept[level];
+    if (list.count >= kMostKept) return release_table(frame);
+    frame->next = list.first ? index_of_frame(list.first) : kNoFrame;
+    list.first = frame;
+    ++list.count;
+}
+
+// Trees of address spaces that ended, oldest first.
+struct KeptTree {
+    Phys root = 0;
+    uint64_t layout = 0;
+    unsigned tables = 0;
+};
+constexpr unsigned kMostTrees = 8, kMostTablesPerTree = 96;
+KeptTree trees[kMostTrees];
+
+// Empties and keeps the tables below an entry's table, then that one.
+void take_apart(Phys table, unsigned level) {
+    uint64_t* at = entries(table);
     if (level > 1)
-        for (unsigned i = 0; i < 512; ++i) {
-            const uint64_t entry = entries(table)[i];
-            if ((entry & kPtePresent) && !(entry & kPteHuge)) destroy_table(entry & kPteAddress, level - 1);
+        for (unsigned i = 0; i < (level == 4 ? 256U : 512U); ++i) {
+            if (!(at[i] & kPtePresent)) continue;
+            VERIFY(!(at[i] & kPteHuge));
+            take_apart(at[i] & kPteAddress, level - 1);
+            at[i] = 0;
         }
-    release(frame_of(table));
+    keep_table(frame_of(table), level);
 }
 
 }  // namespace
 
-Result<> PageTable::create() {
-    root_ = TRY(allocate_frame(Zero::kYes))->phys();
-    memcpy(entries(root_) + 256, entries(arch::boot_info().user_pml4_template) + 256, 256 * sizeof(uint64_t));
+void drop_kept_tables() {
+    for (KeptTree& tree : trees) {
+        if (tree.root) take_apart(tree.root, 4);
+        tree = {};
+    }
+    for (Kept& list : kept)
+        while (list.first) {
+            Frame* frame = list.first;
+            list.first = frame->next == kNoFrame ? nullptr : frame_at(frame->next);
+            --list.count;
+            release_table(frame);
+        }
+}
+
+Result<> PageTable::create(uint64_t layout) {
+    layout_ = layout;
+    for (KeptTree& tree : trees) {
+        if (!tree.root || tree.layout != layout) continue;
+        root_ = tree.root;
+        tables_ = tree.tables;
+        tree = {};
+        return {};
+    }
+    root_ = TRY(allocate_table(4))->phys();
+    const uint64_t* upper = entries(arch::boot_info().user_pml4_template) + 256;
+    if (memcmp(entries(root_) + 256, upper, 256 * sizeof(uint64_t)) != 0) memcpy(entries(root_) + 256, upper, 256 * sizeof(uint64_t));
     return {};
 }
 
@@ -36,10 +104,16 @@ PageTable::~PageTable() { destroy(); }
 
 void PageTable::destroy() {
     if (!root_) return;
-    for (unsigned i = 0; i < 256; ++i)
-        if (entries(root_)[i] & kPtePresent) destroy_table(entries(root_)[i] & kPteAddress, 3);
-    release(frame_of(root_));
+    if (tables_ > kMostTablesPerTree) {
+        take_apart(root_, 4);
+    } else {
+        // The oldest makes room.
+        if (trees[0].root) take_apart(trees[0].root, 4);
+        for (unsigned i = 1; i < kMostTrees; ++i) trees[i - 1] = trees[i];
+        trees[kMostTrees - 1] = {root_, layout_, tables_};
+    }
     root_ = 0;
+    tables_ = 0;
 }
 
 // The table whose entries are of `level` (1: 4 KiB pages), or null.
@@ -58,7 +132,10 @@ Result<uint64_t*> PageTable::obtain_table(UserAddress address, unsigned level) {
     for (unsigned at = 4; at > level; --at) {
         uint64_t& entry = table[slot(address, at)];
         if (entry & kPteHuge) TRY(split_huge(*as_pte(&entry)));
-        if (!(entry & kPtePresent)) entry = TRY(allocate_frame(Zero::kYes))->phys() | kTableBits;
+        if (!(entry & kPtePresent)) {
+            entry = TRY(allocate_table(at - 1))->phys() | kTableBits;
+            ++tables_;
+        }
         table = entries(entry & kPteAddress);
     }
     return table;
@@ -77,7 +154,8 @@ Result<Pte*> PageTable::obtain_huge(UserAddress address) { return as_pte(&TRY(ob
 
 Result<> PageTable::split_huge(Pte& huge) {
     VERIFY(huge.present() && huge.huge());
-    Frame* table = TRY(allocate_frame(Zero::kNo));
+    Frame* table = TRY(allocate_table(1));
+    ++tables_;
     const uint64_t small = huge.value & ~kPteHuge;
     for (unsigned i = 0; i < 512; ++i) entries(table->phys())[i] = small + i * kPageSize;
     huge.value = table->phys() | kTableBits;
@@ -86,8 +164,17 @@ Result<> PageTable::split_huge(Pte& huge) {
 
 void PageTable::drop_table(Pte& entry) {
     if (!entry.present() || entry.huge()) return;
-    release(entry.frame());
+    Frame* table = entry.frame();
     entry.value = 0;
+    keep_table(table, 1);
+    --tables_;
+}
+
+bool PageTable::is_empty_table(const Pte& entry) {
+    const uint64_t* at = entries(entry.phys());
+    uint64_t any = 0;
+    for (unsigned i = 0; i < 512; ++i) any |= at[i];
+    return any == 0;
 }
 
 UserAddress PageTable::next_populated(UserAddress from, UserAddress end) const {

@@ -21,9 +21,12 @@ struct Pte {
     Frame* frame() const { return frame_of(phys()); }
 };
 
+// Tables cost most when they change hands: a hypervisor that shadows them must drop and rebuild what it knows, and emulates each write to an upper level. So a
+// table that nobody uses is kept, empty, for its level; and the whole tree of an address space that ends is kept for the next one with the same
+// `layout` (the parent's, for a forked child), whose upper levels then need no write at all.
 class PageTable {
   public:
-    Result<> create();
+    Result<> create(uint64_t layout);
     ~PageTable();
     Phys root() const { return root_; }
 
@@ -36,16 +39,24 @@ class PageTable {
     Result<Pte*> obtain_huge(UserAddress address);
     // Replaces a present 2 MiB entry by a table of 512 small ones with the same rights. ENOMEM.
     Result<> split_huge(Pte& huge);
-    // Frees the table of small entries below a level-2 entry that is not huge; its entries must be gone.
+    // Takes the table of small entries below a level-2 entry that is not huge away; its entries must be gone.
     void drop_table(Pte& entry);
+    // True if no entry of that table is present.
+    static bool is_empty_table(const Pte& entry);
     // First address >= `from` (and < end) that has a level-2 table or huge entry, or end: skips holes fast.
     UserAddress next_populated(UserAddress from, UserAddress end) const;
+    // Ends the use of the tree, whose pages must be unmapped: it is kept for another or taken apart.
     void destroy();
 
   private:
     uint64_t* table_at(UserAddress address, unsigned level) const;
     Result<uint64_t*> obtain_table(UserAddress address, unsigned level);
     Phys root_ = 0;
+    uint64_t layout_ = 0;
+    unsigned tables_ = 0;  // below the root
 };
+
+// Gives kept tables back to the frame allocator (memory is short).
+void drop_kept_tables();
 
 }  // namespace kvmsbx::mm

@@ -6,6 +6,7 @@
 namespace kvmsbx::task {
 
 void kill_for_memory(Task& faulting) {
+    mm::drop_kept_tables();
     Process* victim = nullptr;
     uint64_t most = 0;
     for_each_process([&](Process& process) {
