@@ -110,6 +110,7 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
         case HypercallNumber::kDebugLevel: return int64_t{state.config.debug} | int64_t{state.config.strace} << 1;
         case HypercallNumber::kEventReply: return reply(state, {call.args[0], static_cast<int64_t>(call.args[1]), 0}, {});
         case HypercallNumber::kControlOutput: return control_output(state, call);
+        case HypercallNumber::kBackMemory: return static_cast<int64_t>(TRY(state.ram.extend(call.args[0])));
         case HypercallNumber::kPanic:
         case HypercallNumber::kExit: break;
     }

@@ -142,7 +142,9 @@ class MachineBuilder {
         GuestPhys spec = TRY(copy_pages(input_.app_spec.data(), input_.app_spec.size()));
         VdsoImage vdso = TRY(build_vdso(input_.privilege.tsc_aux_works ? CpuNumberSource::kTscAux : CpuNumberSource::kSystemCall));
         TRY(memory_.allocate(abi::kPageSize));  // VdsoData, in the page just before the image
-        GuestPhys vdso_at = TRY(copy_pages(vdso.bytes.data(), vdso.bytes.size()));
+        GuestPhys vdso_data = TRY(memory_.allocate(abi::kPageSize + vdso.bytes.size()));
+        GuestPhys vdso_at = vdso_data + abi::kPageSize;
+        memcpy(memory_.at(vdso_at), vdso.bytes.data(), vdso.bytes.size());
 
         BootInfo& info = *memory_.as<BootInfo>(machine_.boot_info);
         info.magic = abi::kBootInfoMagic;
@@ -152,6 +154,7 @@ class MachineBuilder {
         info.cpu_count = input_.cpus;
         info.ram_gpa = abi::kRamGpa;
         info.ram_size = ram_size;
+        info.ram_backed = input_.ram_backed;
         info.channel_size = input_.channel_size;
         info.sentry_pml4 = sentry_.root().value;
         info.user_pml4_template = application_.root().value;

@@ -19,6 +19,7 @@ struct MachineInput {
     PrivilegeDecision privilege;
     unsigned cpus;
     uint64_t channel_size;
+    uint64_t ram_backed;  // bytes
     std::span<const std::byte> app_spec;
     uint64_t tsc_khz;
     const CpuFeatures* features;

@@ -22,7 +22,7 @@ namespace kvmsbx::vmm {
 namespace {
 
 constexpr unsigned kGoferGsi = 24;  // the first behind the IOAPIC's pins
-enum MemorySlot : unsigned { kRamSlot, kChannelSlot };
+enum MemorySlot : unsigned { kChannelSlot, kFirstRamSlot };
 
 unsigned usable_cpus() {
     cpu_set_t set;
@@ -91,7 +91,8 @@ Result<int> run(const Log& log, const SandboxConfig& config) {
     if (features.is_error()) return log.fail(features.error(), "KVM does not say what the CPU can do (KVM_GET_SUPPORTED_CPUID)");
     unsigned cpus = std::clamp(config.cpus ? config.cpus : usable_cpus(), 1u, abi::kMaxCpus);
     GuestMemory memory = TRY(GuestMemory::create(log, round_up(config.ram_size ? config.ram_size : host_ram())));
-    TRY(vm.map_memory(kRamSlot, {abi::kRamGpa}, memory.host_base(), memory.size()));
+    RamBacking ram(vm, memory, kFirstRamSlot);
+    uint64_t backed = TRY(ram.extend(RamBacking::first_step(memory.size())));
     uint64_t channel_size = TRY(map_channel(log, vm, config.channel_fd));
     TRY(attach_gofer(vm, config));
 
@@ -99,13 +100,13 @@ Result<int> run(const Log& log, const SandboxConfig& config) {
     for (unsigned i = 0; i < cpus; i++) vcpus.push_back(TRY(vm.create_vcpu(i, *features)));
     BootMemory boot(memory);
     auto privilege = TRY(decide_privilege(log, vcpus[0], boot, *features, config.privilege));
-    MachineInput input{&*sentry, privilege, cpus, channel_size, config.app_spec, Vm::tsc_khz(vcpus[0]), &*features};
+    MachineInput input{&*sentry, privilege, cpus, channel_size, backed, config.app_spec, Vm::tsc_khz(vcpus[0]), &*features};
     Machine machine = TRY(build_machine(log, boot, memory.size(), input));
     for (Vcpu& vcpu : vcpus) TRY(prepare_vcpu(log, vcpu, machine, input));
 
     Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (wake.get() < 0) return log.fail(last_errno(), "eventfd: %m");
-    SandboxState state{config, log, memory, vm, *sentry, machine, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};
+    SandboxState state{config, log, memory, vm, *sentry, machine, ram, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};
     return run_threads(state, vcpus, wake.get());
 }
 
@@ -133,7 +134,7 @@ PrivilegeReport measure_privilege(int kvm_fd) {
         Vm vm = TRY(Vm::create(silent, kvm_fd));
         CpuFeatures features = TRY(vm.features());
         GuestMemory memory = TRY(GuestMemory::create(silent, abi::kHugePageSize));
-        TRY(vm.map_memory(kRamSlot, {abi::kRamGpa}, memory.host_base(), memory.size()));
+        TRY(vm.map_memory(kFirstRamSlot, {abi::kRamGpa}, memory.host_base(), memory.size()));
         Vcpu vcpu = TRY(vm.create_vcpu(0, features));
         BootMemory boot(memory);
         return decide_privilege(silent, vcpu, boot, features, PrivilegeChoice::kAuto);

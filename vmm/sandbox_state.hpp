@@ -1,11 +1,12 @@
 #pragma once
-// What the threads of a running sandbox share. Locks: HostEvents' own; everything else is constant or atomic.
+// What the threads of a running sandbox share. Locks: HostEvents' and RamBacking's own, never both; everything else is constant or atomic.
 #include <atomic>
 #include <cstdint>
 
 #include "vmm/console.hpp"
 #include "vmm/host_events.hpp"
 #include "vmm/machine.hpp"
+#include "vmm/ram_backing.hpp"
 #include "vmm/sandbox.hpp"
 
 namespace kvmsbx::vmm {
@@ -32,6 +33,7 @@ struct SandboxState {
     const Vm& vm;
     const SentryElf& sentry;
     const Machine& machine;
+    RamBacking& ram;
     Console console;
     HostEvents events;
     Ending ending;

@@ -19,6 +19,7 @@ constexpr SeccompRule kVcpuRules[] = {
     {SCMP_SYS(ioctl), request(KVM_RUN), "Vcpu::enter"},
     {SCMP_SYS(ioctl), request(KVM_GET_REGS), "report_dead: registers of a dead guest"},
     {SCMP_SYS(ioctl), request(KVM_GET_SREGS), "report_dead"},
+    {SCMP_SYS(ioctl), request(KVM_SET_USER_MEMORY_REGION), "RamBacking::extend"},
     {SCMP_SYS(poll), kAny, "Console: is a stream ready"},
     {SCMP_SYS(read), kAny, "Console::read"},
     {SCMP_SYS(write), kAny, "Console::write, Log, Ending and Console::arm (eventfd)"},

@@ -21,13 +21,14 @@ struct BootInfo {
     PrivilegeMode privilege;
     uint32_t cpu_count;
     uint64_t ram_gpa, ram_size;     // bytes, multiples of 2 MiB
+    uint64_t ram_backed;            // bytes from ram_gpa that can be used at start; more by HypercallNumber::kBackMemory
     uint64_t ram_first_free;        // gpa: below it (from ram_gpa) lie the Sentry's image, page tables, CpuAreas, stacks, the blobs below
     uint64_t channel_size;          // bytes at kChannelGpa
     uint64_t sentry_pml4;           // gpa: the Sentry's page table
     uint64_t user_pml4_template;    // gpa: a PML4 whose upper half every application's PML4 copies (8-byte entries 256..511)
     uint64_t cpu_areas[kMaxCpus];   // Sentry-virtual addresses of the CpuAreas
     uint64_t app_spec_gpa, app_spec_size;  // see app_spec.hpp
-    uint64_t vdso_gpa, vdso_size;   // ELF image of the vDSO, page aligned; it expects VdsoData in the page before it
+    uint64_t vdso_gpa, vdso_size;   // ELF image of the vDSO, page aligned; the page before it is reserved for VdsoData, where its code expects it
     uint64_t vdso_sigreturn;        // offset of __kernel_rt_sigreturn in it
     uint64_t tsc_khz;
     uint64_t lapic_timer_hz;        // counts per second of the LAPIC timer with divide-by-1

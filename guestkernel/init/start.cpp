@@ -37,7 +37,7 @@ void run_constructors() {
 
 void set_up_sentry(const abi::BootInfo& info) {
     if (info.magic != abi::kBootInfoMagic || info.version != abi::kBootInfoVersion || info.size != sizeof info) panic("boot info is of another version");
-    mm::init_frames(info.ram_gpa, info.ram_size, info.ram_first_free);
+    mm::init_frames(info.ram_gpa, info.ram_size, info.ram_first_free, info.ram_backed);
     random::seed(info.random_seed);
     sched::init_clock();
     if (info.vdso_size) sched::update_vdso_data(arch::phys_to_virt(info.vdso_gpa - arch::kPageSize));

@@ -20,6 +20,7 @@ Frame* frames;
 Phys ram_start;
 uint32_t frame_count;
 uint32_t fresh;  // index of the first block never handed out
+uint32_t backed;  // index of the first frame that the VMM has to be asked for (kBackMemory)
 uint32_t free_lists[kMaxOrder + 1];
 uint64_t free_frames, cached_frames, limit_frames = ~0ULL;
 uint32_t dirty_free_blocks;  // free blocks of the highest order that are not known to be zero
@@ -48,11 +49,22 @@ void unlink(uint32_t index) {
     if (frame.order == kMaxOrder && !(frame.flags & Frame::kKnownZero)) --dirty_free_blocks;
 }
 
+// Is the next fresh block there, and has it memory behind it?
+bool fresh_available() {
+    constexpr uint32_t kBlock = 1U << kMaxOrder;
+    if (fresh >= frame_count) return false;
+    if (fresh + kBlock <= backed) return true;
+    const int64_t bytes = arch::hypercall(abi::HypercallNumber::kBackMemory, (uint64_t{fresh} + kBlock) * kPageSize);
+    if (bytes < 0) return false;
+    backed = static_cast<uint32_t>(static_cast<uint64_t>(bytes) / kPageSize);
+    return true;
+}
+
 // Takes a block of `order`, kNone when there is none.
 uint32_t take(unsigned order) {
     for (unsigned from = order; from <= kMaxOrder; ++from) {
         uint32_t index = free_lists[from];
-        if (index == kNone && from == kMaxOrder && fresh < frame_count) {
+        if (index == kNone && from == kMaxOrder && fresh_available()) {
             index = fresh;
             fresh += 1U << kMaxOrder;
             frames[index].flags = Frame::kKnownZero;
@@ -166,8 +178,9 @@ MemoryStatistics memory_statistics() {
 }
 void count_cached(int64_t pages) { cached_frames += static_cast<uint64_t>(pages); }
 
-void init_frames(Phys ram, uint64_t size, Phys first_free) {
+void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed_bytes) {
     ram_start = ram;
+    backed = static_cast<uint32_t>(backed_bytes / kPageSize);
     frame_count = static_cast<uint32_t>(size / kPageSize);
     for (uint32_t& list : free_lists) list = kNone;
     const Phys array = (first_free + kPageSize - 1) & ~(kPageSize - 1);

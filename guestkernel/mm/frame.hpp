@@ -49,8 +49,8 @@ struct MemoryStatistics {
 MemoryStatistics memory_statistics();
 void count_cached(int64_t pages);
 
-// At start: RAM is [ram, ram + size), all of it below `first_free` is taken.
-void init_frames(Phys ram, uint64_t size, Phys first_free);
+// At start: RAM is [ram, ram + size), all of it below `first_free` is taken; `backed` bytes of it can be used before the VMM is asked for more.
+void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed);
 // The container's memory limit in bytes (0: none); allocations of frames beyond it fail with ENOMEM.
 void set_memory_limit(uint64_t bytes);
 

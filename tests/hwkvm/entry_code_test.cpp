@@ -56,7 +56,7 @@ bool host_is_emulated() {
     vmm::SandboxConfig config;
     config.console_fds = {input, output, output};
     config.cpus = scenario.cpus;
-    config.ram_size = 64 << 20;
+    config.ram_size = scenario.cpus == 1 ? 64 << 20 : 1 << 30;  // all of it there from the start, or not
     config.privilege = choice;
     config.debug = scenario.word[0] != 's';
     config.log_fd = output;

@@ -260,6 +260,11 @@ void test_hypercalls() {
     CHECK_EQUAL(hypercall(HypercallNumber::kLog, ~0ULL, 100), -14);
     CHECK_EQUAL(hypercall(HypercallNumber::kLog, kRamGpa + boot->ram_size - 8, 9), -14);
     CHECK_EQUAL(hypercall(HypercallNumber{77}), -38);
+    CHECK_EQUAL(hypercall(HypercallNumber::kBackMemory, boot->ram_size + 1), -12);
+    CHECK_EQUAL(hypercall(HypercallNumber::kBackMemory, 1), boot->ram_backed);
+    CHECK_EQUAL(hypercall(HypercallNumber::kBackMemory, boot->ram_size), boot->ram_size);
+    *direct<volatile uint64_t>(boot->ram_gpa + boot->ram_size - 8) = 5;
+    CHECK_EQUAL(*direct<volatile uint64_t>(boot->ram_gpa + boot->ram_size - 8), 5u);
     CHECK_EQUAL(hypercall(HypercallNumber::kNextHostEvent, page), 0);
     memcpy(bytes, "console\n", 8);
     CHECK_EQUAL(hypercall(HypercallNumber::kConsoleWrite, page, 8, 1), 8);

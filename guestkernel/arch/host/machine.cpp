@@ -147,7 +147,7 @@ Machine::Machine(uint64_t size) {
     info.tsc_khz = 1'000'000;
     info.lapic_timer_hz = 1'000'000'000;
     info.fpu_area_size = 1024;
-    mm::init_frames(abi::kRamGpa, size, abi::kRamGpa + kPageSize + kStackSize);
+    mm::init_frames(abi::kRamGpa, size, abi::kRamGpa + kPageSize + kStackSize, size);
     main_header.cpu = &area;
     sched::init_clock();
 }
