@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,6 +31,14 @@ void close_all_but(std::array<int, 3>& keep) {
     syscall(SYS_close_range, first, ~0u, 0);
 }
 
+// The lock may outlive the lifeline for a moment: a dying process closes one descriptor after the other, and a child
+// has copies until its exec.
+void remove_state(int root_fd, const char* id) {
+    constexpr timespec kPause{0, 5'000'000};
+    for (int attempt = 0; attempt < 300 && !StateDirectory::remove_if_stale(root_fd, id); ++attempt)
+        nanosleep(&kPause, nullptr);
+}
+
 [[noreturn]] void janitor_main(int lifeline, int root_fd, const char* id, std::optional<RawTerminal> terminal) {
     setsid();  // out of the reach of the terminal's signals and of kills by process group
     sigset_t all;
@@ -44,7 +53,7 @@ void close_all_but(std::array<int, 3>& keep) {
     while (n < 0 && errno == EINTR);
     if (n == 0) {
         if (terminal) terminal->restore();
-        StateDirectory::remove_if_stale(root_fd, id);
+        remove_state(root_fd, id);
     }
     _exit(0);
 }

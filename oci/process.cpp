@@ -18,6 +18,7 @@ namespace kvmsbx::oci {
 namespace {
 
 constexpr size_t kStackSize = 64 * 1024;
+constexpr int kJoined = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
 
 // Everything that the child needs, made before clone(): the child must not allocate.
 struct ChildPlan {
@@ -73,6 +74,8 @@ int child_main(void* argument) {
     setsid();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) fail("asking for a signal at the parent's death");
     if ((plan.request->namespaces & CLONE_NEWUSER) && !map_ids(plan)) fail("writing the user namespace's id maps");
+    if (plan.request->join_pidfd >= 0 && setns(plan.request->join_pidfd, kJoined) < 0)
+        fail("joining the sandbox's namespaces");
     if (!arrange_descriptors(plan)) fail("arranging file descriptors");
     reset_signals();
     execve("/proc/self/exe", plan.argv.data(), plan.environment);

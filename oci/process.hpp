@@ -19,6 +19,7 @@ struct SpawnRequest {
     std::vector<std::string> arguments;    // argv[1..]; the program is always /proc/self/exe
     std::vector<int> keep_fds;             // stay open under their numbers; everything else above 2 is closed
     std::array<int, 3> stdio{-1, -1, -1};  // what becomes 0, 1, 2; -1: /dev/null
+    int join_pidfd = -1;                   // of a process whose network, IPC and UTS namespaces are joined; -1: none
     unsigned long namespaces = 0;          // CLONE_NEW*; with CLONE_NEWUSER the caller's ids are mapped to 0
 };
 

@@ -140,9 +140,12 @@ void StateDirectory::remove() {
     lock_fd_.reset();
 }
 
-void StateDirectory::remove_if_stale(int root_fd, const char* id) {
+bool StateDirectory::remove_if_stale(int root_fd, const char* id) {
     const int fd = lock_directory(root_fd, id);
-    if (fd >= 0) remove_contents(root_fd, fd, id);
+    if (fd < 0) return errno == ENOENT;
+    remove_contents(root_fd, fd, id);
+    close(fd);
+    return true;
 }
 
 }  // namespace kvmsbx::oci
