@@ -48,6 +48,13 @@ int floating_point_code(Task& task, bool simd) {
     return 0;
 }
 
+// `int n` that the application may not execute is #GP on a CPU; KVM without VMX or SVM reports #UD.
+bool is_software_interrupt(Task& task) {
+    constexpr uint8_t kIntImmediate = 0xcd;
+    const auto opcode = mm::UserIn<uint8_t>{task.regs.rip}.load(task.space());
+    return opcode.is_ok() && opcode.value() == kIntImmediate;
+}
+
 }  // namespace
 
 void send_fault_signal(Task& task, int signal, int code, uint64_t address) {
@@ -65,7 +72,9 @@ void deliver_exception(Task& task) {
         case kDebug:
             return send_fault_signal(task, kSigTrap, regs.rflags & kFlagTrap ? kTrapTrace : kTrapBrkpt, regs.rip);
         case kBreakpoint: return force_signal(task, kernel_signal(kSigTrap));
-        case kInvalidOpcode: return send_fault_signal(task, kSigIll, kIllIllopn, regs.rip);
+        case kInvalidOpcode:
+            if (is_software_interrupt(task)) return force_signal(task, kernel_signal(kSigSegv));
+            return send_fault_signal(task, kSigIll, kIllIllopn, regs.rip);
         case kSegmentNotPresent:
         case kStackSegment: return force_signal(task, kernel_signal(kSigBus));
         case kX87:
