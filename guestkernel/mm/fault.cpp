@@ -12,6 +12,8 @@ namespace {
 constexpr unsigned kFileWindow = 64;
 constexpr uint32_t kFirstAnonymousWindow = 4, kMaxAnonymousWindow = 32;
 constexpr unsigned kReclaimWindow = 16;
+// A private file mapping of at most this many pages (a program's data) is copied as a whole at its first write: relocation writes all of it.
+constexpr uint64_t kSmallMapping = 16;
 
 uint64_t rights(uint32_t protection, bool writable) {
     uint64_t bits = kPtePresent | kPteAccessed;
@@ -107,7 +109,10 @@ struct FaultHandler {
         if (old != zero_frame()) memcpy(copy->data(), old->data(), kPageSize);
         pte.value = copy->phys() | rights(vma.protection, true);
         release(old);
-        copy_neighbours();
+        if (vma.object)
+            copy_small_mapping();
+        else
+            copy_neighbours();
         space.flush();
         return {};
     }
@@ -121,7 +126,6 @@ struct FaultHandler {
 
     // Pages that were written before a fork are likely to be written after it: one trap copies a few.
     void copy_neighbours() {
-        if (vma.object && vma.kind != Vma::Kind::kStack) return;
         for_window(4, [&](UserAddress, Pte& pte) {
             if (!pte.present() || pte.writable() || !pte.dirty()) return;
             if (ours_alone(pte)) {
@@ -135,6 +139,26 @@ struct FaultHandler {
             pte.value = copy.value()->phys() | rights(vma.protection, true);
             release(old);
         });
+    }
+
+    void copy_small_mapping() {
+        if ((vma.end - vma.start) / kPageSize > kSmallMapping) return;
+        for (UserAddress at = vma.start; at < vma.end; at += kPageSize) {
+            Pte* pte = space.table_.find(at);
+            if (!pte || (pte->present() && pte->writable())) continue;
+            Frame* source = pte->present() ? pte->frame() : vma.object->cached_page(vma.page_index(at));
+            if (!source) continue;
+            if (pte->present() && ours_alone(*pte)) {
+                pte->value |= kPteWrite;
+                continue;
+            }
+            auto copy = allocate_frame(Zero::kNo);
+            if (copy.is_error()) return;
+            memcpy(copy.value()->data(), source->data(), kPageSize);
+            const bool was_present = pte->present();
+            pte->value = copy.value()->phys() | rights(vma.protection, true);
+            if (was_present) release(source);
+        }
     }
 
     // Calls visit(address, entry) for the entries of the aligned window of `pages` pages around the fault, inside the VMA and one table.
@@ -240,7 +264,9 @@ struct FaultHandler {
         }
         memcpy(copy.value()->data(), frame->data(), kPageSize);
         release(frame);
-        return install(copy.value(), true);
+        TRY(install(copy.value(), true));
+        copy_small_mapping();
+        return {};
     }
 
     // Takes over the frame's reference.

@@ -1,4 +1,6 @@
 // fork(2)'s copy of an address space: page tables are copied, not pages.
+#include <cstring>
+
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/mm/address_space.hpp"
 
@@ -18,8 +20,34 @@ Result<OwnPtr<Vma>> copy_vma(const Vma& vma) {
     return copy;
 }
 
-// Copies the entries of [start, end), one table at a time; those of private memory become read-only on both sides.
-Result<> copy_entries(PageTable& from, PageTable& to, const Vma& vma) {
+// Pages written since the last fork will most likely be written again, by both sides: up to this many are copied at once, which saves each side a fault.
+constexpr unsigned kEagerCopies = 24;
+
+// A private page for the child: a copy of its own, or null where that is not worth it or memory is short.
+Frame* copy_eagerly(const Pte& source, unsigned& budget) {
+    if (budget == 0 || !source.dirty() || !source.writable() || source.frame()->references != 1) return nullptr;
+    auto copy = allocate_frame(Zero::kNo);
+    if (copy.is_error()) return nullptr;
+    memcpy(copy.value()->data(), source.frame()->data(), kPageSize);
+    --budget;
+    return copy.value();
+}
+
+void copy_entry(Pte& source, Pte& target, bool shared, unsigned& budget) {
+    if (!shared) {
+        if (Frame* copy = copy_eagerly(source, budget)) {
+            target.value = (source.value & ~kPteAddress) | copy->phys();
+            source.value &= ~kPteDirty;
+            return;
+        }
+        source.value &= ~kPteWrite;
+    }
+    source.frame()->ref();
+    target = source;
+}
+
+// Copies the entries of a VMA, one table at a time; those of private memory become read-only on both sides.
+Result<> copy_entries(PageTable& from, PageTable& to, const Vma& vma, unsigned& budget) {
     for (UserAddress at = from.next_populated(vma.start, vma.end); at < vma.end; at = from.next_populated(at, vma.end)) {
         const UserAddress block_end = (at & ~(kHugePageSize - 1)) + kHugePageSize;
         Pte& huge = *from.find_huge(at);
@@ -30,9 +58,7 @@ Result<> copy_entries(PageTable& from, PageTable& to, const Vma& vma) {
         for (; at < stop; at += kPageSize, ++source, target = target ? target + 1 : nullptr) {
             if (!source->present()) continue;
             if (!target) target = TRY(to.obtain(at));
-            if (!vma.shared) source->value &= ~kPteWrite;
-            source->frame()->ref();
-            *target = *source;
+            copy_entry(*source, *target, vma.shared, budget);
         }
     }
     return {};
@@ -53,10 +79,13 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     child->address_limit = address_limit;
     child->executable = executable;
     for (uint64_t word : auxiliary_vector) TRY(child->auxiliary_vector.push_back(word));
-    for (Vma& vma : vmas_) {
+    unsigned budget = kEagerCopies;
+    // From the top down: the stack first, where both sides write at once.
+    for (auto it = vmas_.rbegin(); it != vmas_.rend(); ++it) {
+        Vma& vma = *it;
         if (vma.no_fork) continue;
         TRY(child->insert(TRY(copy_vma(vma))));
-        if (!vma.wipe_on_fork) TRY(copy_entries(table_, child->table_, vma));
+        if (!vma.wipe_on_fork) TRY(copy_entries(table_, child->table_, vma, budget));
     }
     flush();
     return child;

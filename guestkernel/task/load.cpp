@@ -248,6 +248,22 @@ Result<RefPtr<vfs::File>> open_interpreter(Task& task, vfs::File& program, const
     return vfs::open_executable(task.caller(), task.fs().root, std::string_view(path.data()), vfs::Follow::kYes);
 }
 
+// The first pages that the program will touch, mapped now: each saves a trap. Failures show when the program touches them itself.
+void touch_first_pages(mm::AddressSpace& space, const elf::Image& image, uint64_t bias) {
+    constexpr uint64_t kMostPages = 16;
+    (void)space.fault(bias + image.header.entry, mm::Access::kExecute).is_ok();
+    for (const elf::ProgramHeader& segment : image.segments) {
+        if (segment.type != elf::kLoad || segment.memory_size == 0) continue;
+        const bool writes = segment.flags & elf::kWrite;
+        const UserAddress start = (bias + segment.virtual_address) & ~(kPageSize - 1);
+        const UserAddress end = bias + segment.virtual_address + segment.memory_size;
+        for (UserAddress at = start; at < end && at < start + (writes ? kMostPages : 1) * kPageSize; at += kPageSize) {
+            const mm::Access access = writes ? mm::Access::kWrite : mm::Access::kRead;
+            if (!space.translate(at, access)) (void)space.fault(at, access).is_ok();
+        }
+    }
+}
+
 bool stack_executable(const elf::Image& image) {
     for (const elf::ProgramHeader& segment : image.segments)
         if (segment.type == elf::kGnuStack) return segment.flags & elf::kExecute;
@@ -280,11 +296,13 @@ Result<LoadedProgram> load_program(Task& task, RefPtr<vfs::File> program, std::s
     Placement placement{};
     placement.bias = TRY(map_image(space, program, image, kPieBase + random_pages(kPieRandomPages)));
     note_layout(space, image, placement.bias);
+    touch_first_pages(space, image, placement.bias);
     placement.entry = image.header.entry + placement.bias;
     if (interpreter) {
         const elf::Image linker = TRY(read_image(*interpreter));
         placement.interpreter_base = TRY(map_image(space, interpreter, linker, 0));
         placement.entry = linker.header.entry + placement.interpreter_base;
+        touch_first_pages(space, linker, placement.interpreter_base);
     }
     TRY(map_vdso(space));
     loaded.stack = TRY(write_stack(space, space.stack_top, image, placement, name, arguments, environment, identity));
