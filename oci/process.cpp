@@ -57,6 +57,9 @@ bool arrange_descriptors(const ChildPlan& plan) {
                        [](int fd) { return fcntl(fd, F_SETFD, 0) == 0; });
 }
 
+// Where the other process is dead already (its end will be reported), namespaces of its own do as well.
+bool join_namespaces(int pidfd) { return setns(pidfd, kJoined) == 0 || (errno == ESRCH && unshare(kJoined) == 0); }
+
 void reset_signals() {
     for (int signal : {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD}) ::signal(signal, SIG_DFL);
     sigset_t none;
@@ -74,7 +77,7 @@ int child_main(void* argument) {
     setsid();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) fail("asking for a signal at the parent's death");
     if ((plan.request->namespaces & CLONE_NEWUSER) && !map_ids(plan)) fail("writing the user namespace's id maps");
-    if (plan.request->join_pidfd >= 0 && setns(plan.request->join_pidfd, kJoined) < 0)
+    if (plan.request->join_pidfd >= 0 && !join_namespaces(plan.request->join_pidfd))
         fail("joining the sandbox's namespaces");
     if (!arrange_descriptors(plan)) fail("arranging file descriptors");
     reset_signals();
