@@ -1,0 +1,1 @@
+kvmsbx_fuzz_target(line_discipline kvmsbx_sentry_host)
