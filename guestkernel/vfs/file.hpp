@@ -88,9 +88,9 @@ class File : public RefCounted {
   protected:
     void last_reference_gone() override {
         while (!observers.empty()) {
-            FileObserver& observer = observers.front();
-            observer.file_gone();
-            VERIFY(!observer.observer_hook.is_linked());
+            FileObserver* const first = &observers.front();
+            first->file_gone();  // may end the observer
+            VERIFY(observers.empty() || &observers.front() != first);
         }
         delete this;
     }

@@ -39,6 +39,11 @@ class SyntheticNode : public vfs::Inode {
     Result<vfs::Attributes> attributes() override;
     Result<> set_attributes(const vfs::AttributeChange&) override { return Errno::kPERM; }
     Result<vfs::Ownership> ownership() override;
+    // No name can be made here; Linux says that it does not exist.
+    Result<RefPtr<vfs::Inode>> create(std::string_view, const vfs::NewNode&) override { return Errno::kNOENT; }
+    Result<RefPtr<vfs::Inode>> make_directory(std::string_view, const vfs::NewNode&) override { return Errno::kNOENT; }
+    Result<RefPtr<vfs::Inode>> make_node(std::string_view, const vfs::NewNode&) override { return Errno::kNOENT; }
+    Result<RefPtr<vfs::Inode>> make_symlink(std::string_view, std::string_view, const vfs::NewNode&) override { return Errno::kNOENT; }
     uint32_t type() const override { return mode_ & vfs::kModeTypeMask; }
     Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override;
     const uint64_t ino;

@@ -213,7 +213,6 @@ Result<> store_comm(const ProcSubject& subject, std::string_view text) {
     task::Task* task = subject.task();
     if (!task) return Errno::kSRCH;
     if (&task->process() != &task::current().process()) return Errno::kINVAL;
-    if (!text.empty() && text.back() == '\n') text.remove_suffix(1);
     const size_t size = std::min(text.size(), sizeof task->name - 1);
     for (size_t i = 0; i < sizeof task->name; ++i) task->name[i] = i < size ? text[i] : '\0';
     return {};
