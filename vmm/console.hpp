@@ -1,6 +1,7 @@
 #pragma once
-// The application's stdin, stdout and stderr on the host. vCPU threads read and write only what needs no waiting: the file descriptors may be blocking ones and
-// are shared with other programs, so O_NONBLOCK is not ours to set; they are polled first. What cannot be done now is armed, and the main thread polls for it.
+// The application's stdin, stdout and stderr on the host. vCPU threads read and write only what needs no waiting: the
+// file descriptors may be blocking ones and are shared with other programs, so O_NONBLOCK is not ours to set; they are
+// polled first. What cannot be done now is armed, and the main thread polls for it.
 #include <poll.h>
 
 #include <array>

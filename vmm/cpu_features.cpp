@@ -17,7 +17,8 @@ constexpr uint32_t kKvmFeatureLeaf = 0x40000001;  // Documentation/virt/kvm/x86/
 
 const kvm_cpuid_entry2* find(const std::vector<kvm_cpuid_entry2>& entries, uint32_t function, uint32_t index = 0) {
     for (const auto& entry : entries)
-        if (entry.function == function && (entry.index == index || !(entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX))) return &entry;
+        if (entry.function == function && (entry.index == index || !(entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
+            return &entry;
     return nullptr;
 }
 
@@ -70,7 +71,8 @@ uint64_t fpu_area_size(uint64_t xcr0) {
     for (unsigned component = 2; component < 63; component++) {
         if (!(xcr0 >> component & 1)) continue;
         uint32_t bytes, offset, ecx, edx;
-        if (__get_cpuid_count(0xd, component, &bytes, &offset, &ecx, &edx)) size = std::max<uint64_t>(size, uint64_t{offset} + bytes);
+        if (__get_cpuid_count(0xd, component, &bytes, &offset, &ecx, &edx))
+            size = std::max<uint64_t>(size, uint64_t{offset} + bytes);
     }
     return size;
 }

@@ -83,17 +83,21 @@ void EntryEmitter::emit_bad_rip() {
 void EntryEmitter::emit_fault_entry() {
     const FrameStack& stack = image_.stacks.fault;
     Xbyak::Label early, no_entry;
-    // The registers go into a PanicInfo above the emergency stack, so that they can be shown even when the Sentry cannot do it itself.
+    // The registers go into a PanicInfo above the emergency stack, so that they can be shown even when the Sentry
+    // cannot do it itself.
     mov(mem(image_.area.scratch[0]), rax);
     mov(rax, input_.early_panic_address + offsetof(PanicInfo, registers));
     mov(rsp, rax);
     mov(rax, mem(image_.area.scratch[0]));
     save_all_registers();
-    const std::pair<size_t, const uint64_t*> fields[] = {
-        {offsetof(SentryFault, vector), &image_.data.fault_vector}, {offsetof(SentryFault, error_code), &stack.error_code},
-        {offsetof(SentryFault, cr2), &image_.data.fault_cr2},       {offsetof(SentryFault, rip), &stack.frame.rip},
-        {offsetof(SentryFault, cs), &stack.frame.cs},               {offsetof(SentryFault, rflags), &stack.frame.rflags},
-        {offsetof(SentryFault, rsp), &stack.frame.rsp},             {offsetof(SentryFault, ss), &stack.frame.ss}};
+    const std::pair<size_t, const uint64_t*> fields[] = {{offsetof(SentryFault, vector), &image_.data.fault_vector},
+                                                         {offsetof(SentryFault, error_code), &stack.error_code},
+                                                         {offsetof(SentryFault, cr2), &image_.data.fault_cr2},
+                                                         {offsetof(SentryFault, rip), &stack.frame.rip},
+                                                         {offsetof(SentryFault, cs), &stack.frame.cs},
+                                                         {offsetof(SentryFault, rflags), &stack.frame.rflags},
+                                                         {offsetof(SentryFault, rsp), &stack.frame.rsp},
+                                                         {offsetof(SentryFault, ss), &stack.frame.ss}};
     for (auto [offset, source] : fields) {
         mov(rax, mem(*source));
         mov(reg_field(offset), rax);
@@ -152,14 +156,16 @@ void write_gdt_and_tss(GateImage& image, uint64_t region) {
     auto put = [&](size_t offset, uint64_t value) { memcpy(image.data.tss + offset, &value, sizeof value); };
     uint64_t first_stack = region + kStacksOffset;
     put(4, first_stack + sizeof(FrameStack));  // RSP0: not used, every vector has an IST stack
-    for (unsigned index = kStackTrap; index <= kStackFault; index++) put(0x24 + 8 * (index - 1), first_stack + index * sizeof(FrameStack));
+    for (unsigned index = kStackTrap; index <= kStackFault; index++)
+        put(0x24 + 8 * (index - 1), first_stack + index * sizeof(FrameStack));
     uint16_t no_io_bitmap = sizeof(GateData::tss);
     memcpy(image.data.tss + 0x66, &no_io_bitmap, sizeof no_io_bitmap);
 }
 
-void write_idt_entry(std::array<uint8_t, abi::kPageSize>& idt, unsigned vector, uint64_t handler, unsigned dpl, unsigned stack) {
-    uint64_t low = (handler & 0xffff) | uint64_t{abi::kKernelCs} << 16 | uint64_t{stack} << 32 | (0x8e00ULL | dpl << 13) << 32 |
-                   (handler >> 16 & 0xffff) << 48;
+void write_idt_entry(std::array<uint8_t, abi::kPageSize>& idt, unsigned vector, uint64_t handler, unsigned dpl,
+                     unsigned stack) {
+    uint64_t low = (handler & 0xffff) | uint64_t{abi::kKernelCs} << 16 | uint64_t{stack} << 32 |
+                   (0x8e00ULL | dpl << 13) << 32 | (handler >> 16 & 0xffff) << 48;
     uint64_t high = handler >> 32;
     memcpy(&idt[16 * vector], &low, sizeof low);
     memcpy(&idt[16 * vector + 8], &high, sizeof high);
@@ -174,9 +180,7 @@ Result<EntryCode> generate_entry_code(const EntryCodeInput& input) {
     made.points.tss = region + kDataOffset + offsetof(GateData, tss);
     try {
         (input.mode == abi::PrivilegeMode::kRing0 ? generate_ring0 : generate_ring3)(*made.image, input, made.points);
-    } catch (const Xbyak::Error&) {
-        return Errno::kNOSPC;
-    }
+    } catch (const Xbyak::Error&) { return Errno::kNOSPC; }
     return made;
 }
 

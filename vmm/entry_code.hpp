@@ -1,5 +1,6 @@
 #pragma once
-// The entry code of one vCPU: the only guest code that knows the privilege mode. Generated with Xbyak at start; contract: common/abi/cpu_area.hpp.
+// The entry code of one vCPU: the only guest code that knows the privilege mode. Generated with Xbyak at start;
+// contract: common/abi/cpu_area.hpp.
 //
 // One vCPU's gate region (kGateBase + cpu * kGateStride), the same virtual addresses in both modes:
 //
@@ -7,23 +8,30 @@
 //                                        ring 3 | ring 0 mode    ring 3 mode | ring 0 mode (= the Sentry's)
 //   0     IDT (two, in ring 3 mode)      IDT-S  | IDT            IDT-A       | IDT         never U=1
 //   1     gate: ring-0 code              r-x    | -              r-x         |             never U=1
-//   2     GateData: GDT, TSS             rw- U  | rw-            rw-         |             U=1 only in the Sentry's table, ring 3 mode
-//   3,4   entry code                     r-x U  | r-x            -           |             (ring 3 mode: runs in ring 3, native)
-//   5     CpuArea (also in the direct map) rw- U | rw-           -           |
-//   6     FrameStacks (two, in ring 3 mode) S: rw- U | rw-       A: rw-      |
-//   7     FrameStacks A                  rw- U  | rw- (page 6 again)  -      |
+//   2     GateData: GDT, TSS             rw- U  | rw-            rw-         |             U=1 only in the Sentry's
+//   table, ring 3 mode 3,4   entry code                     r-x U  | r-x            -           |             (ring 3
+//   mode: runs in ring 3, native) 5     CpuArea (also in the direct map) rw- U | rw-           -           | 6
+//   FrameStacks (two, in ring 3 mode) S: rw- U | rw-       A: rw-      | 7     FrameStacks A                  rw- U  |
+//   rw- (page 6 again)  -      |
 //
-// Ring 3 mode (platform.md, section 2): ring 0 is interpreted where KVM has no VMX/SVM, 0.6 us per instruction, so all that ring 0 does is to
-// switch CR3 and IRETQ. Applications can reach every vector with DPL 3, so what a vector may do depends on who raises it. That is decided by
-// the page table that is loaded, not by the vector: the IDT page differs. Invariants:
-//   - IDT-A is in force while an application's page table is loaded: each of its handlers loads the Sentry's CR3 (an immediate, or the value that trusted
-//     code left in GateData::exchange) and goes to an address from a prepared frame. No register of the application decides anything.
-//   - IDT-S is in force while the Sentry's is loaded: int3 = resume the application (r11 = its CR3), int 4 = wait for an interrupt, interrupts are noted in
+// Ring 3 mode (platform.md, section 2): ring 0 is interpreted where KVM has no VMX/SVM, 0.6 us per instruction, so all
+// that ring 0 does is to switch CR3 and IRETQ. Applications can reach every vector with DPL 3, so what a vector may do
+// depends on who raises it. That is decided by the page table that is loaded, not by the vector: the IDT page differs.
+// Invariants:
+//   - IDT-A is in force while an application's page table is loaded: each of its handlers loads the Sentry's CR3 (an
+//   immediate, or the value that trusted
+//     code left in GateData::exchange) and goes to an address from a prepared frame. No register of the application
+//     decides anything.
+//   - IDT-S is in force while the Sentry's is loaded: int3 = resume the application (r11 = its CR3), int 4 = wait for
+//   an interrupt, interrupts are noted in
 //     pending_interrupts, every other vector is a defect of the Sentry and goes to fault_entry.
-//   - Each use has a stack of its own (IST), so that the frames always land in the same place and no nesting overwrites one that is needed.
-//   - The stacks' page differs, too. The CPU pushes an application's frame at page 6 of its table, that is FrameStacks A; once CR3 is the Sentry's, the
-//     same stack pointer means FrameStacks S, where a prepared frame lies in the very same place: IRETQ needs no other stack pointer. The way back is
-//     the same: int3 pushes at `resume` of FrameStacks S, and with the application's CR3 IRETQ pops what the Sentry's native code wrote to `resume` of A.
+//   - Each use has a stack of its own (IST), so that the frames always land in the same place and no nesting overwrites
+//   one that is needed.
+//   - The stacks' page differs, too. The CPU pushes an application's frame at page 6 of its table, that is FrameStacks
+//   A; once CR3 is the Sentry's, the
+//     same stack pointer means FrameStacks S, where a prepared frame lies in the very same place: IRETQ needs no other
+//     stack pointer. The way back is the same: int3 pushes at `resume` of FrameStacks S, and with the application's CR3
+//     IRETQ pops what the Sentry's native code wrote to `resume` of A.
 //   - cs, ss and privileged flags of frames are never believed: hardware KVM enters the stub page (LSTAR) at CPL 0.
 //
 // Ring 0 mode: the same stacks and frames, checked for the CPL they came from; SYSCALL enters at LSTAR, SYSRETQ leaves.
@@ -53,7 +61,8 @@ struct ReturnFrame {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-// An interrupt stack for one frame: the CPU aligns it to 16 bytes, so the frame ends where the stack ends; below it the error code and a little room.
+// An interrupt stack for one frame: the CPU aligns it to 16 bytes, so the frame ends where the stack ends; below it the
+// error code and a little room.
 struct alignas(16) FrameStack {
     uint64_t room[2];
     uint64_t error_code;
@@ -71,20 +80,29 @@ struct FrameStacks {
     FrameStack interrupt;   // IDT-S, interrupts while waiting
     FrameStack fault;       // IDT-S, the Sentry's own exceptions
 };
-enum InterruptStack : unsigned { kStackTrap = 1, kStackSyscall, kStackPageFault, kStackResume, kStackWait, kStackInterrupt, kStackFault };
+enum InterruptStack : unsigned {
+    kStackTrap = 1,
+    kStackSyscall,
+    kStackPageFault,
+    kStackResume,
+    kStackWait,
+    kStackInterrupt,
+    kStackFault
+};
 
 struct GateData {
     uint64_t gdt[10];
     uint8_t tss[104];
-    uint64_t exchange;      // IDT-A: the Sentry's CR3, swapped with the application's r11
-    uint64_t resume_r11;    // IDT-S int3: the application's r11
+    uint64_t exchange;    // IDT-A: the Sentry's CR3, swapped with the application's r11
+    uint64_t resume_r11;  // IDT-S int3: the application's r11
     uint64_t fault_vector, fault_cr2;
     ReturnFrame prepared[kPreparedFrames];  // IDT-A: into the entry code of that vector
     ReturnFrame fault_return;               // IDT-S: into the fault code
 };
 static_assert(sizeof(GateData) <= abi::kPageSize && sizeof(FrameStacks) <= abi::kPageSize);
 
-// Page-sized pieces, contiguous in the order of the gate region so that RIP-relative addresses made here hold there too.
+// Page-sized pieces, contiguous in the order of the gate region so that RIP-relative addresses made here hold there
+// too.
 struct alignas(abi::kPageSize) GateImage {
     std::array<uint8_t, abi::kPageSize> idt_sentry;
     std::array<uint8_t, abi::kPageSize> gate;
@@ -108,8 +126,10 @@ struct alignas(abi::kPageSize) GateImage {
     std::array<uint8_t, abi::kPageSize> idt_application;  // not at its virtual address
 };
 inline constexpr uint64_t kIdtOffset = offsetof(GateImage, idt_sentry), kGateOffset = offsetof(GateImage, gate);
-inline constexpr uint64_t kDataOffset = offsetof(GateImage, data), kCodeOffset = offsetof(GateImage, code), kAreaOffset = offsetof(GateImage, area);
-inline constexpr uint64_t kStacksOffset = offsetof(GateImage, stacks), kApplicationStacksOffset = offsetof(GateImage, application_stacks);
+inline constexpr uint64_t kDataOffset = offsetof(GateImage, data), kCodeOffset = offsetof(GateImage, code),
+                          kAreaOffset = offsetof(GateImage, area);
+inline constexpr uint64_t kStacksOffset = offsetof(GateImage, stacks),
+                          kApplicationStacksOffset = offsetof(GateImage, application_stacks);
 
 // How the CPU's extended state is saved.
 enum class FpuMethod : uint8_t { kFxsave, kXsave, kXsaveopt };
@@ -117,8 +137,8 @@ enum class FpuMethod : uint8_t { kFxsave, kXsave, kXsaveopt };
 struct EntryCodeInput {
     unsigned cpu;
     abi::PrivilegeMode mode;
-    uint64_t sentry_cr3;     // guest-physical
-    uint64_t area_address;   // the CpuArea in the direct map
+    uint64_t sentry_cr3;           // guest-physical
+    uint64_t area_address;         // the CpuArea in the direct map
     uint64_t early_panic_address;  // Sentry-virtual address of an abi::PanicInfo whose registers the fault code fills
     uint64_t early_panic_gpa;
     FpuMethod fpu;

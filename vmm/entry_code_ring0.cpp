@@ -1,4 +1,5 @@
-// Ring 0 mode: the entry code of an ordinary kernel. `getppid` must stay under 200 instructions in all, so the SYSCALL path has no detour.
+// Ring 0 mode: the entry code of an ordinary kernel. `getppid` must stay under 200 instructions in all, so the SYSCALL
+// path has no detour.
 #include <cstring>
 
 #include "vmm/entry_emitter.hpp"
@@ -53,9 +54,11 @@ class Ring0Code : public EntryEmitter {
         enter_sentry(Flags::kAsTheyAre);
     }
 
-    // All vectors come on an IST stack, so the frame lies in one place whatever was interrupted; its CPL tells application from Sentry.
+    // All vectors come on an IST stack, so the frame lies in one place whatever was interrupted; its CPL tells
+    // application from Sentry.
     void emit_vector(unsigned vector) {
-        bool own_stack = vector == 2 || vector == 8 || vector == 18;  // NMI, #DF, #MC come at any point, and are not survived
+        bool own_stack =
+            vector == 2 || vector == 8 || vector == 18;  // NMI, #DF, #MC come at any point, and are not survived
         bool programs_may = vector == 3 || vector == 4;
         write_idt_entry(image_.idt_sentry, vector, here(), programs_may ? 3 : 0, own_stack ? kStackFault : kStackTrap);
         Xbyak::Label from_sentry;

@@ -1,4 +1,5 @@
-// Ring 3 mode: the gate (interpreted where KVM has no VMX/SVM: every instruction counts) and the entry code, which runs in ring 3.
+// Ring 3 mode: the gate (interpreted where KVM has no VMX/SVM: every instruction counts) and the entry code, which runs
+// in ring 3.
 #include <cstring>
 
 #include "vmm/entry_emitter.hpp"
@@ -35,7 +36,8 @@ class Ring3Code : public EntryEmitter {
     uint64_t fault() const { return fault_; }
 
   private:
-    // One vector's way in: registers are the application's, but rsp, and r11: in GateData::exchange (vector 4: lost; vector 14: also CR2).
+    // One vector's way in: registers are the application's, but rsp, and r11: in GateData::exchange (vector 4: lost;
+    // vector 14: also CR2).
     void emit_entry(unsigned frame) {
         unsigned vector = prepared_vector(frame);
         entries_[frame] = here();
@@ -182,7 +184,8 @@ class Gate : public EntryEmitter {
             image_.stacks.syscall.frame = into_sentry;
         } else if (vector == 14) {
             mov_r11_cr2();
-            memcpy(&image_.stacks.page_fault.error_code, &into_sentry, sizeof into_sentry);  // the error code was pushed, too
+            memcpy(&image_.stacks.page_fault.error_code, &into_sentry,
+                   sizeof into_sentry);  // the error code was pushed, too
         } else {
             image_.data.prepared[frame] = into_sentry;
             lea(rsp, mem(image_.data.prepared[frame]));
@@ -205,7 +208,8 @@ class Gate : public EntryEmitter {
     }
 
     void emit_sentry_services() {
-        // Resume: r11 is the application's page table, in which the stack pointer means the frame that resume_user wrote.
+        // Resume: r11 is the application's page table, in which the stack pointer means the frame that resume_user
+        // wrote.
         write_idt_entry(image_.idt_sentry, 3, here(), 3, kStackResume);
         mov_cr3_r11();
         mov(r11, mem(image_.data.resume_r11));

@@ -15,7 +15,8 @@ inline constexpr uint32_t kSyscallFlagMask = 0x257fd5;
 
 // Which exceptions push an error code (Intel SDM vol. 3, table 6-1).
 constexpr bool has_error_code(unsigned vector) {
-    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30;
+    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 ||
+           vector == 30;
 }
 
 class EntryEmitter : public Xbyak::CodeGenerator {
@@ -26,7 +27,8 @@ class EntryEmitter : public Xbyak::CodeGenerator {
     uint64_t here() const { return guest_address(getCurr()); }
     uint64_t guest_address(const void* in_image) const {
         // SAFETY: both point into the image; only their distance is used.
-        return gate_region(input_.cpu) + (static_cast<const uint8_t*>(in_image) - reinterpret_cast<const uint8_t*>(&image_));
+        return gate_region(input_.cpu) +
+               (static_cast<const uint8_t*>(in_image) - reinterpret_cast<const uint8_t*>(&image_));
     }
 
   protected:
@@ -52,14 +54,16 @@ class EntryEmitter : public Xbyak::CodeGenerator {
     void load_registers(Clobbered rcx_and_r11);
     // Frame -> UserRegs at rsp: rip (also in rax), rflags, rsp; cs and ss as an application has them. Uses rax.
     void copy_frame(const ReturnFrame& frame);
-    // UserRegs at rax -> `resume` of the application's stacks. Jumps to bad_rip when rip lies outside the lower half. Uses rcx. Leaves rflags in rcx.
+    // UserRegs at rax -> `resume` of the application's stacks. Jumps to bad_rip when rip lies outside the lower half.
+    // Uses rcx. Leaves rflags in rcx.
     void write_frame(Xbyak::Label& bad_rip);
     // rsp = UserRegs, complete: on to CpuArea::trap_entry.
     enum class Flags { kAsTheyAre, kReset };
     void enter_sentry(Flags flags);
     // resume_user's way out for a rip that no application may have: rax = UserRegs.
     void emit_bad_rip();
-    // A defect of the Sentry: `fault` of the stacks and fault_vector are filled, rsp is free. `error_code` is cleared for vectors without one.
+    // A defect of the Sentry: `fault` of the stacks and fault_vector are filled, rsp is free. `error_code` is cleared
+    // for vectors without one.
     void emit_fault_entry();
     void emit_fpu(EntryPoints& points);
 
@@ -68,7 +72,8 @@ class EntryEmitter : public Xbyak::CodeGenerator {
 };
 
 void write_gdt_and_tss(GateImage& image, uint64_t region);
-void write_idt_entry(std::array<uint8_t, abi::kPageSize>& idt, unsigned vector, uint64_t handler, unsigned dpl, unsigned stack);
+void write_idt_entry(std::array<uint8_t, abi::kPageSize>& idt, unsigned vector, uint64_t handler, unsigned dpl,
+                     unsigned stack);
 
 void generate_ring0(GateImage& image, const EntryCodeInput& input, EntryPoints& points);
 void generate_ring3(GateImage& image, const EntryCodeInput& input, EntryPoints& points);

@@ -1,7 +1,7 @@
 #include "vmm/guest_memory.hpp"
 
-#include <cstring>
 #include <sys/mman.h>
+#include <cstring>
 
 namespace kvmsbx::vmm {
 
@@ -10,7 +10,8 @@ Result<GuestMemory> GuestMemory::create(const Log& log, uint64_t size) {
     uint64_t reserve = size + abi::kHugePageSize;
     void* got = mmap(nullptr, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (got == MAP_FAILED)
-        return log.fail(last_errno(), "cannot reserve %llu MiB of address space for guest RAM: %m; set a smaller --memory",
+        return log.fail(last_errno(),
+                        "cannot reserve %llu MiB of address space for guest RAM: %m; set a smaller --memory",
                         static_cast<unsigned long long>(size >> 20));
     // SAFETY: pointer arithmetic inside the mapping just made.
     auto start = reinterpret_cast<uintptr_t>(got);
@@ -24,7 +25,9 @@ Result<GuestMemory> GuestMemory::create(const Log& log, uint64_t size) {
     return GuestMemory(base, size);
 }
 
-GuestMemory::GuestMemory(GuestMemory&& other) noexcept : base_(other.base_), size_(other.size_) { other.base_ = nullptr; }
+GuestMemory::GuestMemory(GuestMemory&& other) noexcept : base_(other.base_), size_(other.size_) {
+    other.base_ = nullptr;
+}
 
 GuestMemory::~GuestMemory() {
     if (base_ != nullptr) munmap(base_, size_);

@@ -1,8 +1,10 @@
 #pragma once
-// Guest RAM as the VMM sees it: one anonymous NORESERVE mapping, huge pages where the host has them, at kRamGpa in the guest.
+// Guest RAM as the VMM sees it: one anonymous NORESERVE mapping, huge pages where the host has them, at kRamGpa in the
+// guest.
 //
-// Hostile from the first guest instruction on: a guest address is a GuestPhys, which cannot be dereferenced; bytes are copied in and then
-// checked. Only while the guest does not run yet (machine building) does BootMemory hand out plain pointers.
+// Hostile from the first guest instruction on: a guest address is a GuestPhys, which cannot be dereferenced; bytes are
+// copied in and then checked. Only while the guest does not run yet (machine building) does BootMemory hand out plain
+// pointers.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -64,7 +66,8 @@ class BootMemory {
     std::byte* at(GuestPhys address) const;
     template <typename T>
     T* as(GuestPhys address) const {
-        // SAFETY: pages of allocate() are zeroed, page-aligned and not shared with running guest code; T is a trivial type of the ABI.
+        // SAFETY: pages of allocate() are zeroed, page-aligned and not shared with running guest code; T is a trivial
+        // type of the ABI.
         return reinterpret_cast<T*>(at(address));
     }
     GuestPhys first_free() const { return {abi::kRamGpa + used_}; }

@@ -1,5 +1,6 @@
 #pragma once
-// What the VMM has for the Sentry (HypercallNumber::kNextHostEvent): filled by the main thread, emptied by vCPU threads. A full queue drops the newest.
+// What the VMM has for the Sentry (HypercallNumber::kNextHostEvent): filled by the main thread, emptied by vCPU
+// threads. A full queue drops the newest.
 #include <array>
 #include <mutex>
 

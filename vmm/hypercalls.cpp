@@ -13,7 +13,8 @@ using abi::CpuArea;
 using abi::HypercallBlock;
 using abi::HypercallNumber;
 
-constexpr size_t kMaxTransfer = 16 * 1024;  // bytes of console or log data per call; the Sentry calls again for the rest
+constexpr size_t kMaxTransfer =
+    16 * 1024;  // bytes of console or log data per call; the Sentry calls again for the rest
 
 int64_t to_result(Errno error) { return -static_cast<int64_t>(error); }
 
@@ -56,7 +57,8 @@ Result<int64_t> console_write(SandboxState& state, const HypercallBlock& call) {
 
 Result<int64_t> next_host_event(SandboxState& state, const HypercallBlock& call) {
     abi::HostEvent event{};
-    TRY(state.memory.copy_out_value({call.args[0]}, event));  // is the address good? An event taken could not be put back
+    TRY(state.memory.copy_out_value({call.args[0]},
+                                    event));  // is the address good? An event taken could not be put back
     if (!state.events.pop(event)) return int64_t{0};
     TRY(state.memory.copy_out_value({call.args[0]}, event));
     return int64_t{1};
@@ -75,7 +77,8 @@ Result<int64_t> get_time(SandboxState& state, const HypercallBlock& call) {
 
 Result<int64_t> reply(SandboxState& state, const ControlReply& header, std::span<const std::byte> body) {
     if (state.config.control_fd < 0) return Errno::kNOTCONN;
-    iovec parts[2] = {{const_cast<ControlReply*>(&header), sizeof header}, {const_cast<std::byte*>(body.data()), body.size()}};
+    iovec parts[2] = {{const_cast<ControlReply*>(&header), sizeof header},
+                      {const_cast<std::byte*>(body.data()), body.size()}};
     msghdr message{};
     message.msg_iov = parts;
     message.msg_iovlen = 2;
@@ -108,7 +111,8 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
         case HypercallNumber::kNextHostEvent: return next_host_event(state, call);
         case HypercallNumber::kGetTime: return get_time(state, call);
         case HypercallNumber::kDebugLevel: return int64_t{state.config.debug} | int64_t{state.config.strace} << 1;
-        case HypercallNumber::kEventReply: return reply(state, {call.args[0], static_cast<int64_t>(call.args[1]), 0}, {});
+        case HypercallNumber::kEventReply:
+            return reply(state, {call.args[0], static_cast<int64_t>(call.args[1]), 0}, {});
         case HypercallNumber::kControlOutput: return control_output(state, call);
         case HypercallNumber::kBackMemory: return static_cast<int64_t>(TRY(state.ram.extend(call.args[0])));
         case HypercallNumber::kPanic:
@@ -138,9 +142,11 @@ void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info) {
     for (char& c : info.message)
         if (c != 0 && (c < ' ' || c > '~')) c = '?';
     log.error("the Sentry panicked: %s", info.message);
-    static constexpr const char* kNames[] = {"r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx",
-                                             "rdx", "rsi", "rdi", "vector", "error", "cr2", "rip", "cs", "rflags", "rsp", "ss"};
-    bool have_registers = std::any_of(std::begin(info.registers), std::end(info.registers), [](uint64_t r) { return r != 0; });
+    static constexpr const char* kNames[] = {"r15",   "r14", "r13", "r12", "rbp",    "rbx", "r11", "r10",
+                                             "r9",    "r8",  "rax", "rcx", "rdx",    "rsi", "rdi", "vector",
+                                             "error", "cr2", "rip", "cs",  "rflags", "rsp", "ss"};
+    bool have_registers =
+        std::any_of(std::begin(info.registers), std::end(info.registers), [](uint64_t r) { return r != 0; });
     auto hex = [](uint64_t value) { return static_cast<unsigned long long>(value); };
     for (size_t i = 0; have_registers && i < std::size(kNames); i += 4) {
         char line[160];
@@ -149,10 +155,12 @@ void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info) {
             used += snprintf(line + used, sizeof line - used, "  %-6s %016llx", kNames[j], hex(info.registers[j]));
         log.error("%s", line);
     }
-    if (have_registers) log.error("  at %016llx %s", hex(info.registers[18]), symbolise(sentry, info.registers[18]).c_str());
+    if (have_registers)
+        log.error("  at %016llx %s", hex(info.registers[18]), symbolise(sentry, info.registers[18]).c_str());
     for (uint64_t address : info.backtrace) {
         if (address == 0) break;
-        log.error("  by %016llx %s", hex(address), symbolise(sentry, address - 1).c_str());  // the call before the return address
+        log.error("  by %016llx %s", hex(address),
+                  symbolise(sentry, address - 1).c_str());  // the call before the return address
     }
 }
 

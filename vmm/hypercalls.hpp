@@ -1,5 +1,6 @@
 #pragma once
-// Answers hypercalls (common/abi/hypercall.hpp). The Sentry is hostile here: the block is copied in once, every address is a GuestPhys.
+// Answers hypercalls (common/abi/hypercall.hpp). The Sentry is hostile here: the block is copied in once, every address
+// is a GuestPhys.
 #include "vmm/sandbox_state.hpp"
 
 namespace kvmsbx::vmm {

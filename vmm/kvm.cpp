@@ -22,8 +22,8 @@ Result<int> call(int fd, unsigned long request, T argument) {
     return got;
 }
 
-// LAPICs only, where KVM can: a PIC and an IOAPIC that nobody uses would cost several milliseconds of start-up (each registration waits for SRCU) and be
-// attack surface.
+// LAPICs only, where KVM can: a PIC and an IOAPIC that nobody uses would cost several milliseconds of start-up (each
+// registration waits for SRCU) and be attack surface.
 Result<> create_lapics(int vm) {
     kvm_enable_cap split{};
     split.cap = KVM_CAP_SPLIT_IRQCHIP;
@@ -40,7 +40,9 @@ Result<Vm> Vm::create(const Log& log, int kvm_fd) {
         owned = Fd(open("/dev/kvm", O_RDWR | O_CLOEXEC));
         kvm_fd = owned.get();
         if (kvm_fd < 0)
-            return log.fail(last_errno(), "cannot open /dev/kvm: %m; load the kvm module, or give this user access (group kvm, or --device /dev/kvm in a container)");
+            return log.fail(last_errno(),
+                            "cannot open /dev/kvm: %m; load the kvm module, or give this user access (group kvm, or "
+                            "--device /dev/kvm in a container)");
     }
     int version = ioctl(kvm_fd, KVM_GET_API_VERSION, 0);
     if (version != KVM_API_VERSION)
@@ -51,7 +53,8 @@ Result<Vm> Vm::create(const Log& log, int kvm_fd) {
     if (vm < 0) return log.fail(last_errno(), "cannot create a VM (KVM_CREATE_VM): %m");
     Vm made(log, kvm_fd, std::move(owned), Fd(vm));
     if (call(vm, KVM_SET_TSS_ADDR, kTssPages).is_error()) return log.fail(last_errno(), "KVM_SET_TSS_ADDR: %m");
-    if (create_lapics(vm).is_error()) return log.fail(last_errno(), "this KVM has no in-kernel interrupt controller (KVM_CREATE_IRQCHIP): %m");
+    if (create_lapics(vm).is_error())
+        return log.fail(last_errno(), "this KVM has no in-kernel interrupt controller (KVM_CREATE_IRQCHIP): %m");
     return made;
 }
 
@@ -72,7 +75,8 @@ Result<> Vm::attach_doorbell(GuestPhys at, int eventfd) {
     event.addr = at.value;
     event.len = 4;
     event.fd = eventfd;
-    if (call(vm_.get(), KVM_IOEVENTFD, &event).is_error()) return log_->fail(last_errno(), "cannot attach the gofer's doorbell (KVM_IOEVENTFD): %m");
+    if (call(vm_.get(), KVM_IOEVENTFD, &event).is_error())
+        return log_->fail(last_errno(), "cannot attach the gofer's doorbell (KVM_IOEVENTFD): %m");
     return {};
 }
 
@@ -83,11 +87,13 @@ Result<> Vm::attach_interrupt(unsigned gsi, int eventfd, unsigned cpu, uint8_t v
     route.u.msi.address_lo = abi::kLapicGpa | cpu << 12;
     route.u.msi.data = vector;
     routes_.push_back(route);
-    if (call(vm_.get(), kSetGsiRouting, KvmList<kvm_irq_routing_entry>(routes_).data()).is_error()) return log_->fail(last_errno(), "KVM_SET_GSI_ROUTING: %m");
+    if (call(vm_.get(), kSetGsiRouting, KvmList<kvm_irq_routing_entry>(routes_).data()).is_error())
+        return log_->fail(last_errno(), "KVM_SET_GSI_ROUTING: %m");
     kvm_irqfd irq{};
     irq.fd = eventfd;
     irq.gsi = gsi;
-    if (call(vm_.get(), KVM_IRQFD, &irq).is_error()) return log_->fail(last_errno(), "cannot attach an interrupt (KVM_IRQFD): %m");
+    if (call(vm_.get(), KVM_IRQFD, &irq).is_error())
+        return log_->fail(last_errno(), "cannot attach an interrupt (KVM_IRQFD): %m");
     return {};
 }
 
@@ -110,11 +116,15 @@ Result<Vcpu> Vcpu::create(const Log& log, int kvm, int vm, unsigned id, const Cp
     if (page == MAP_FAILED) return log.fail(last_errno(), "cannot map the run page of vCPU %u: %m", id);
     Vcpu made(std::move(fd), static_cast<kvm_run*>(page), run_size, id);
     auto cpuid = features.cpuid_for(id);
-    if (call(made.fd(), kSetCpuid2, KvmList<kvm_cpuid_entry2>(cpuid).data()).is_error()) return log.fail(last_errno(), "KVM_SET_CPUID2: %m");
+    if (call(made.fd(), kSetCpuid2, KvmList<kvm_cpuid_entry2>(cpuid).data()).is_error())
+        return log.fail(last_errno(), "KVM_SET_CPUID2: %m");
     return made;
 }
 
-Vcpu::Vcpu(Vcpu&& other) noexcept : fd_(std::move(other.fd_)), run_(other.run_), run_size_(other.run_size_), id_(other.id_) { other.run_ = nullptr; }
+Vcpu::Vcpu(Vcpu&& other) noexcept
+    : fd_(std::move(other.fd_)), run_(other.run_), run_size_(other.run_size_), id_(other.id_) {
+    other.run_ = nullptr;
+}
 
 Vcpu::~Vcpu() {
     if (run_ != nullptr) munmap(run_, run_size_);
@@ -167,8 +177,8 @@ Result<> Vcpu::enable_lapic() {
     kvm_lapic_state state;
     TRY(call(fd(), KVM_GET_LAPIC, &state));
     auto put = [&](unsigned offset, uint32_t value) { memcpy(state.regs + offset, &value, sizeof value); };
-    put(0x80, 0);                                 // TPR: accept everything
-    put(0xf0, 0x100 | abi::kVectorSpurious);      // spurious vector register: enabled
+    put(0x80, 0);                                                             // TPR: accept everything
+    put(0xf0, 0x100 | abi::kVectorSpurious);                                  // spurious vector register: enabled
     for (unsigned lvt = 0x320; lvt <= 0x370; lvt += 0x10) put(lvt, 1 << 16);  // masked
     TRY(call(fd(), KVM_SET_LAPIC, &state));
     return {};

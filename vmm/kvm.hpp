@@ -1,5 +1,6 @@
 #pragma once
-// /dev/kvm: the VM and its vCPUs (Documentation/virt/kvm/api.rst). Thin: one method per thing that is done, errors with a line in the log.
+// /dev/kvm: the VM and its vCPUs (Documentation/virt/kvm/api.rst). Thin: one method per thing that is done, errors with
+// a line in the log.
 #include <linux/kvm.h>
 
 #include <cstdint>
@@ -37,7 +38,8 @@ class Vcpu {
     Result<> set_runnable();
 
   private:
-    Vcpu(Fd fd, kvm_run* run, size_t run_size, unsigned id) : fd_(std::move(fd)), run_(run), run_size_(run_size), id_(id) {}
+    Vcpu(Fd fd, kvm_run* run, size_t run_size, unsigned id)
+        : fd_(std::move(fd)), run_(run), run_size_(run_size), id_(id) {}
 
     Fd fd_;
     kvm_run* run_;
@@ -52,7 +54,9 @@ class Vm {
 
     int fd() const { return vm_.get(); }
     Result<CpuFeatures> features() const { return CpuFeatures::query(kvm_); }
-    Result<Vcpu> create_vcpu(unsigned id, const CpuFeatures& features) { return Vcpu::create(*log_, kvm_, vm_.get(), id, features); }
+    Result<Vcpu> create_vcpu(unsigned id, const CpuFeatures& features) {
+        return Vcpu::create(*log_, kvm_, vm_.get(), id, features);
+    }
     // `slot`: 0..; `size` in bytes.
     Result<> map_memory(unsigned slot, GuestPhys at, void* host, uint64_t size);
     // A 4-byte guest write at `at` signals `eventfd` without an exit to user space.
@@ -65,7 +69,8 @@ class Vm {
     static uint64_t tsc_khz(const Vcpu& vcpu);
 
   private:
-    Vm(const Log& log, int kvm, Fd owned, Fd vm) : log_(&log), kvm_(kvm), owned_(std::move(owned)), vm_(std::move(vm)) {}
+    Vm(const Log& log, int kvm, Fd owned, Fd vm)
+        : log_(&log), kvm_(kvm), owned_(std::move(owned)), vm_(std::move(vm)) {}
 
     const Log* log_;
     int kvm_;

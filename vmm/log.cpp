@@ -1,9 +1,9 @@
 #include "vmm/log.hpp"
 
+#include <unistd.h>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
-#include <unistd.h>
 
 namespace kvmsbx::vmm {
 namespace {

@@ -1,6 +1,6 @@
 #pragma once
-// Messages of the sandbox process: one line each, to SandboxConfig::log_fd. Async-signal-safe and without allocation, so that any thread may use it
-// under its seccomp filter (write only).
+// Messages of the sandbox process: one line each, to SandboxConfig::log_fd. Async-signal-safe and without allocation,
+// so that any thread may use it under its seccomp filter (write only).
 #include <cstddef>
 #include <string_view>
 

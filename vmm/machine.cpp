@@ -15,14 +15,19 @@ using abi::CpuArea;
 using abi::PrivilegeMode;
 
 constexpr uint64_t kEntryStackSize = 32 * 1024, kEmergencyStackSize = 16 * 1024;
-constexpr uint64_t kLapicTimerHz = 1'000'000'000;  // KVM's APIC bus clock: 1 ns (KVM_CAP_X86_APIC_BUS_CYCLES_NS, default)
+constexpr uint64_t kLapicTimerHz =
+    1'000'000'000;  // KVM's APIC bus clock: 1 ns (KVM_CAP_X86_APIC_BUS_CYCLES_NS, default)
 
 uint64_t direct(GuestPhys address) { return abi::kDirectMap + address.value; }
 
 class MachineBuilder {
   public:
     MachineBuilder(BootMemory& memory, const MachineInput& input, PageTableBuilder sentry, PageTableBuilder application)
-        : memory_(memory), input_(input), sentry_(sentry), application_(application), ring3_(input.privilege.mode == PrivilegeMode::kRing3) {}
+        : memory_(memory),
+          input_(input),
+          sentry_(sentry),
+          application_(application),
+          ring3_(input.privilege.mode == PrivilegeMode::kRing3) {}
 
     Result<Machine> build(uint64_t ram_size) {
         machine_.sentry_pml4 = sentry_.root();
@@ -53,7 +58,8 @@ class MachineBuilder {
             uint64_t end = (segment.address + segment.memory_size + abi::kPageSize - 1) & ~(abi::kPageSize - 1);
             GuestPhys at = TRY(memory_.allocate(end - start));
             memcpy(memory_.at(at + (segment.address - start)), segment.contents.data(), segment.contents.size());
-            uint64_t flags = (segment.writable ? kLeafWrite : 0) | (segment.executable ? 0 : kLeafNoExecute) | sentry_user();
+            uint64_t flags =
+                (segment.writable ? kLeafWrite : 0) | (segment.executable ? 0 : kLeafNoExecute) | sentry_user();
             TRY(sentry_.map(start, at, end - start, flags));
         }
         return {};
@@ -68,15 +74,12 @@ class MachineBuilder {
         made.entry_stack = direct(entry_stack) + kEntryStackSize;
         strcpy(memory_.as<abi::PanicInfo>(early_panic)->message, "exception that the Sentry could not handle itself");
 
-        FpuMethod fpu = input_.privilege.xcr0 == 0 ? FpuMethod::kFxsave : input_.privilege.xsaveopt ? FpuMethod::kXsaveopt : FpuMethod::kXsave;
-        EntryCodeInput wanted{cpu,
-                              input_.privilege.mode,
-                              sentry_.root().value,
-                              direct(made.area),
-                              direct(early_panic),
-                              early_panic.value,
-                              fpu,
-                              input_.privilege.xcr0};
+        FpuMethod fpu = input_.privilege.xcr0 == 0  ? FpuMethod::kFxsave
+                        : input_.privilege.xsaveopt ? FpuMethod::kXsaveopt
+                                                    : FpuMethod::kXsave;
+        EntryCodeInput wanted{
+            cpu, input_.privilege.mode, sentry_.root().value, direct(made.area), direct(early_panic), early_panic.value,
+            fpu, input_.privilege.xcr0};
         EntryCode code = TRY(generate_entry_code(wanted));
         made.points = code.points;
         TRY(map_gate(cpu, *code.image, made.area));
@@ -116,7 +119,8 @@ class MachineBuilder {
         GuestPhys stacks = TRY(copy_pages(&image.stacks_page, abi::kPageSize));
         GuestPhys application_stacks = ring3_ ? TRY(copy_pages(&image.application_stacks_page, abi::kPageSize)) : stacks;
         TRY(sentry_.map(region + kStacksOffset, stacks, abi::kPageSize, data_flags | sentry_user()));
-        TRY(sentry_.map(region + kApplicationStacksOffset, application_stacks, abi::kPageSize, data_flags | sentry_user()));
+        TRY(sentry_.map(region + kApplicationStacksOffset, application_stacks, abi::kPageSize,
+                        data_flags | sentry_user()));
         if (!ring3_) return {};
         TRY(application_.map(region + kStacksOffset, application_stacks, abi::kPageSize, data_flags));
         GuestPhys application_idt = TRY(copy_pages(&image.idt_application, abi::kPageSize));
@@ -140,7 +144,8 @@ class MachineBuilder {
     Result<> write_boot_info(uint64_t ram_size) {
         machine_.boot_info = TRY(memory_.allocate(sizeof(BootInfo)));
         GuestPhys spec = TRY(copy_pages(input_.app_spec.data(), input_.app_spec.size()));
-        VdsoImage vdso = TRY(build_vdso(input_.privilege.tsc_aux_works ? CpuNumberSource::kTscAux : CpuNumberSource::kSystemCall));
+        VdsoImage vdso =
+            TRY(build_vdso(input_.privilege.tsc_aux_works ? CpuNumberSource::kTscAux : CpuNumberSource::kSystemCall));
         TRY(memory_.allocate(abi::kPageSize));  // VdsoData, in the page just before the image
         GuestPhys vdso_data = TRY(memory_.allocate(abi::kPageSize + vdso.bytes.size()));
         GuestPhys vdso_at = vdso_data + abi::kPageSize;
@@ -195,7 +200,8 @@ Result<Machine> build_machine(const Log& log, BootMemory& memory, uint64_t ram_s
     };
     auto machine = build();
     if (machine.is_error())
-        return log.fail(machine.error(), "cannot lay out guest memory (%s); set a larger --memory", strerror(static_cast<int>(machine.error())));
+        return log.fail(machine.error(), "cannot lay out guest memory (%s); set a larger --memory",
+                        strerror(static_cast<int>(machine.error())));
     return machine;
 }
 

@@ -1,8 +1,9 @@
 #pragma once
 // The machine before its first instruction: what lies where in guest RAM, and the vCPUs' registers.
 //
-// RAM from its start: measurement tables, page tables, per vCPU (gate pages, CpuArea, stacks), the syscall stub, the Sentry's image, boot info, the app spec, the
-// vDSO; then BootInfo::ram_first_free. Everything is written before a vCPU runs; afterwards the VMM touches RAM only through GuestMemory's copies.
+// RAM from its start: measurement tables, page tables, per vCPU (gate pages, CpuArea, stacks), the syscall stub, the
+// Sentry's image, boot info, the app spec, the vDSO; then BootInfo::ram_first_free. Everything is written before a vCPU
+// runs; afterwards the VMM touches RAM only through GuestMemory's copies.
 #include <cstdint>
 #include <span>
 #include <vector>

@@ -30,7 +30,9 @@ void take_control_message(SandboxState& state) {
         state.log.error("ignored a control message of %zd bytes, type %u", got, static_cast<unsigned>(event.type));
         return;
     }
-    if (!state.events.push(event)) state.log.error("the Sentry does not take its events; one of type %u was dropped", static_cast<unsigned>(event.type));
+    if (!state.events.push(event))
+        state.log.error("the Sentry does not take its events; one of type %u was dropped",
+                        static_cast<unsigned>(event.type));
     state.notify_sentry();
 }
 
@@ -61,7 +63,8 @@ void run_main_loop(SandboxState& state, int wake_fd) {
             console_ready = true;
         }
         if (console_ready) state.notify_sentry();
-        if (polled[kLifeline].revents) end_with(state, "the gofer (file server) of this sandbox died; its files are gone, so the sandbox ends");
+        if (polled[kLifeline].revents)
+            end_with(state, "the gofer (file server) of this sandbox died; its files are gone, so the sandbox ends");
         if (polled[kControl].revents) take_control_message(state);
     }
 }

@@ -1,5 +1,6 @@
 #pragma once
-// The main thread while the guest runs: waits for the end, for the gofer's death, for the CLI's messages, and for consoles that the Sentry waits for.
+// The main thread while the guest runs: waits for the end, for the gofer's death, for the CLI's messages, and for
+// consoles that the Sentry waits for.
 #include "vmm/sandbox_state.hpp"
 
 namespace kvmsbx::vmm {

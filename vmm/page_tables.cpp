@@ -3,7 +3,8 @@
 namespace kvmsbx::vmm {
 namespace {
 
-constexpr uint64_t kPresent = 1 << 0, kWrite = 1 << 1, kUser = 1 << 2, kAccessed = 1 << 5, kDirty = 1 << 6, kHuge = 1 << 7;
+constexpr uint64_t kPresent = 1 << 0, kWrite = 1 << 1, kUser = 1 << 2, kAccessed = 1 << 5, kDirty = 1 << 6,
+                   kHuge = 1 << 7;
 constexpr uint64_t kAddressMask = 0x000f'ffff'ffff'f000;
 
 unsigned index_of(uint64_t address, unsigned level) { return address >> (12 + 9 * (level - 1)) & 511; }
@@ -20,8 +21,8 @@ Result<uint64_t*> PageTableBuilder::entry(uint64_t address, unsigned level) {
     for (unsigned at = 4; at > level; at--) {
         uint64_t& slot = memory_->as<uint64_t>(table)[index_of(address, at)];
         if (slot & kHuge) return Errno::kEXIST;
-        if (!(slot & kPresent))
-            slot = TRY(memory_->allocate(abi::kPageSize)).value | kPresent | kWrite | kAccessed | (user_upper_ ? kUser : 0);
+        if (!(slot & kPresent)) slot = TRY(memory_->allocate(abi::kPageSize))
+        .value | kPresent | kWrite | kAccessed | (user_upper_ ? kUser : 0);
         table = {slot & kAddressMask};
     }
     return &memory_->as<uint64_t>(table)[index_of(address, level)];

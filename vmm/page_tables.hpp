@@ -7,7 +7,8 @@
 namespace kvmsbx::vmm {
 
 // Bits of a leaf entry. Accessed and dirty are always set: nobody reads them, and the CPU then need not write.
-inline constexpr uint64_t kLeafRead = 0, kLeafWrite = 1ULL << 1, kLeafUser = 1ULL << 2, kLeafUncached = 1ULL << 4, kLeafNoExecute = 1ULL << 63;
+inline constexpr uint64_t kLeafRead = 0, kLeafWrite = 1ULL << 1, kLeafUser = 1ULL << 2, kLeafUncached = 1ULL << 4,
+                          kLeafNoExecute = 1ULL << 63;
 
 class PageTableBuilder {
   public:
@@ -23,7 +24,8 @@ class PageTableBuilder {
     void set_root_entry(unsigned index, uint64_t entry);
 
   private:
-    PageTableBuilder(BootMemory& memory, GuestPhys root, bool user_upper) : memory_(&memory), root_(root), user_upper_(user_upper) {}
+    PageTableBuilder(BootMemory& memory, GuestPhys root, bool user_upper)
+        : memory_(&memory), root_(root), user_upper_(user_upper) {}
     Result<uint64_t*> entry(uint64_t address, unsigned level);
 
     BootMemory* memory_;

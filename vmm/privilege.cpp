@@ -16,8 +16,9 @@ constexpr uint64_t kTestAux = 0x5a;
 
 // mov %ecx iterations: dec %ecx; jnz .-2; then a write to the device page, which leaves the guest.
 constexpr uint8_t kLoop[] = {0xff, 0xc9, 0x75, 0xfc, 0x89, 0x03, 0xf4};
-constexpr uint8_t kReadTscAux[] = {0x0f, 0x01, 0xf9, 0x89, 0x03, 0xf4};             // rdtscp; mov %eax,(%rbx)
-constexpr uint8_t kReadXcr0[] = {0x31, 0xc9, 0x0f, 0x01, 0xd0, 0x89, 0x03, 0xf4};   // xor %ecx,%ecx; xgetbv; mov %eax,(%rbx)
+constexpr uint8_t kReadTscAux[] = {0x0f, 0x01, 0xf9, 0x89, 0x03, 0xf4};  // rdtscp; mov %eax,(%rbx)
+constexpr uint8_t kReadXcr0[] = {0x31, 0xc9, 0x0f, 0x01,
+                                 0xd0, 0x89, 0x03, 0xf4};  // xor %ecx,%ecx; xgetbv; mov %eax,(%rbx)
 
 constexpr uint8_t kReadFsBase[] = {0xf3, 0x48, 0x0f, 0xae, 0xc0, 0x89, 0x03, 0xf4};  // rdfsbase %rax
 
@@ -49,7 +50,8 @@ class Probe {
         auto tables = TRY(PageTableBuilder::create(memory, true));
         GuestPhys code = TRY(memory.allocate(abi::kPageSize));
         TRY(tables.map(abi::kDirectMap + code.value, code, abi::kPageSize, kLeafUser));
-        TRY(tables.map(abi::kDirectMap + abi::kDeviceGpa, {abi::kDeviceGpa}, abi::kPageSize, kLeafUser | kLeafWrite | kLeafUncached));
+        TRY(tables.map(abi::kDirectMap + abi::kDeviceGpa, {abi::kDeviceGpa}, abi::kPageSize,
+                       kLeafUser | kLeafWrite | kLeafUncached));
         Probe probe(vcpu, tables.root(), code, memory.at(code));
         probe.original_ = TRY(vcpu.system_registers());
         return probe;
@@ -76,8 +78,8 @@ class Probe {
         return vcpu_->registers();
     }
 
-    // ns per loop iteration: the least of a few rounds, less the least of as many with one iteration; the smaller of wall and CPU time, since
-    // noise only adds.
+    // ns per loop iteration: the least of a few rounds, less the least of as many with one iteration; the smaller of
+    // wall and CPU time, since noise only adds.
     Result<double> time_loop(unsigned iterations) {
         double wall[2] = {1e18, 1e18}, cpu[2] = {1e18, 1e18};
         for (unsigned round = 0; round < kRounds; round++)
@@ -94,7 +96,8 @@ class Probe {
     Result<> settle() { return vcpu_->set_system_registers(original_); }
 
   private:
-    Probe(Vcpu& vcpu, GuestPhys root, GuestPhys at, std::byte* code) : vcpu_(&vcpu), root_(root), at_(at), code_(code) {}
+    Probe(Vcpu& vcpu, GuestPhys root, GuestPhys at, std::byte* code)
+        : vcpu_(&vcpu), root_(root), at_(at), code_(code) {}
 
     Vcpu* vcpu_;
     GuestPhys root_, at_;
@@ -109,10 +112,11 @@ Result<double> measure_loop(Probe& probe) {
     }
 }
 
-// What ring 3 can do does not always follow from CPUID and CR4: where it runs natively under the host's own CR4, XSAVE and RDFSBASE work although KVM
-// offers neither. So it is tried.
+// What ring 3 can do does not always follow from CPUID and CR4: where it runs natively under the host's own CR4, XSAVE
+// and RDFSBASE work although KVM offers neither. So it is tried.
 void find_ring3_abilities(Probe& probe, Vcpu& vcpu, const CpuFeatures& features, PrivilegeDecision& made) {
-    if (features.xsave && vcpu.set_xcr0(features.xcr0_supported).is_ok() && probe.run(kReadXcr0, 3, kCr4Osxsave, 0).is_ok()) {
+    if (features.xsave && vcpu.set_xcr0(features.xcr0_supported).is_ok() &&
+        probe.run(kReadXcr0, 3, kCr4Osxsave, 0).is_ok()) {
         made.osxsave_accepted = true;
         made.xsaveopt = features.xsaveopt;
         made.xcr0 = features.xcr0_supported;
@@ -123,7 +127,8 @@ void find_ring3_abilities(Probe& probe, Vcpu& vcpu, const CpuFeatures& features,
     made.fsgsbase_accepted = probe.run(kReadFsBase, 3, kCr4Fsgsbase, 0).is_ok();
     made.fsgsbase_works = made.fsgsbase_accepted || probe.run(kReadFsBase, 3, 0, 0).is_ok();
     if (features.rdtscp && vcpu.set_msr(kMsrTscAux, kTestAux).is_ok())
-        if (auto registers = probe.run(kReadTscAux, 3, 0, 0); registers.is_ok()) made.tsc_aux_works = registers->rcx == kTestAux;
+        if (auto registers = probe.run(kReadTscAux, 3, 0, 0); registers.is_ok())
+            made.tsc_aux_works = registers->rcx == kTestAux;
 }
 
 }  // namespace
@@ -131,9 +136,9 @@ void find_ring3_abilities(Probe& probe, Vcpu& vcpu, const CpuFeatures& features,
 kvm_sregs long_mode_registers(kvm_sregs from, uint64_t cr3, unsigned ring) {
     kvm_sregs s = from;
     s.cr3 = cr3;
-    s.cr0 = 0x80050033;                        // PG AM WP NE ET MP PE
-    s.cr4 = 1 << 5 | 1 << 9 | 1 << 10;         // PAE OSFXSR OSXMMEXCPT
-    s.efer = 0xd01;                            // NXE LMA LME SCE
+    s.cr0 = 0x80050033;                 // PG AM WP NE ET MP PE
+    s.cr4 = 1 << 5 | 1 << 9 | 1 << 10;  // PAE OSFXSR OSXMMEXCPT
+    s.efer = 0xd01;                     // NXE LMA LME SCE
     s.cs = flat_segment(ring == 0 ? abi::kKernelCs : abi::kUserCs, 11, ring, true);
     s.ss = flat_segment(ring == 0 ? abi::kKernelSs : abi::kUserSs, 3, ring, false);
     kvm_segment unused = flat_segment(0, 3, ring, false);
@@ -150,15 +155,19 @@ kvm_sregs long_mode_registers(kvm_sregs from, uint64_t cr3, unsigned ring) {
     return s;
 }
 
-Result<PrivilegeDecision> decide_privilege(const Log& log, Vcpu& vcpu, BootMemory& memory, const CpuFeatures& features, PrivilegeChoice choice) {
+Result<PrivilegeDecision> decide_privilege(const Log& log, Vcpu& vcpu, BootMemory& memory, const CpuFeatures& features,
+                                           PrivilegeChoice choice) {
     double start = clock_ns(CLOCK_MONOTONIC);
     auto probe = Probe::create(vcpu, memory);
-    if (probe.is_error()) return log.fail(probe.error(), "cannot prepare a vCPU for its measurement (errno %d)", static_cast<int>(probe.error()));
+    if (probe.is_error())
+        return log.fail(probe.error(), "cannot prepare a vCPU for its measurement (errno %d)",
+                        static_cast<int>(probe.error()));
     PrivilegeDecision made{};
     if (choice == PrivilegeChoice::kAuto) {
         auto ns = measure_loop(*probe);
         if (ns.is_error())
-            return log.fail(ns.error(), "a test loop does not run on this KVM (exit reason %u); see `kvmsbx doctor`", vcpu.run_page().exit_reason);
+            return log.fail(ns.error(), "a test loop does not run on this KVM (exit reason %u); see `kvmsbx doctor`",
+                            vcpu.run_page().exit_reason);
         made.ns_per_loop = *ns;
         made.mode = *ns > 100 ? abi::PrivilegeMode::kRing3 : abi::PrivilegeMode::kRing0;
     } else {
@@ -166,14 +175,18 @@ Result<PrivilegeDecision> decide_privilege(const Log& log, Vcpu& vcpu, BootMemor
     }
     find_ring3_abilities(*probe, vcpu, features, made);
     TRY(probe->settle());
-    if (!made.fsgsbase_works) return log.fail(Errno::kNODEV, "this CPU or KVM has no FSGSBASE (RDFSBASE in ring 3); kvmsbx needs an x86-64 CPU of 2013 or later");
-    const char* reason = choice != PrivilegeChoice::kAuto               ? "asked for"
+    if (!made.fsgsbase_works)
+        return log.fail(
+            Errno::kNODEV,
+            "this CPU or KVM has no FSGSBASE (RDFSBASE in ring 3); kvmsbx needs an x86-64 CPU of 2013 or later");
+    const char* reason = choice != PrivilegeChoice::kAuto          ? "asked for"
                          : made.mode == abi::PrivilegeMode::kRing0 ? "ring 0 runs natively here"
-                                                                        : "ring 0 is interpreted here";
-    log.debug("privilege mode ring%u: %s (%.1f ns per ring-0 loop iteration; XCR0 %#llx, %s; TSC_AUX %s; found in %.2f ms)",
-              made.mode == abi::PrivilegeMode::kRing0 ? 0u : 3u, reason, made.ns_per_loop, static_cast<unsigned long long>(made.xcr0),
-              made.osxsave_accepted ? "set by KVM" : "the host's", made.tsc_aux_works ? "works" : "does not reach ring 3",
-              (clock_ns(CLOCK_MONOTONIC) - start) / 1e6);
+                                                                   : "ring 0 is interpreted here";
+    log.debug(
+        "privilege mode ring%u: %s (%.1f ns per ring-0 loop iteration; XCR0 %#llx, %s; TSC_AUX %s; found in %.2f ms)",
+        made.mode == abi::PrivilegeMode::kRing0 ? 0u : 3u, reason, made.ns_per_loop,
+        static_cast<unsigned long long>(made.xcr0), made.osxsave_accepted ? "set by KVM" : "the host's",
+        made.tsc_aux_works ? "works" : "does not reach ring 3", (clock_ns(CLOCK_MONOTONIC) - start) / 1e6);
     return made;
 }
 

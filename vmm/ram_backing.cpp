@@ -12,7 +12,9 @@ uint64_t round_up(uint64_t bytes) { return (bytes + abi::kHugePageSize - 1) & ~(
 
 }  // namespace
 
-uint64_t RamBacking::first_step(uint64_t ram_size) { return std::min(ram_size, round_up(kSmallest + ram_size / kSentryShare)); }
+uint64_t RamBacking::first_step(uint64_t ram_size) {
+    return std::min(ram_size, round_up(kSmallest + ram_size / kSentryShare));
+}
 
 Result<uint64_t> RamBacking::extend(uint64_t bytes) {
     std::lock_guard guard(lock_);

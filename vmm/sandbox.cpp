@@ -1,8 +1,8 @@
 #include "vmm/sandbox.hpp"
 
-#include <signal.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -45,7 +45,8 @@ Result<uint64_t> map_channel(const Log& log, Vm& vm, int fd) {
     if (fstat(fd, &status) != 0) return log.fail(last_errno(), "cannot look at the channel's memory: %m");
     uint64_t size = status.st_size;
     if (size == 0 || size % abi::kHugePageSize != 0 || size > abi::kDeviceGpa - abi::kChannelGpa)
-        return log.fail(Errno::kINVAL, "the channel's memory has %llu bytes; it must be a multiple of 2 MiB", static_cast<unsigned long long>(size));
+        return log.fail(Errno::kINVAL, "the channel's memory has %llu bytes; it must be a multiple of 2 MiB",
+                        static_cast<unsigned long long>(size));
     void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (at == MAP_FAILED) return log.fail(last_errno(), "cannot map the channel's memory: %m");
     TRY(vm.map_memory(kChannelSlot, {abi::kChannelGpa}, at, size));
@@ -53,8 +54,10 @@ Result<uint64_t> map_channel(const Log& log, Vm& vm, int fd) {
 }
 
 Result<> attach_gofer(Vm& vm, const SandboxConfig& config) {
-    if (config.gofer_doorbell_fd >= 0) TRY(vm.attach_doorbell({abi::kDeviceGpa + abi::kGoferDoorbellOffset}, config.gofer_doorbell_fd));
-    if (config.gofer_completion_fd >= 0) TRY(vm.attach_interrupt(kGoferGsi, config.gofer_completion_fd, 0, abi::kVectorGofer));
+    if (config.gofer_doorbell_fd >= 0)
+        TRY(vm.attach_doorbell({abi::kDeviceGpa + abi::kGoferDoorbellOffset}, config.gofer_doorbell_fd));
+    if (config.gofer_completion_fd >= 0)
+        TRY(vm.attach_interrupt(kGoferGsi, config.gofer_completion_fd, 0, abi::kVectorGofer));
     return {};
 }
 
@@ -85,10 +88,12 @@ int run_threads(SandboxState& state, std::vector<Vcpu>& vcpus, int wake_fd) {
 Result<int> run(const Log& log, const SandboxConfig& config) {
     const char* why = nullptr;
     auto sentry = parse_sentry_elf(config.sentry_elf, &why);
-    if (sentry.is_error()) return log.fail(sentry.error(), "the Sentry inside this binary is damaged: %s; build kvmsbx again", why);
+    if (sentry.is_error())
+        return log.fail(sentry.error(), "the Sentry inside this binary is damaged: %s; build kvmsbx again", why);
     Vm vm = TRY(Vm::create(log, config.kvm_fd));
     auto features = vm.features();
-    if (features.is_error()) return log.fail(features.error(), "KVM does not say what the CPU can do (KVM_GET_SUPPORTED_CPUID)");
+    if (features.is_error())
+        return log.fail(features.error(), "KVM does not say what the CPU can do (KVM_GET_SUPPORTED_CPUID)");
     unsigned cpus = std::clamp(config.cpus ? config.cpus : usable_cpus(), 1u, abi::kMaxCpus);
     GuestMemory memory = TRY(GuestMemory::create(log, round_up(config.ram_size ? config.ram_size : host_ram())));
     RamBacking ram(vm, memory, kFirstRamSlot);
@@ -100,13 +105,18 @@ Result<int> run(const Log& log, const SandboxConfig& config) {
     for (unsigned i = 0; i < cpus; i++) vcpus.push_back(TRY(vm.create_vcpu(i, *features)));
     BootMemory boot(memory);
     auto privilege = TRY(decide_privilege(log, vcpus[0], boot, *features, config.privilege));
-    MachineInput input{&*sentry, privilege, cpus, channel_size, backed, config.app_spec, Vm::tsc_khz(vcpus[0]), &*features};
+    MachineInput input{&*sentry,  privilege, cpus, channel_size, backed, config.app_spec, Vm::tsc_khz(vcpus[0]),
+                       &*features};
     Machine machine = TRY(build_machine(log, boot, memory.size(), input));
     for (Vcpu& vcpu : vcpus) TRY(prepare_vcpu(log, vcpu, machine, input));
 
     Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (wake.get() < 0) return log.fail(last_errno(), "eventfd: %m");
-    SandboxState state{config, log, memory, vm, *sentry, machine, ram, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};
+    SandboxState state{config,  log,
+                       memory,  vm,
+                       *sentry, machine,
+                       ram,     Console(config.console_fds, wake.get()),
+                       {},      Ending(wake.get())};
     return run_threads(state, vcpus, wake.get());
 }
 
@@ -141,14 +151,15 @@ PrivilegeReport measure_privilege(int kvm_fd) {
     };
     auto decision = measure();
     if (decision.is_error()) {
-        snprintf(report.reason, sizeof report.reason, "no VM can be run: %s", strerror(static_cast<int>(decision.error())));
+        snprintf(report.reason, sizeof report.reason, "no VM can be run: %s",
+                 strerror(static_cast<int>(decision.error())));
         return report;
     }
     report.ok = true;
     report.ring = decision->mode == abi::PrivilegeMode::kRing0 ? 0 : 3;
     report.ns_per_loop = decision->ns_per_loop;
-    snprintf(report.reason, sizeof report.reason, "guest ring 0 runs %s here (%.1f ns per loop iteration)", report.ring == 0 ? "natively" : "interpreted",
-             report.ns_per_loop);
+    snprintf(report.reason, sizeof report.reason, "guest ring 0 runs %s here (%.1f ns per loop iteration)",
+             report.ring == 0 ? "natively" : "interpreted", report.ns_per_loop);
     return report;
 }
 

@@ -1,9 +1,10 @@
 #pragma once
 // What the CLI (`kvmsbx boot`) calls: one sandbox, from its configuration to its exit code.
 //
-// The caller has prepared the process: namespaces, empty root, capabilities dropped, no terminal modes to care for. run_sandbox() sets
-// no_new_privs and a seccomp filter per thread kind itself (the last thing before guest code runs), so nothing can be opened after it was called:
-// everything it needs is in the configuration. All file descriptors stay the caller's to close, but the process is expected to end with the code returned.
+// The caller has prepared the process: namespaces, empty root, capabilities dropped, no terminal modes to care for.
+// run_sandbox() sets no_new_privs and a seccomp filter per thread kind itself (the last thing before guest code runs),
+// so nothing can be opened after it was called: everything it needs is in the configuration. All file descriptors stay
+// the caller's to close, but the process is expected to end with the code returned.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -20,37 +21,42 @@ enum class SeccompPolicy : uint8_t { kEnforce, kOff };  // kOff is for debuggers
 // Our own failures: the exit code that `run` gives (docker's "the runtime failed").
 inline constexpr int kExitOwnFailure = 125;
 
-// Messages on SandboxConfig::control_fd (SOCK_SEQPACKET). CLI -> sandbox: one abi::HostEvent (24 bytes) per message, of type kSignal, kWindowSize or kCrash; other
-// messages are ignored with a line in the log. Sandbox -> CLI: one ControlReply per HypercallNumber::kEventReply / kControlOutput.
+// Messages on SandboxConfig::control_fd (SOCK_SEQPACKET). CLI -> sandbox: one abi::HostEvent (24 bytes) per message, of
+// type kSignal, kWindowSize or kCrash; other messages are ignored with a line in the log. Sandbox -> CLI: one
+// ControlReply per HypercallNumber::kEventReply / kControlOutput.
 struct ControlReply {
-    uint64_t id;       // of the HostEvent answered
-    int64_t value;     // kEventReply: the answer. kControlOutput: -1, and `length` bytes follow
-    uint64_t length;   // bytes that follow in the same message, at most kMaxControlOutput
+    uint64_t id;      // of the HostEvent answered
+    int64_t value;    // kEventReply: the answer. kControlOutput: -1, and `length` bytes follow
+    uint64_t length;  // bytes that follow in the same message, at most kMaxControlOutput
 };
 static_assert(sizeof(ControlReply) == 24);
 inline constexpr uint64_t kMaxControlOutput = 64 * 1024;
 
 struct SandboxConfig {
-    int kvm_fd = -1;                 // /dev/kvm, O_RDWR; -1: run_sandbox opens it
-    int channel_fd = -1;             // memfd shared with the gofer, its size a multiple of 2 MiB; -1: no channel (tests)
-    int gofer_doorbell_fd = -1;      // eventfd that the guest's write to kGoferDoorbellOffset signals; -1: none
-    int gofer_completion_fd = -1;    // eventfd that the gofer signals; raises kVectorGofer on vCPU 0; -1: none
-    int gofer_lifeline_fd = -1;      // pidfd, pipe or socket: readable or hung up = the gofer is dead and the sandbox ends with 125; -1: none
-    std::array<int, 3> console_fds{0, 1, 2};  // stdin, stdout, stderr of the application. May be blocking: they are polled first and never waited for
-    int control_fd = -1;             // see ControlReply; -1: none. Its hang-up (the CLI died) ends the sandbox
-    unsigned cpus = 0;               // 0: all that sched_getaffinity allows; at most abi::kMaxCpus
-    uint64_t ram_size = 0;           // bytes of guest RAM, rounded up to 2 MiB (NORESERVE: costs only what is touched); 0: all of the host's RAM
+    int kvm_fd = -1;               // /dev/kvm, O_RDWR; -1: run_sandbox opens it
+    int channel_fd = -1;           // memfd shared with the gofer, its size a multiple of 2 MiB; -1: no channel (tests)
+    int gofer_doorbell_fd = -1;    // eventfd that the guest's write to kGoferDoorbellOffset signals; -1: none
+    int gofer_completion_fd = -1;  // eventfd that the gofer signals; raises kVectorGofer on vCPU 0; -1: none
+    int gofer_lifeline_fd =
+        -1;  // pidfd, pipe or socket: readable or hung up = the gofer is dead and the sandbox ends with 125; -1: none
+    std::array<int, 3> console_fds{
+        0, 1,
+        2};  // stdin, stdout, stderr of the application. May be blocking: they are polled first and never waited for
+    int control_fd = -1;  // see ControlReply; -1: none. Its hang-up (the CLI died) ends the sandbox
+    unsigned cpus = 0;    // 0: all that sched_getaffinity allows; at most abi::kMaxCpus
+    uint64_t ram_size =
+        0;  // bytes of guest RAM, rounded up to 2 MiB (NORESERVE: costs only what is touched); 0: all of the host's RAM
     PrivilegeChoice privilege = PrivilegeChoice::kAuto;
     SeccompPolicy seccomp = SeccompPolicy::kEnforce;
-    bool debug = false;              // VMM messages and HypercallNumber::kLog lines go to log_fd
-    bool strace = false;             // told to the Sentry (kDebugLevel); its lines come by kLog and go to log_fd
-    int log_fd = 2;                  // debug lines, panics, our own failures
-    std::span<const std::byte> sentry_elf;   // the embedded Sentry; must outlive the call
-    std::vector<std::byte> app_spec;         // records of common/abi/app_spec.hpp
+    bool debug = false;                     // VMM messages and HypercallNumber::kLog lines go to log_fd
+    bool strace = false;                    // told to the Sentry (kDebugLevel); its lines come by kLog and go to log_fd
+    int log_fd = 2;                         // debug lines, panics, our own failures
+    std::span<const std::byte> sentry_elf;  // the embedded Sentry; must outlive the call
+    std::vector<std::byte> app_spec;        // records of common/abi/app_spec.hpp
 };
 
-// Runs the sandbox until its first process ended; returns that exit code, or kExitOwnFailure after one line "kvmsbx: what, why, what to do"
-// was written to log_fd. Call once per process, from a process with no other threads.
+// Runs the sandbox until its first process ended; returns that exit code, or kExitOwnFailure after one line "kvmsbx:
+// what, why, what to do" was written to log_fd. Call once per process, from a process with no other threads.
 int run_sandbox(const SandboxConfig& config);
 
 // For `kvmsbx doctor`: the privilege mode that kAuto would choose on this host, and why. `kvm_fd` as in SandboxConfig.

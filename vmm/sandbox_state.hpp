@@ -1,5 +1,6 @@
 #pragma once
-// What the threads of a running sandbox share. Locks: HostEvents' and RamBacking's own, never both; everything else is constant or atomic.
+// What the threads of a running sandbox share. Locks: HostEvents' and RamBacking's own, never both; everything else is
+// constant or atomic.
 #include <atomic>
 #include <cstdint>
 

@@ -75,14 +75,19 @@ Result<> install_thread_seccomp(const Log& log, ThreadKind kind) {
     for (const SeccompRule& rule : seccomp_rules(kind)) {
         int added;
         if (rule.argument)
-            added = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, rule.system_call, 1, SCMP_CMP64(rule.argument->index, SCMP_CMP_EQ, rule.argument->value));
+            added = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, rule.system_call, 1,
+                                     SCMP_CMP64(rule.argument->index, SCMP_CMP_EQ, rule.argument->value));
         else
             added = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, rule.system_call, 0);
-        if (added != 0) return log.fail(Errno{-added}, "cannot add a seccomp rule (%s): %s", rule.reason, strerror(-added));
+        if (added != 0)
+            return log.fail(Errno{-added}, "cannot add a seccomp rule (%s): %s", rule.reason, strerror(-added));
     }
     static_cast<void>(seccomp_syscall_priority(filter.get(), SCMP_SYS(ioctl), 255));  // KVM_RUN is the hot one
     int loaded = seccomp_load(filter.get());
-    if (loaded != 0) return log.fail(Errno{-loaded}, "cannot load the seccomp filter: %s; the host's kernel needs CONFIG_SECCOMP_FILTER", strerror(-loaded));
+    if (loaded != 0)
+        return log.fail(Errno{-loaded},
+                        "cannot load the seccomp filter: %s; the host's kernel needs CONFIG_SECCOMP_FILTER",
+                        strerror(-loaded));
     return {};
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// seccomp filters of the sandbox process: one per thread kind, system calls as data with the code that needs each. Anything else kills the process.
+// seccomp filters of the sandbox process: one per thread kind, system calls as data with the code that needs each.
+// Anything else kills the process.
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -28,7 +29,8 @@ struct SeccompRule {
 
 std::span<const SeccompRule> seccomp_rules(ThreadKind kind);
 
-// Sets no_new_privs and the filter of `kind` for the calling thread. Fails with a line in the log; then nothing may run.
+// Sets no_new_privs and the filter of `kind` for the calling thread. Fails with a line in the log; then nothing may
+// run.
 Result<> install_thread_seccomp(const Log& log, ThreadKind kind);
 
 }  // namespace kvmsbx::vmm

@@ -38,10 +38,12 @@ uint64_t page_up(uint64_t address) { return page_down(address + abi::kPageSize -
 
 const char* check_header(const Elf64_Ehdr& header) {
     if (memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return "no ELF file";
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != EM_X86_64)
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
+        header.e_machine != EM_X86_64)
         return "not for x86-64";
     if (header.e_type != ET_EXEC) return "not a fixed-address executable (ET_EXEC)";
-    if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phnum == 0 || header.e_phnum > kMaxHeaders) return "bad program headers";
+    if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phnum == 0 || header.e_phnum > kMaxHeaders)
+        return "bad program headers";
     return nullptr;
 }
 
@@ -49,16 +51,20 @@ const char* add_segment(Bytes file, const Elf64_Phdr& header, SentryElf& elf) {
     if (header.p_type == PT_INTERP || header.p_type == PT_DYNAMIC) return "dynamically linked";
     if (header.p_type == PT_TLS) return "uses thread-local storage";
     if (header.p_type != PT_LOAD || header.p_memsz == 0) return nullptr;
-    if (header.p_vaddr < abi::kSentryBase || header.p_vaddr - abi::kSentryBase >= kMaxImage || header.p_memsz > kMaxImage) return "segment outside the Sentry's addresses";
+    if (header.p_vaddr < abi::kSentryBase || header.p_vaddr - abi::kSentryBase >= kMaxImage ||
+        header.p_memsz > kMaxImage)
+        return "segment outside the Sentry's addresses";
     if (header.p_filesz > header.p_memsz) return "segment larger in the file than in memory";
     if ((header.p_flags & PF_W) && (header.p_flags & PF_X)) return "segment both writable and executable";
     auto contents = slice(file, header.p_offset, header.p_filesz);
     if (!contents) return "segment reaches past the end of the file";
     if (!elf.segments.empty()) {
         const SentrySegment& last = elf.segments.back();
-        if (page_down(header.p_vaddr) < page_up(last.address + last.memory_size)) return "segments share a page or are out of order";
+        if (page_down(header.p_vaddr) < page_up(last.address + last.memory_size))
+            return "segments share a page or are out of order";
     }
-    elf.segments.push_back({header.p_vaddr, header.p_memsz, *contents, (header.p_flags & PF_W) != 0, (header.p_flags & PF_X) != 0});
+    elf.segments.push_back(
+        {header.p_vaddr, header.p_memsz, *contents, (header.p_flags & PF_W) != 0, (header.p_flags & PF_X) != 0});
     return nullptr;
 }
 
@@ -85,10 +91,12 @@ void read_functions(Bytes file, const Elf64_Ehdr& header, SentryElf& elf) {
             auto symbol = read<Elf64_Sym>(*symbols, at);
             if (ELF64_ST_TYPE(symbol->st_info) != STT_FUNC || symbol->st_name >= names->size()) continue;
             // SAFETY: the table ends in NUL, so this is a string inside it.
-            elf.functions.push_back({symbol->st_value, symbol->st_size, reinterpret_cast<const char*>(names->data()) + symbol->st_name});
+            elf.functions.push_back(
+                {symbol->st_value, symbol->st_size, reinterpret_cast<const char*>(names->data()) + symbol->st_name});
         }
     }
-    std::sort(elf.functions.begin(), elf.functions.end(), [](const auto& a, const auto& b) { return a.address < b.address; });
+    std::sort(elf.functions.begin(), elf.functions.end(),
+              [](const auto& a, const auto& b) { return a.address < b.address; });
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
-// The Sentry's ELF file: checked strictly, described as segments to copy. It is our own binary, but it is parsed like a stranger's.
+// The Sentry's ELF file: checked strictly, described as segments to copy. It is our own binary, but it is parsed like a
+// stranger's.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -11,8 +12,8 @@
 namespace kvmsbx::vmm {
 
 struct SentrySegment {
-    uint64_t address;      // virtual; the first page starts at address & ~4095
-    uint64_t memory_size;  // bytes
+    uint64_t address;                     // virtual; the first page starts at address & ~4095
+    uint64_t memory_size;                 // bytes
     std::span<const std::byte> contents;  // at `address`; the rest is zero
     bool writable, executable;
 };
@@ -28,8 +29,9 @@ struct SentryElf {
     std::vector<SentrySymbol> functions;  // ascending; empty if stripped
 };
 
-// Accepts: ELF64, little endian, x86-64, ET_EXEC, linked in [kSentryBase, kSentryBase + 64 MiB), no interpreter, no dynamic section, no TLS, no segment
-// both writable and executable, entry in an executable one. Else ENOEXEC, and `why` (static text) says what is wrong. The result points into `file`.
+// Accepts: ELF64, little endian, x86-64, ET_EXEC, linked in [kSentryBase, kSentryBase + 64 MiB), no interpreter, no
+// dynamic section, no TLS, no segment both writable and executable, entry in an executable one. Else ENOEXEC, and `why`
+// (static text) says what is wrong. The result points into `file`.
 Result<SentryElf> parse_sentry_elf(std::span<const std::byte> file, const char** why);
 
 // "function+0x12", demangled; "?" if no function holds `address`.

@@ -8,13 +8,15 @@ namespace {
 
 constexpr uint32_t kMsrStar = 0xc0000081, kMsrLstar = 0xc0000082, kMsrFlagMask = 0xc0000084, kMsrTscAux = 0xc0000103;
 constexpr uint32_t kMsrPvEoi = 0x4b564d04;  // Documentation/virt/kvm/x86/msr.rst
-constexpr uint64_t kCr4Umip = 1 << 11, kCr4Fsgsbase = 1 << 16, kCr4Osxsave = 1 << 18, kCr4Smep = 1 << 20, kCr4Smap = 1 << 21;
+constexpr uint64_t kCr4Umip = 1 << 11, kCr4Fsgsbase = 1 << 16, kCr4Osxsave = 1 << 18, kCr4Smep = 1 << 20,
+                   kCr4Smap = 1 << 21;
 
 // What this CPU and mode may have; each is dropped again if KVM refuses it.
 uint64_t wanted_cr4(const MachineInput& input) {
     const CpuFeatures& f = *input.features;
     bool ring0 = input.privilege.mode == abi::PrivilegeMode::kRing0;
-    uint64_t cr4 = (input.privilege.fsgsbase_accepted ? kCr4Fsgsbase : 0) | (f.umip ? kCr4Umip : 0) | (input.privilege.osxsave_accepted ? kCr4Osxsave : 0);
+    uint64_t cr4 = (input.privilege.fsgsbase_accepted ? kCr4Fsgsbase : 0) | (f.umip ? kCr4Umip : 0) |
+                   (input.privilege.osxsave_accepted ? kCr4Osxsave : 0);
     // In ring 3 mode the syscall stub, a page of ring 3, is entered in ring 0 by hardware KVM: no SMEP.
     if (ring0) cr4 |= (f.smep ? kCr4Smep : 0) | (f.smap ? kCr4Smap : 0);
     return cr4;
@@ -32,7 +34,8 @@ Result<> set_system_registers(const Log& log, Vcpu& vcpu, kvm_sregs system, uint
         system.cr4 = base_cr4 | optional_cr4;
         auto set = vcpu.set_system_registers(system);
         if (set.is_ok()) {
-            log.debug("vCPU %u: CR4 %#llx%s%s", vcpu.id(), static_cast<unsigned long long>(system.cr4), *step.name ? ", without " : "", step.name);
+            log.debug("vCPU %u: CR4 %#llx%s%s", vcpu.id(), static_cast<unsigned long long>(system.cr4),
+                      *step.name ? ", without " : "", step.name);
             return {};
         }
         why = set.error();
@@ -77,7 +80,8 @@ Result<> prepare_vcpu(const Log& log, Vcpu& vcpu, const Machine& machine, const 
     };
     auto prepared = prepare();
     if (prepared.is_error())
-        return log.fail(prepared.error(), "KVM does not take the start state of vCPU %u (%s)", vcpu.id(), strerror(static_cast<int>(prepared.error())));
+        return log.fail(prepared.error(), "KVM does not take the start state of vCPU %u (%s)", vcpu.id(),
+                        strerror(static_cast<int>(prepared.error())));
     return {};
 }
 

@@ -1,4 +1,5 @@
-// The ELF image around the vDSO's code: what ld.so, glibc, musl and Go look up in it: dynsym, dynstr, hash, versions (LINUX_2.6), dynamic, note.
+// The ELF image around the vDSO's code: what ld.so, glibc, musl and Go look up in it: dynsym, dynstr, hash, versions
+// (LINUX_2.6), dynamic, note.
 #include "vmm/vdso.hpp"
 
 #include <elf.h>
@@ -79,7 +80,8 @@ class ImageBuilder {
         constexpr std::string_view kPrefix = "__vdso_";
         for (const VdsoFunction& function : code_.functions) {
             add_symbol(function.name, STB_GLOBAL, function);
-            if (std::string_view(function.name).starts_with(kPrefix)) add_symbol(function.name + kPrefix.size(), STB_WEAK, function);
+            if (std::string_view(function.name).starts_with(kPrefix))
+                add_symbol(function.name + kPrefix.size(), STB_WEAK, function);
         }
     }
 
@@ -133,10 +135,11 @@ class ImageBuilder {
     }
 
     void append_dynamic() {
-        const Elf64_Dyn entries[kDynamicEntries] = {{DT_SONAME, {soname_}},        {DT_HASH, {hash_}},      {DT_STRTAB, {dynstr_}},
-                                                    {DT_STRSZ, {strings_.bytes.size()}}, {DT_SYMTAB, {dynsym_}},  {DT_SYMENT, {sizeof(Elf64_Sym)}},
-                                                    {DT_VERSYM, {versym_}},        {DT_VERDEF, {verdef_}},  {DT_VERDEFNUM, {2}},
-                                                    {DT_NULL, {0}}};
+        const Elf64_Dyn entries[kDynamicEntries] = {{DT_SONAME, {soname_}}, {DT_HASH, {hash_}},
+                                                    {DT_STRTAB, {dynstr_}}, {DT_STRSZ, {strings_.bytes.size()}},
+                                                    {DT_SYMTAB, {dynsym_}}, {DT_SYMENT, {sizeof(Elf64_Sym)}},
+                                                    {DT_VERSYM, {versym_}}, {DT_VERDEF, {verdef_}},
+                                                    {DT_VERDEFNUM, {2}},    {DT_NULL, {0}}};
         dynamic_ = append(entries, sizeof entries);
     }
 
@@ -170,7 +173,8 @@ class ImageBuilder {
     std::vector<uint16_t> versions_;
     std::vector<const char*> names_;
     uint32_t end_ = sizeof(Elf64_Ehdr) + kProgramHeaders * sizeof(Elf64_Phdr);
-    uint32_t soname_ = 0, version_ = 0, note_ = 0, hash_ = 0, dynsym_ = 0, versym_ = 0, verdef_ = 0, dynstr_ = 0, dynamic_ = 0;
+    uint32_t soname_ = 0, version_ = 0, note_ = 0, hash_ = 0, dynsym_ = 0, versym_ = 0, verdef_ = 0, dynstr_ = 0,
+             dynamic_ = 0;
     size_t note_size_ = 0;
 };
 
@@ -182,10 +186,11 @@ Result<VdsoImage> build_vdso(CpuNumberSource cpu_number) {
         uint64_t sigreturn = 0;
         for (const VdsoFunction& function : code.functions)
             if (!strcmp(function.name, "__kernel_rt_sigreturn")) sigreturn = kCodeOffset + function.offset;
-        return VdsoImage{TRY(ImageBuilder(code).build()), sigreturn};
-    } catch (const Xbyak::Error&) {
-        return Errno::kNOSPC;
-    }
+        return VdsoImage {
+            TRY(ImageBuilder(code).build())
+            , sigreturn
+        };
+    } catch (const Xbyak::Error&) { return Errno::kNOSPC; }
 }
 
 }  // namespace kvmsbx::vmm

@@ -1,6 +1,7 @@
 #pragma once
-// The vDSO that the Sentry maps into applications: an ELF shared object built in memory, its code generated for what the CPU offers.
-// It reads abi::VdsoData from the page before its image and makes no trap. Interface: vdso(7), Linux's arch/x86/entry/vdso/vdso.lds.S.
+// The vDSO that the Sentry maps into applications: an ELF shared object built in memory, its code generated for what
+// the CPU offers. It reads abi::VdsoData from the page before its image and makes no trap. Interface: vdso(7), Linux's
+// arch/x86/entry/vdso/vdso.lds.S.
 #include <cstddef>
 #include <cstdint>
 #include <vector>

@@ -1,5 +1,5 @@
-// The vDSO's functions. Calling convention: System V x86-64, leaf functions without a stack frame, errors as a negative errno (-EFAULT is a fault of the
-// application itself, as in Linux's). Clock numbers: include/uapi/linux/time.h.
+// The vDSO's functions. Calling convention: System V x86-64, leaf functions without a stack frame, errors as a negative
+// errno (-EFAULT is a fault of the application itself, as in Linux's). Clock numbers: include/uapi/linux/time.h.
 #include "vmm/vdso_code.hpp"
 
 #define XBYAK_NO_OP_NAMES 1
@@ -14,7 +14,8 @@ namespace {
 
 using abi::VdsoData;
 
-constexpr int kRealtime = 0, kMonotonic = 1, kMonotonicRaw = 4, kRealtimeCoarse = 5, kMonotonicCoarse = 6, kBoottime = 7;
+constexpr int kRealtime = 0, kMonotonic = 1, kMonotonicRaw = 4, kRealtimeCoarse = 5, kMonotonicCoarse = 6,
+              kBoottime = 7;
 constexpr int kSysClockGettime = 228, kSysClockGetres = 229, kSysGetcpu = 309, kSysRtSigreturn = 15;
 constexpr uint32_t kNsPerSecond = 1'000'000'000;
 constexpr uint32_t kCoarseResolution = 4'000'000;  // ns; CONFIG_HZ=250, as on Debian

@@ -18,7 +18,8 @@ struct VdsoCode {
     std::vector<VdsoFunction> functions;
 };
 
-// `code_to_data`: distance in bytes from the code's start back to VdsoData. Throws Xbyak::Error if the code outgrows its buffer.
+// `code_to_data`: distance in bytes from the code's start back to VdsoData. Throws Xbyak::Error if the code outgrows
+// its buffer.
 VdsoCode generate_vdso_code(CpuNumberSource cpu_number, uint32_t code_to_data);
 
 }  // namespace kvmsbx::vmm

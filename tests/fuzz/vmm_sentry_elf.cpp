@@ -17,7 +17,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     uint64_t last_end = 0;
     for (const auto& segment : elf->segments) {
         if (segment.writable && segment.executable) std::abort();
-        if (segment.address < abi::kSentryBase || segment.address < last_end || segment.contents.size() > segment.memory_size) std::abort();
+        if (segment.address < abi::kSentryBase || segment.address < last_end ||
+            segment.contents.size() > segment.memory_size)
+            std::abort();
         last_end = segment.address + segment.memory_size;
     }
     for (const auto& function : elf->functions) static_cast<void>(vmm::symbolise(*elf, function.address));

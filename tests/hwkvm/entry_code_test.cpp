@@ -1,9 +1,10 @@
-// entry_code_test [auto|ring0|ring3] [SCENARIO|time]: runs the mini Sentry's scenarios in that privilege mode (default auto), each in a process of its own. Exit status 0 if all are as expected, 77 without /dev/kvm.
-// Runs natively and, being static, in the emulated machine: scripts/hwkvm build/tests/hwkvm/entry_code_test ring0
+// entry_code_test [auto|ring0|ring3] [SCENARIO|time]: runs the mini Sentry's scenarios in that privilege mode (default
+// auto), each in a process of its own. Exit status 0 if all are as expected, 77 without /dev/kvm. Runs natively and,
+// being static, in the emulated machine: scripts/hwkvm build/tests/hwkvm/entry_code_test ring0
 #include <cpuid.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,7 +53,8 @@ bool host_is_emulated() {
     return memcmp(name, "TCGTCGTCGTCG", sizeof name) == 0;
 }
 
-[[noreturn]] void run_child(const Scenario& scenario, vmm::PrivilegeChoice choice, int input, int output, int lifeline, int control) {
+[[noreturn]] void run_child(const Scenario& scenario, vmm::PrivilegeChoice choice, int input, int output, int lifeline,
+                            int control) {
     vmm::SandboxConfig config;
     config.console_fds = {input, output, output};
     config.cpus = scenario.cpus;
@@ -70,12 +72,14 @@ bool host_is_emulated() {
     _exit(vmm::run_sandbox(config));
 }
 
-// Collects what the child prints until it closes its end; gives it its input when it waits for that; kills it after `seconds`.
+// Collects what the child prints until it closes its end; gives it its input when it waits for that; kills it after
+// `seconds`.
 std::string collect(int fd, int& input, pid_t child, int seconds) {
     std::string text;
     auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
     for (;;) {
-        auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+        auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
         pollfd p{fd, POLLIN, 0};
         if (left <= 0 || poll(&p, 1, left) <= 0) {
             kill(child, SIGKILL);
@@ -103,14 +107,18 @@ bool talk(int control) {
     } got{};
     if (write(control, "?", 1) != 1) return false;  // ignored, with a line in the log
     if (write(control, &event, sizeof event) != sizeof event) return false;
-    if (read(control, &got, sizeof got) != sizeof got.header || got.header.id != 77 || got.header.value != 16) return false;
-    return read(control, &got, sizeof got) == sizeof got.header + 4 && got.header.value == -1 && got.header.length == 4 && !memcmp(got.text, "text", 4);
+    if (read(control, &got, sizeof got) != sizeof got.header || got.header.id != 77 || got.header.value != 16)
+        return false;
+    return read(control, &got, sizeof got) == sizeof got.header + 4 && got.header.value == -1 &&
+           got.header.length == 4 && !memcmp(got.text, "text", 4);
 }
 
 // Pipes and the control socket of one run; [0] is the sandbox's end of input, lifeline and control, [1] of output.
 struct Wires {
     int output[2], input[2], lifeline[2], control[2];
-    bool open() { return !pipe(output) && !pipe(input) && !pipe(lifeline) && !socketpair(AF_UNIX, SOCK_SEQPACKET, 0, control); }
+    bool open() {
+        return !pipe(output) && !pipe(input) && !pipe(lifeline) && !socketpair(AF_UNIX, SOCK_SEQPACKET, 0, control);
+    }
     void close_sandbox_ends() { close(output[1]), close(input[0]), close(lifeline[0]), close(control[0]); }
     void close_our_ends() { close(output[0]), close(input[1]), close(lifeline[1]), close(control[1]); }
 };
@@ -136,9 +144,11 @@ bool run_one(const Scenario& scenario, vmm::PrivilegeChoice choice, int seconds)
     wires.close_our_ends();
     int status = 0;
     waitpid(child, &status, 0);
-    good &= WIFEXITED(status) && WEXITSTATUS(status) == scenario.exit_code && text.find(scenario.expected_output) != std::string::npos;
+    good &= WIFEXITED(status) && WEXITSTATUS(status) == scenario.exit_code &&
+            text.find(scenario.expected_output) != std::string::npos;
     printf("%s %s\n", good ? "ok    " : "FAILED", scenario.what);
-    if (!good || getenv("VERBOSE")) printf("status %#x, wanted exit code %d; output:\n%s\n", status, scenario.exit_code, text.c_str());
+    if (!good || getenv("VERBOSE"))
+        printf("status %#x, wanted exit code %d; output:\n%s\n", status, scenario.exit_code, text.c_str());
     fflush(stdout);
     return good;
 }
@@ -159,7 +169,8 @@ double cpu_seconds(vmm::PrivilegeChoice choice, unsigned thousands) {
 // What one null system call costs in CPU time: the difference between the best of a few long and a few short runs.
 int time_system_calls(vmm::PrivilegeChoice choice) {
     double few = 1e9, many = 1e9;
-    for (int i = 0; i < 9; i++) few = std::min(few, cpu_seconds(choice, 1)), many = std::min(many, cpu_seconds(choice, 9));
+    for (int i = 0; i < 9; i++)
+        few = std::min(few, cpu_seconds(choice, 1)), many = std::min(many, cpu_seconds(choice, 9));
     printf("null system call: %.2f us of CPU time\n", (many - few) / 8000 * 1e6);
     return 0;
 }
@@ -168,7 +179,9 @@ int time_system_calls(vmm::PrivilegeChoice choice) {
 
 int main(int argc, char** argv) {
     std::string mode = argc > 1 ? argv[1] : "auto";
-    auto choice = mode == "ring0" ? vmm::PrivilegeChoice::kRing0 : mode == "ring3" ? vmm::PrivilegeChoice::kRing3 : vmm::PrivilegeChoice::kAuto;
+    auto choice = mode == "ring0"   ? vmm::PrivilegeChoice::kRing0
+                  : mode == "ring3" ? vmm::PrivilegeChoice::kRing3
+                                    : vmm::PrivilegeChoice::kAuto;
     if (access("/dev/kvm", R_OK | W_OK) != 0) {
         printf("skipped: no access to /dev/kvm\n");
         return 77;

@@ -1,7 +1,9 @@
-// PID 1 of the emulated machine (scripts/hwkvm): mounts, loads the KVM modules, runs one program, and ends the machine with its exit status.
+// PID 1 of the emulated machine (scripts/hwkvm): mounts, loads the KVM modules, runs one program, and ends the machine
+// with its exit status.
 //
-// The program's output and, at the end, a tar of /out leave the machine byte by byte through two debug ports of QEMU: no driver, nothing lost, no
-// terminal in between. The exit status is a line on the console, which QEMU writes to the kernel log.
+// The program's output and, at the end, a tar of /out leave the machine byte by byte through two debug ports of QEMU:
+// no driver, nothing lost, no terminal in between. The exit status is a line on the console, which QEMU writes to the
+// kernel log.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -26,10 +28,12 @@ enum { kMaxWords = 1024, kMaxText = 65536 };
 
 static char command_line[4096];
 
-// The first root of a machine has no parent mount, and so no program could pivot_root away from it. A bind mount of the same files, moved over it, has.
+// The first root of a machine has no parent mount, and so no program could pivot_root away from it. A bind mount of the
+// same files, moved over it, has.
 static void leave_first_root(void) {
     mkdir("/root-again", 0755);
-    if (mount("/", "/root-again", NULL, MS_BIND, NULL) != 0 || chdir("/root-again") != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
+    if (mount("/", "/root-again", NULL, MS_BIND, NULL) != 0 || chdir("/root-again") != 0 ||
+        mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
         printf("hwkvm: the first root stays: %s\n", strerror(errno));
 }
 
@@ -80,13 +84,14 @@ static void load_modules(void) {
         snprintf(path, sizeof path, "/lib/%s.ko", module);
         parameters_of(module, parameters, sizeof parameters);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (syscall(SYS_finit_module, fd, parameters, 0) != 0 && errno != EEXIST) printf("hwkvm: cannot load %s: %s\n", module, strerror(errno));
+        if (syscall(SYS_finit_module, fd, parameters, 0) != 0 && errno != EEXIST)
+            printf("hwkvm: cannot load %s: %s\n", module, strerror(errno));
         close(fd);
     }
 }
 
-// The first VM made and the last one closed switch SVM on and off and patch the kernel's code, after which QEMU 7.2 can run stale code and hang on two
-// CPUs. A VM that is never closed avoids it.
+// The first VM made and the last one closed switch SVM on and off and patch the kernel's code, after which QEMU 7.2 can
+// run stale code and hang on two CPUs. A VM that is never closed avoids it.
 static void keep_a_vm(void) {
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (kvm >= 0 && ioctl(kvm, KVM_CREATE_VM, 0) >= 0) return;
@@ -107,7 +112,8 @@ static char** words_of(const char* path) {
     static int used;
     int slot = used++ & 1, count = 0;
     ssize_t length = read_file(path, text[slot], kMaxText);
-    for (char* p = text[slot]; p < text[slot] + length && count < kMaxWords - 1; p += strlen(p) + 1) words[slot][count++] = p;
+    for (char* p = text[slot]; p < text[slot] + length && count < kMaxWords - 1; p += strlen(p) + 1)
+        words[slot][count++] = p;
     words[slot][count] = NULL;
     return words[slot];
 }
@@ -157,8 +163,7 @@ static int run_program(void) {
     int output = start(words_of("/hwkvm.command"), words_of("/hwkvm.environment"), "/t", &program);
     pump(output, kOutputPort);
     int status = 0;
-    while (waitpid(program, &status, 0) < 0 && errno == EINTR) {
-    }
+    while (waitpid(program, &status, 0) < 0 && errno == EINTR) {}
     alarm(0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

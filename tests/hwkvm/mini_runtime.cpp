@@ -17,7 +17,8 @@ void* memcpy(void* to, const void* from, size_t size) {
 uint64_t saved_stacks[kvmsbx::abi::kMaxCpus];
 }
 
-// run_until_trap parks the callee-saved registers and the stack pointer; back_from_trap (trap_entry) takes them up again.
+// run_until_trap parks the callee-saved registers and the stack pointer; back_from_trap (trap_entry) takes them up
+// again.
 asm(R"(
     .text
     .globl run_until_trap, back_from_trap
@@ -130,8 +131,7 @@ bool check(bool good, const char* what, uint64_t got, uint64_t wanted, int line)
 void finish() {
     log_number(failures ? "checks FAILED:" : "all checks hold:", failures ? failures : checks);
     hypercall(HypercallNumber::kExit, failures ? 1 : 0);
-    for (;;) {
-    }
+    for (;;) {}
 }
 
 void panic(const char* message) {
@@ -139,8 +139,7 @@ void panic(const char* message) {
     memcpy(info->message, message, length(message));
     info->backtrace[0] = reinterpret_cast<uint64_t>(__builtin_return_address(0));
     hypercall(HypercallNumber::kPanic, gpa(info));
-    for (;;) {
-    }
+    for (;;) {}
 }
 
 uint64_t address_of(const char* label) { return kApplicationCode + (label - application_start); }
@@ -189,7 +188,9 @@ Application make_application() {
 }
 
 uint32_t lapic_read(unsigned offset) { return *reinterpret_cast<volatile uint32_t*>(kDirectMap + kLapicGpa + offset); }
-void lapic_write(unsigned offset, uint32_t value) { *reinterpret_cast<volatile uint32_t*>(kDirectMap + kLapicGpa + offset) = value; }
+void lapic_write(unsigned offset, uint32_t value) {
+    *reinterpret_cast<volatile uint32_t*>(kDirectMap + kLapicGpa + offset) = value;
+}
 
 void end_of_interrupt() {
     uint32_t& word = area(this_cpu()).pv_eoi;

@@ -1,5 +1,6 @@
 #pragma once
-// What the mini Sentry stands on: hypercalls, checks, an application's address space, and run(), which turns "resume and wait for the next trap" into a call.
+// What the mini Sentry stands on: hypercalls, checks, an application's address space, and run(), which turns "resume
+// and wait for the next trap" into a call.
 #include "common/abi/boot_info.hpp"
 #include "common/abi/cpu_area.hpp"
 #include "common/abi/hypercall.hpp"
@@ -30,17 +31,17 @@ void log_number(const char* text, uint64_t value);
 [[noreturn]] void panic(const char* message);
 
 bool check(bool good, const char* what, uint64_t got, uint64_t wanted, int line);
-#define CHECK_EQUAL(got, wanted)                                                       \
-    do {                                                                               \
-        uint64_t got_ = (uint64_t)(got), wanted_ = (uint64_t)(wanted);                 \
-        mini::check(got_ == wanted_, #got, got_, wanted_, __LINE__);                   \
+#define CHECK_EQUAL(got, wanted)                                       \
+    do {                                                               \
+        uint64_t got_ = (uint64_t)(got), wanted_ = (uint64_t)(wanted); \
+        mini::check(got_ == wanted_, #got, got_, wanted_, __LINE__);   \
     } while (0)
 
 // A page table with the application's code, a data page and a stack page.
 struct Application {
     uint64_t cr3;
     UserRegs regs;
-    unsigned cpu;  // it stays on the vCPU that first runs it
+    unsigned cpu;                                               // it stays on the vCPU that first runs it
     void map(uint64_t address, uint64_t page, uint64_t flags);  // flags: 2 writable, 1 << 63 no execute
     // Runs from `entry` (a label of mini_application.S) until the next trap; registers as they are in regs.
     uint64_t start(const char* entry);

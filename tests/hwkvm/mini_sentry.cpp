@@ -1,15 +1,42 @@
-// A Sentry that only checks the entry code's contract (common/abi/cpu_area.hpp), in whichever privilege mode it is started. The app spec is a word that
-// picks the scenario. Freestanding, linked at kSentryBase, no privileged instruction.
+// A Sentry that only checks the entry code's contract (common/abi/cpu_area.hpp), in whichever privilege mode it is
+// started. The app spec is a word that picks the scenario. Freestanding, linked at kSentryBase, no privileged
+// instruction.
 #include "tests/hwkvm/mini_runtime.hpp"
 
 #include <cstring>
 #include <initializer_list>
 
 #define LABEL(name) extern "C" const char name[]
-LABEL(app_registers); LABEL(app_flags); LABEL(app_loop); LABEL(app_single_step); LABEL(app_read); LABEL(app_write); LABEL(app_jump); LABEL(app_int3); LABEL(app_int4);
-LABEL(app_int80); LABEL(app_int40); LABEL(app_cli); LABEL(app_sti); LABEL(app_hlt); LABEL(app_in); LABEL(app_out); LABEL(app_mov_cr3); LABEL(app_read_cr0); LABEL(app_wrmsr);
-LABEL(app_lgdt); LABEL(app_divide); LABEL(app_ud2); LABEL(app_far_jump); LABEL(app_kernel_return); LABEL(app_iopl); LABEL(app_spin); LABEL(app_set_xmm); LABEL(app_rdtscp);
-LABEL(app_wrpkru); LABEL(app_fsbase);
+LABEL(app_registers);
+LABEL(app_flags);
+LABEL(app_loop);
+LABEL(app_single_step);
+LABEL(app_read);
+LABEL(app_write);
+LABEL(app_jump);
+LABEL(app_int3);
+LABEL(app_int4);
+LABEL(app_int80);
+LABEL(app_int40);
+LABEL(app_cli);
+LABEL(app_sti);
+LABEL(app_hlt);
+LABEL(app_in);
+LABEL(app_out);
+LABEL(app_mov_cr3);
+LABEL(app_read_cr0);
+LABEL(app_wrmsr);
+LABEL(app_lgdt);
+LABEL(app_divide);
+LABEL(app_ud2);
+LABEL(app_far_jump);
+LABEL(app_kernel_return);
+LABEL(app_iopl);
+LABEL(app_spin);
+LABEL(app_set_xmm);
+LABEL(app_rdtscp);
+LABEL(app_wrpkru);
+LABEL(app_fsbase);
 
 namespace mini {
 namespace {
@@ -54,15 +81,17 @@ void test_registers(Application& app) {
 
 void test_flags(Application& app) {
     CHECK_EQUAL(app.start(app_flags), kTrapSyscall);
-    uint64_t flags = emulated && boot->privilege == PrivilegeMode::kRing3 ? 0 : 0x401;  // TCG's SYSCALL clears CF and DF whatever SFMASK says
+    uint64_t flags = emulated && boot->privilege == PrivilegeMode::kRing3
+                         ? 0
+                         : 0x401;  // TCG's SYSCALL clears CF and DF whatever SFMASK says
     CHECK_EQUAL(app.regs.rflags & 0x401, flags);
     CHECK_EQUAL(app.resume(kTrapSyscall), kInvalid);
     CHECK_EQUAL(app.regs.rflags & 0x401, flags & 1);
-    CHECK_EQUAL(app.regs.rcx, app.regs.rip - 1);    // SYSRET: rcx = where it returned to; cld was 1 byte
-    CHECK_EQUAL(app.regs.r11 & 0x401, flags);      // and r11 = flags
+    CHECK_EQUAL(app.regs.rcx, app.regs.rip - 1);  // SYSRET: rcx = where it returned to; cld was 1 byte
+    CHECK_EQUAL(app.regs.r11 & 0x401, flags);     // and r11 = flags
     CHECK_EQUAL(app.start(app_iopl), kTrapSyscall);
     CHECK_EQUAL(app.regs.rax & 0x3200, 0x200u);
-    app.regs.rflags |= 0x23000;                     // IOPL and VM given by the Sentry itself do not reach the application
+    app.regs.rflags |= 0x23000;  // IOPL and VM given by the Sentry itself do not reach the application
     app.regs.rflags &= ~0x200ULL;
     CHECK_EQUAL(app.resume(kTrapNone), kInvalid);
     CHECK_EQUAL(app.regs.rflags & 0x23200, 0x200u);
@@ -105,8 +134,10 @@ void test_page_faults(Application& app) {
 }
 
 void test_sentry_is_out_of_reach(Application& app) {
-    const uint64_t secrets[] = {kSentryBase, kDirectMap + kRamGpa, kDirectMap + kDeviceGpa, kDirectMap + kLapicGpa, kGateBase, kGateBase + 0x1000, kGateBase + 0x2000,
-                                kGateBase + 0x3000, kGateBase + 0x5000, kGateBase + 0x6000, kGateBase + 0x7000};
+    const uint64_t secrets[] = {
+        kSentryBase,        kDirectMap + kRamGpa, kDirectMap + kDeviceGpa, kDirectMap + kLapicGpa,
+        kGateBase,          kGateBase + 0x1000,   kGateBase + 0x2000,      kGateBase + 0x3000,
+        kGateBase + 0x5000, kGateBase + 0x6000,   kGateBase + 0x7000};
     for (uint64_t secret : secrets) {
         app.regs.rdi = secret;
         CHECK_EQUAL(app.start(app_read), kPageFault);
@@ -121,10 +152,23 @@ void test_sentry_is_out_of_reach(Application& app) {
 }
 
 void test_exceptions(Application& app) {
-    const struct { const char* entry; uint64_t trap; uint64_t rip_offset; } cases[] = {
-        {app_int3, 3, 1},  {app_int4, 4, 2},      {app_cli, kProtection, 0},   {app_sti, kProtection, 0},
-        {app_hlt, kProtection, 0}, {app_in, kProtection, 5}, {app_out, kProtection, 5}, {app_mov_cr3, kProtection, 0}, {app_read_cr0, kProtection, 0},
-        {app_wrmsr, kProtection, 5}, {app_lgdt, kProtection, 0}, {app_divide, 0, 4}, {app_ud2, kInvalid, 0}};
+    const struct {
+        const char* entry;
+        uint64_t trap;
+        uint64_t rip_offset;
+    } cases[] = {{app_int3, 3, 1},
+                 {app_int4, 4, 2},
+                 {app_cli, kProtection, 0},
+                 {app_sti, kProtection, 0},
+                 {app_hlt, kProtection, 0},
+                 {app_in, kProtection, 5},
+                 {app_out, kProtection, 5},
+                 {app_mov_cr3, kProtection, 0},
+                 {app_read_cr0, kProtection, 0},
+                 {app_wrmsr, kProtection, 5},
+                 {app_lgdt, kProtection, 0},
+                 {app_divide, 0, 4},
+                 {app_ud2, kInvalid, 0}};
     for (const auto& one : cases) {
         log_number("  exception", one.entry - app_registers);
         CHECK_EQUAL(app.start(one.entry), one.trap);
@@ -139,7 +183,8 @@ void test_exceptions(Application& app) {
     }
     for (const char* entry : {app_far_jump, app_kernel_return}) {
         trap = app.start(entry);
-        CHECK_EQUAL(trap == kProtection || trap == kPageFault, true);  // TCG reads the stack as the kernel, against SMAP: #PF
+        CHECK_EQUAL(trap == kProtection || trap == kPageFault,
+                    true);  // TCG reads the stack as the kernel, against SMAP: #PF
         CHECK_EQUAL(app.regs.rip >= kApplicationCode && app.regs.rip < kApplicationCode + 4096, true);
     }
 }
@@ -169,7 +214,8 @@ void test_stub(Application& app) {
 void test_timer(Application& app) {
     for (int i = 0; i < 3; i++) {
         app.regs.rbx = 0;
-        for (uint32_t ns = 2'000'000; app.regs.rbx == 0 && ns < 500'000'000; ns *= 4) {  // on a busy host the timer may be first
+        for (uint32_t ns = 2'000'000; app.regs.rbx == 0 && ns < 500'000'000;
+             ns *= 4) {  // on a busy host the timer may be first
             arm_timer(ns);
             CHECK_EQUAL(app.start(app_spin), kVectorTimer);
             end_of_interrupt();
@@ -184,12 +230,10 @@ volatile unsigned second_cpu_step;
 
 void test_ipi(Application& app) {
     if (boot->cpu_count < 2) return;
-    while (second_cpu_step != 1) {
-    }
+    while (second_cpu_step != 1) {}
     send_ipi(1, kVectorIpi);  // it waits; it answers with an IPI, and then spins in an application
     CHECK_EQUAL(wait(kIpiBit), kIpiBit);
-    while (second_cpu_step != 2) {
-    }
+    while (second_cpu_step != 2) {}
     arm_timer(5'000'000);
     wait(kTimerBit);
     send_ipi(1, kVectorIpi);
@@ -213,7 +257,8 @@ void test_ipi(Application& app) {
 
 void test_fpu(Application& app) {
     auto* first = direct<char>(allocate_page() & ~4095ULL);
-    check(boot->fpu_area_size >= 512 && boot->fpu_area_size <= 4096, "FPU area fits a page", boot->fpu_area_size, 4096, __LINE__);
+    check(boot->fpu_area_size >= 512 && boot->fpu_area_size <= 4096, "FPU area fits a page", boot->fpu_area_size, 4096,
+          __LINE__);
     CpuArea& here = area(this_cpu());
     auto save = reinterpret_cast<void (*)(void*)>(here.fpu_save);
     auto restore = reinterpret_cast<void (*)(const void*)>(here.fpu_restore);
@@ -255,7 +300,8 @@ void test_hypercalls() {
     CHECK_EQUAL(hypercall(HypercallNumber::kReleaseMemory, ~0xfffULL, 4096), -22);
     CHECK_EQUAL(hypercall(HypercallNumber::kGetTime, page), 0);
     auto* time = direct<HostTime>(page);
-    check(time->realtime_ns > 1'600'000'000'000'000'000 && time->monotonic_ns != 0, "host time", time->realtime_ns, 0, __LINE__);
+    check(time->realtime_ns > 1'600'000'000'000'000'000 && time->monotonic_ns != 0, "host time", time->realtime_ns, 0,
+          __LINE__);
     CHECK_EQUAL(hypercall(HypercallNumber::kGetTime, 0x1000), -14);
     CHECK_EQUAL(hypercall(HypercallNumber::kLog, ~0ULL, 100), -14);
     CHECK_EQUAL(hypercall(HypercallNumber::kLog, kRamGpa + boot->ram_size - 8, 9), -14);
@@ -295,8 +341,7 @@ void time_system_calls(Application& app) {
     app.regs.rbx = kCalls;
     uint64_t start = __builtin_ia32_rdtsc();
     uint64_t trap = app.start(app_loop);
-    for (; trap == kTrapSyscall; trap = app.resume(kTrapSyscall)) {
-    }
+    for (; trap == kTrapSyscall; trap = app.resume(kTrapSyscall)) {}
     uint64_t cycles = (__builtin_ia32_rdtsc() - start) / kCalls;
     CHECK_EQUAL(trap, kInvalid);
     log_number("ns per null system call:", cycles * 1'000'000 / boot->tsc_khz);
@@ -322,10 +367,21 @@ void time_system_calls(Application& app) {
 
 void run_all() {
     Application app = make_application();
-    const struct { const char* name; void (*test)(Application&); } tests[] = {
-        {"registers", test_registers}, {"flags", test_flags}, {"page faults", test_page_faults}, {"out of reach", test_sentry_is_out_of_reach},
-        {"exceptions", test_exceptions}, {"stub", test_stub}, {"single step", test_single_step}, {"timer", test_timer}, {"ipi", test_ipi}, {"fpu", test_fpu},
-        {"cpu state", test_cpu_state}, {"time", time_system_calls}};
+    const struct {
+        const char* name;
+        void (*test)(Application&);
+    } tests[] = {{"registers", test_registers},
+                 {"flags", test_flags},
+                 {"page faults", test_page_faults},
+                 {"out of reach", test_sentry_is_out_of_reach},
+                 {"exceptions", test_exceptions},
+                 {"stub", test_stub},
+                 {"single step", test_single_step},
+                 {"timer", test_timer},
+                 {"ipi", test_ipi},
+                 {"fpu", test_fpu},
+                 {"cpu state", test_cpu_state},
+                 {"time", time_system_calls}};
     for (const auto& one : tests) {
         log(one.name);
         one.test(app);
@@ -364,19 +420,21 @@ void answer_signal() {
         case 's': {
             Application app = make_application();
             app.regs.rbx = 1000 * (name[1] - '0');
-            for (uint64_t trap = app.start(app_loop); trap == kTrapSyscall; trap = app.resume(kTrapSyscall)) {
-            }
+            for (uint64_t trap = app.start(app_loop); trap == kTrapSyscall; trap = app.resume(kTrapSyscall)) {}
             hypercall(HypercallNumber::kExit, 0);
             break;
         }
         case 'x': hypercall(HypercallNumber::kExit, 7); break;
         case 'c': answer_signal(); break;
-        case 'k': memset(reinterpret_cast<void*>(kGateBase + 0x2000), 0, 4096); write_at(0); break;  // no GDT, no TSS: nothing can be delivered any more
-        case 'w': for (;;) wait(0xf0);  // until the host ends it
+        case 'k':
+            memset(reinterpret_cast<void*>(kGateBase + 0x2000), 0, 4096);
+            write_at(0);
+            break;  // no GDT, no TSS: nothing can be delivered any more
+        case 'w':
+            for (;;) wait(0xf0);  // until the host ends it
         default: panic("no such scenario");
     }
-    for (;;) {
-    }
+    for (;;) {}
 }
 
 }  // namespace
@@ -386,9 +444,11 @@ extern "C" [[noreturn]] void sentry_start(const kvmsbx::abi::BootInfo* info, kvm
     using namespace mini;
     boot = info;
     if (area->cpu_id != 0) {
-        while (second_cpu_step == 0 && area->cpu_id == 1 && *direct<char>(info->app_spec_gpa) == 'a') second_cpu(area->cpu_id);
+        while (second_cpu_step == 0 && area->cpu_id == 1 && *direct<char>(info->app_spec_gpa) == 'a')
+            second_cpu(area->cpu_id);
         for (;;) reinterpret_cast<void (*)()>(area->wait_for_interrupt)();
     }
-    if (info->magic != kBootInfoMagic || info->version != kBootInfoVersion || info->size != sizeof(BootInfo)) panic("boot info");
+    if (info->magic != kBootInfoMagic || info->version != kBootInfoVersion || info->size != sizeof(BootInfo))
+        panic("boot info");
     run_scenario(direct<char>(info->app_spec_gpa));
 }

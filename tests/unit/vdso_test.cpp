@@ -24,7 +24,8 @@ class MappedVdso {
   public:
     explicit MappedVdso(CpuNumberSource source) : image_(build_vdso(source).release_value()) {
         size_ = 4096 + image_.bytes.size();
-        base_ = static_cast<std::byte*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        base_ =
+            static_cast<std::byte*>(mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
         memcpy(elf(), image_.bytes.data(), image_.bytes.size());
         mprotect(elf(), image_.bytes.size(), PROT_READ | PROT_EXEC);
         read_symbols();
@@ -47,12 +48,14 @@ class MappedVdso {
         std::map<int64_t, uint64_t> dynamic;
         for (int i = 0; i < header->e_phnum; i++)
             if (programs[i].p_type == PT_DYNAMIC)
-                for (auto* d = reinterpret_cast<Elf64_Dyn*>(elf() + programs[i].p_vaddr); d->d_tag != DT_NULL; d++) dynamic[d->d_tag] = d->d_un.d_val;
+                for (auto* d = reinterpret_cast<Elf64_Dyn*>(elf() + programs[i].p_vaddr); d->d_tag != DT_NULL; d++)
+                    dynamic[d->d_tag] = d->d_un.d_val;
         auto* hash = reinterpret_cast<uint32_t*>(elf() + dynamic[DT_HASH]);
         auto* symbols = reinterpret_cast<Elf64_Sym*>(elf() + dynamic[DT_SYMTAB]);
         for (uint32_t bucket = 0; bucket < hash[0]; bucket++)
             for (uint32_t i = hash[2 + bucket]; i != 0; i = hash[2 + hash[0] + i])
-                symbols_[reinterpret_cast<char*>(elf() + dynamic[DT_STRTAB] + symbols[i].st_name)] = symbols[i].st_value;
+                symbols_[reinterpret_cast<char*>(elf() + dynamic[DT_STRTAB] + symbols[i].st_name)] =
+                    symbols[i].st_value;
     }
 
     VdsoImage image_;
@@ -65,7 +68,8 @@ constexpr uint64_t kSecond = 1'000'000'000;
 
 TEST(Vdso, SymbolsAreFoundThroughTheHashTable) {
     MappedVdso vdso(CpuNumberSource::kSystemCall);
-    for (const char* name : {"__vdso_clock_gettime", "clock_gettime", "__vdso_gettimeofday", "gettimeofday", "__vdso_time", "__vdso_getcpu", "__vdso_clock_getres", "__kernel_rt_sigreturn"})
+    for (const char* name : {"__vdso_clock_gettime", "clock_gettime", "__vdso_gettimeofday", "gettimeofday",
+                             "__vdso_time", "__vdso_getcpu", "__vdso_clock_getres", "__kernel_rt_sigreturn"})
         EXPECT_NE(vdso.function<void()>(name), nullptr) << name;
     EXPECT_EQ(vdso.image().bytes.size() % 4096, 0u);
 }
@@ -82,9 +86,12 @@ TEST(Vdso, SplitsNanosecondsExactly) {
     auto* gettime = vdso.function<int(clockid_t, timespec*)>("__vdso_clock_gettime");
     auto* gettimeofday = vdso.function<int(timeval*, struct timezone*)>("__vdso_gettimeofday");
     auto* time = vdso.function<time_t(time_t*)>("__vdso_time");
-    for (uint64_t ns : {uint64_t{0}, uint64_t{1}, kSecond - 1, kSecond, kSecond + 1, uint64_t{1'700'000'000'123'456'789}, ~uint64_t{0}, ~uint64_t{0} / kSecond * kSecond, ~uint64_t{0} / kSecond * kSecond - 1}) {
+    for (uint64_t ns :
+         {uint64_t{0}, uint64_t{1}, kSecond - 1, kSecond, kSecond + 1, uint64_t{1'700'000'000'123'456'789},
+          ~uint64_t{0}, ~uint64_t{0} / kSecond * kSecond, ~uint64_t{0} / kSecond * kSecond - 1}) {
         vdso.data().monotonic_base = vdso.data().realtime_base = vdso.data().boottime_base = ns;
-        for (clockid_t clock : {CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, CLOCK_MONOTONIC_RAW, CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE}) {
+        for (clockid_t clock : {CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, CLOCK_MONOTONIC_RAW,
+                                CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE}) {
             timespec t{};
             ASSERT_EQ(gettime(clock, &t), 0);
             EXPECT_EQ(static_cast<uint64_t>(t.tv_sec), ns / kSecond);
@@ -102,10 +109,13 @@ TEST(Vdso, SplitsNanosecondsExactly) {
 
 TEST(Vdso, ClocksAreTheirOwn) {
     MappedVdso vdso(CpuNumberSource::kSystemCall);
-    vdso.data().realtime_base = 10 * kSecond, vdso.data().monotonic_base = 20 * kSecond, vdso.data().boottime_base = 30 * kSecond;
+    vdso.data().realtime_base = 10 * kSecond, vdso.data().monotonic_base = 20 * kSecond,
+    vdso.data().boottime_base = 30 * kSecond;
     auto* gettime = vdso.function<int(clockid_t, timespec*)>("__vdso_clock_gettime");
     timespec t{};
-    const std::pair<clockid_t, int> clocks[] = {{CLOCK_REALTIME, 10}, {CLOCK_REALTIME_COARSE, 10}, {CLOCK_MONOTONIC, 20}, {CLOCK_MONOTONIC_RAW, 20}, {CLOCK_MONOTONIC_COARSE, 20}, {CLOCK_BOOTTIME, 30}};
+    const std::pair<clockid_t, int> clocks[] = {{CLOCK_REALTIME, 10},         {CLOCK_REALTIME_COARSE, 10},
+                                                {CLOCK_MONOTONIC, 20},        {CLOCK_MONOTONIC_RAW, 20},
+                                                {CLOCK_MONOTONIC_COARSE, 20}, {CLOCK_BOOTTIME, 30}};
     for (auto [clock, seconds] : clocks) {
         ASSERT_EQ(gettime(clock, &t), 0);
         EXPECT_EQ(t.tv_sec, seconds) << clock;

@@ -1,4 +1,5 @@
-// The generated entry code as data: what the gate's security and cost rest on. That it works is for tests/hwkvm/entry_code_test.cpp to show.
+// The generated entry code as data: what the gate's security and cost rest on. That it works is for
+// tests/hwkvm/entry_code_test.cpp to show.
 #include "vmm/entry_code.hpp"
 
 #include <gtest/gtest.h>
@@ -13,7 +14,14 @@ constexpr uint64_t kSentryCr3 = 0x1'0000'7000;
 constexpr unsigned kCpu = 3;
 
 EntryCode generate(abi::PrivilegeMode mode) {
-    EntryCodeInput input{kCpu, mode, kSentryCr3, abi::kDirectMap + 0x1'0000'0000, abi::kDirectMap + 0x1'0000'1000, 0x1'0000'1000, FpuMethod::kXsave, 7};
+    EntryCodeInput input{kCpu,
+                         mode,
+                         kSentryCr3,
+                         abi::kDirectMap + 0x1'0000'0000,
+                         abi::kDirectMap + 0x1'0000'1000,
+                         0x1'0000'1000,
+                         FpuMethod::kXsave,
+                         7};
     return generate_entry_code(input).release_value();
 }
 
@@ -27,7 +35,8 @@ IdtEntry entry(const std::array<uint8_t, abi::kPageSize>& idt, unsigned vector) 
     uint64_t low, high;
     memcpy(&low, &idt[16 * vector], 8);
     memcpy(&high, &idt[16 * vector + 8], 8);
-    return {(low >> 47 & 1) != 0, static_cast<unsigned>(low >> 45 & 3), static_cast<unsigned>(low >> 32 & 7), (low & 0xffff) | (low >> 48) << 16 | high << 32};
+    return {(low >> 47 & 1) != 0, static_cast<unsigned>(low >> 45 & 3), static_cast<unsigned>(low >> 32 & 7),
+            (low & 0xffff) | (low >> 48) << 16 | high << 32};
 }
 
 bool starts_with(const GateImage& image, uint64_t handler, std::initializer_list<uint8_t> bytes) {
@@ -42,7 +51,9 @@ TEST(EntryCode, ApplicationsReachOnlyTwoVectors) {
     auto code = generate(abi::PrivilegeMode::kRing3);
     for (unsigned vector = 0; vector < 256; vector++) {
         IdtEntry e = entry(code.image->idt_application, vector);
-        EXPECT_EQ(e.present, vector < 32 || (vector >= abi::kVectorFirst && vector <= abi::kVectorLast) || vector == abi::kVectorSpurious) << vector;
+        EXPECT_EQ(e.present, vector < 32 || (vector >= abi::kVectorFirst && vector <= abi::kVectorLast) ||
+                                 vector == abi::kVectorSpurious)
+            << vector;
         EXPECT_EQ(e.dpl, vector == 3 || vector == 4 ? 3u : 0u) << vector;
         EXPECT_EQ(e.present, e.stack != 0) << vector;  // hardware enters the stub at CPL 0: no stack switch without IST
     }
@@ -54,8 +65,10 @@ TEST(EntryCode, ApplicationVectorsLoadTheSentrysPageTable) {
     const GateImage& image = *code.image;
     EXPECT_EQ(image.data.exchange, kSentryCr3);
     IdtEntry syscall = entry(image.idt_application, 4);
-    EXPECT_TRUE(starts_with(image, syscall.handler, {0x49, 0xbb, 0x00, 0x70, 0x00, 0x00, 0x01, 0, 0, 0}));  // mov $kSentryCr3, %r11
-    EXPECT_TRUE(starts_with(image, syscall.handler + 10, {0x41, 0x0f, 0x22, 0xdb, 0x48, 0xcf}));            // mov %r11, %cr3; iretq
+    EXPECT_TRUE(starts_with(image, syscall.handler,
+                            {0x49, 0xbb, 0x00, 0x70, 0x00, 0x00, 0x01, 0, 0, 0}));  // mov $kSentryCr3, %r11
+    EXPECT_TRUE(
+        starts_with(image, syscall.handler + 10, {0x41, 0x0f, 0x22, 0xdb, 0x48, 0xcf}));  // mov %r11, %cr3; iretq
     for (unsigned frame = 0; frame < kPreparedFrames; frame++) {
         unsigned vector = prepared_vector(frame);
         if (vector == 4) continue;
@@ -63,8 +76,10 @@ TEST(EntryCode, ApplicationVectorsLoadTheSentrysPageTable) {
         int32_t displacement;
         ASSERT_TRUE(starts_with(image, e.handler, {0x4c, 0x87, 0x1d})) << vector;  // xchg %r11, disp(%rip)
         memcpy(&displacement, &image.gate[e.handler - gate_region(kCpu) - kGateOffset + 3], 4);
-        EXPECT_EQ(e.handler + 7 + displacement, gate_region(kCpu) + kDataOffset + offsetof(GateData, exchange)) << vector;
-        EXPECT_TRUE(starts_with(image, e.handler + 7, {kMovCr3R11[0], kMovCr3R11[1], kMovCr3R11[2], kMovCr3R11[3]})) << vector;
+        EXPECT_EQ(e.handler + 7 + displacement, gate_region(kCpu) + kDataOffset + offsetof(GateData, exchange))
+            << vector;
+        EXPECT_TRUE(starts_with(image, e.handler + 7, {kMovCr3R11[0], kMovCr3R11[1], kMovCr3R11[2], kMovCr3R11[3]}))
+            << vector;
     }
 }
 
@@ -91,8 +106,9 @@ TEST(EntryCode, PreparedFramesGoToRing3WithInterruptsOff) {
 TEST(EntryCode, ResumeIsThreeInstructions) {
     auto code = generate(abi::PrivilegeMode::kRing3);
     IdtEntry resume = entry(code.image->idt_sentry, 3);
-    EXPECT_TRUE(starts_with(*code.image, resume.handler, {0x41, 0x0f, 0x22, 0xdb, 0x4c, 0x8b, 0x1d}));  // mov %r11, %cr3; mov disp(%rip), %r11
-    EXPECT_TRUE(starts_with(*code.image, resume.handler + 11, {0x48, 0xcf}));                            // iretq
+    EXPECT_TRUE(starts_with(*code.image, resume.handler,
+                            {0x41, 0x0f, 0x22, 0xdb, 0x4c, 0x8b, 0x1d}));      // mov %r11, %cr3; mov disp(%rip), %r11
+    EXPECT_TRUE(starts_with(*code.image, resume.handler + 11, {0x48, 0xcf}));  // iretq
 }
 
 TEST(EntryCode, StubPageHoldsNothingElse) {
@@ -107,7 +123,9 @@ TEST(EntryCode, Ring0ModeHasAStackForEveryVector) {
     for (unsigned frame = 0; frame < kPreparedFrames; frame++) {
         IdtEntry e = entry(code.image->idt_sentry, prepared_vector(frame));
         EXPECT_TRUE(e.present);
-        EXPECT_EQ(e.stack, prepared_vector(frame) == 2 || prepared_vector(frame) == 8 || prepared_vector(frame) == 18 ? kStackFault : kStackTrap);
+        EXPECT_EQ(e.stack, prepared_vector(frame) == 2 || prepared_vector(frame) == 8 || prepared_vector(frame) == 18
+                               ? kStackFault
+                               : kStackTrap);
     }
     EXPECT_GE(code.points.lstar, gate_region(kCpu) + kCodeOffset);
     EXPECT_EQ(code.points.flag_mask & 0x47700, 0x47700u);  // TF IF DF IOPL NT AC at least

@@ -31,7 +31,8 @@ TEST(GuestMemory, CopiesInsideRamOnly) {
     EXPECT_TRUE(memory.copy_out_value(ram(kRam - 8), value).is_ok());
     EXPECT_TRUE(memory.copy_in_value(ram(kRam - 8), back).is_ok());
     EXPECT_EQ(back, value);
-    for (GuestPhys bad : {ram(kRam - 7), ram(kRam), ram(~uint64_t{0} - abi::kRamGpa), GuestPhys{0}, GuestPhys{abi::kRamGpa - 8}, GuestPhys{abi::kChannelGpa}, GuestPhys{~uint64_t{0}}}) {
+    for (GuestPhys bad : {ram(kRam - 7), ram(kRam), ram(~uint64_t{0} - abi::kRamGpa), GuestPhys{0},
+                          GuestPhys{abi::kRamGpa - 8}, GuestPhys{abi::kChannelGpa}, GuestPhys{~uint64_t{0}}}) {
         EXPECT_EQ(memory.copy_in_value(bad, back).error(), Errno::kFAULT) << std::hex << bad.value;
         EXPECT_EQ(memory.copy_out_value(bad, value).error(), Errno::kFAULT) << std::hex << bad.value;
     }
@@ -177,8 +178,10 @@ int exit_status_under_filter(ThreadKind kind, void (*act)()) {
 TEST(Seccomp, KillsWhatIsNotListed) {
     for (ThreadKind kind : {ThreadKind::kVcpu, ThreadKind::kMain}) {
         EXPECT_EQ(exit_status_under_filter(kind, [] {}), 0);
-        for (auto act : {+[] { syscall(SYS_openat, AT_FDCWD, "/", O_RDONLY); }, +[] { syscall(SYS_socket, 1, 1, 0); }, +[] { syscall(SYS_execve, "/", nullptr, nullptr); },
-                         +[] { syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }, +[] { syscall(SYS_ptrace, 0, 0, 0, 0); }, +[] { syscall(SYS_ioctl, 0, 0x5401, 0); }}) {
+        for (auto act :
+             {+[] { syscall(SYS_openat, AT_FDCWD, "/", O_RDONLY); }, +[] { syscall(SYS_socket, 1, 1, 0); },
+              +[] { syscall(SYS_execve, "/", nullptr, nullptr); }, +[] { syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); },
+              +[] { syscall(SYS_ptrace, 0, 0, 0, 0); }, +[] { syscall(SYS_ioctl, 0, 0x5401, 0); }}) {
             int status = exit_status_under_filter(kind, act);
             EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) << status;
         }
@@ -190,7 +193,8 @@ TEST(Seccomp, EveryRuleHasItsReasonAndStandsOnce) {
         std::set<std::pair<int, uint64_t>> seen;
         for (const SeccompRule& rule : seccomp_rules(kind)) {
             EXPECT_GT(strlen(rule.reason), 4u);
-            EXPECT_TRUE(seen.insert({rule.system_call, rule.argument ? rule.argument->value : 0}).second) << rule.reason;
+            EXPECT_TRUE(seen.insert({rule.system_call, rule.argument ? rule.argument->value : 0}).second)
+                << rule.reason;
         }
     }
 }

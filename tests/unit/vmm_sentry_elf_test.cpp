@@ -35,7 +35,9 @@ Image good_image() {
     return image;
 }
 
-Result<SentryElf> parse(const Image& image, const char** why) { return parse_sentry_elf(std::as_bytes(std::span(&image, 1)), why); }
+Result<SentryElf> parse(const Image& image, const char** why) {
+    return parse_sentry_elf(std::as_bytes(std::span(&image, 1)), why);
+}
 
 TEST(SentryElf, DescribesSegments) {
     Image image = good_image();
@@ -91,7 +93,8 @@ TEST(SentryElf, RefusesEveryTruncation) {
     Image image = good_image();
     auto bytes = std::as_bytes(std::span(&image, 1));
     const char* why = nullptr;
-    for (size_t size = 0; size < offsetof(Image, text) + 100; size++) EXPECT_TRUE(parse_sentry_elf(bytes.first(size), &why).is_error()) << size;
+    for (size_t size = 0; size < offsetof(Image, text) + 100; size++)
+        EXPECT_TRUE(parse_sentry_elf(bytes.first(size), &why).is_error()) << size;
 }
 
 TEST(SentryElf, SymbolisesAndDemangles) {
