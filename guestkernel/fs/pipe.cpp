@@ -121,9 +121,8 @@ class PipeFs final : public vfs::FileSystem {
 // The inode of a pipe without a name.
 class PipeInode final : public vfs::Inode {
   public:
-    explicit PipeInode(RefPtr<vfs::FileSystem> fs) : Inode(std::move(fs)) {
+    PipeInode(RefPtr<vfs::FileSystem> fs, const auth::Credentials& owner) : Inode(std::move(fs)) {
         static uint64_t last_number = 1000;
-        const auth::Credentials& owner = task::current().credentials();
         attributes_.ino = ++last_number;
         attributes_.mode = vfs::kModeFifo | 0600;
         attributes_.nlink = 1;
@@ -294,11 +293,11 @@ PipeFile* as_pipe(vfs::File& file) {
     return static_cast<PipeFile*>(&file);
 }
 
-Result<vfs::Path> make_pipe_path() {
+Result<vfs::Path> make_pipe_path(const auth::Credentials& owner) {
     static RefPtr<PipeFs> fs;
     static RefPtr<vfs::Mount> mount;
     if (!fs) fs = TRY(make_ref<PipeFs>());
-    auto inode = TRY(make_ref<PipeInode>(fs));
+    auto inode = TRY(make_ref<PipeInode>(fs, owner));
     inode->attachment = TRY(Pipe::create());
     auto dentry = TRY(vfs::Dentry::create_root(std::move(inode)));
     if (!mount) mount = TRY(make_ref<vfs::Mount>(fs, dentry, 0));
@@ -307,10 +306,10 @@ Result<vfs::Path> make_pipe_path() {
 
 }  // namespace
 
-Result<PipeEnds> make_pipe(uint32_t flags) {
+Result<PipeEnds> make_pipe(uint32_t flags, const auth::Credentials& owner) {
     if (flags & ~(vfs::kONonblock | vfs::kOCloexec)) return Errno::kINVAL;
     const uint32_t kept = flags & vfs::kONonblock;
-    const vfs::Path path = TRY(make_pipe_path());
+    const vfs::Path path = TRY(make_pipe_path(owner));
     RefPtr<Pipe> pipe(static_cast<Pipe&>(*path.inode().attachment));
     PipeEnds ends;
     ends.reader = TRY(make_ref<PipeFile>(path, vfs::kORdonly | kept, pipe));

@@ -12,8 +12,8 @@ inline constexpr size_t kPipeBuf = 4096;  // writes up to this size are atomic
 struct PipeEnds {
     RefPtr<vfs::File> reader, writer;
 };
-// pipe2(2); flags: O_NONBLOCK, O_DIRECT is refused (EINVAL).
-Result<PipeEnds> make_pipe(uint32_t flags);
+// pipe2(2); flags: O_NONBLOCK, O_CLOEXEC (ignored here); O_DIRECT is refused (EINVAL).
+Result<PipeEnds> make_pipe(uint32_t flags, const auth::Credentials& owner);
 // F_GETPIPE_SZ, F_SETPIPE_SZ (gives the size set). EBADF: no pipe; EBUSY, EPERM (over 1 MiB), ENOMEM.
 Result<size_t> pipe_size(vfs::File& file);
 Result<size_t> set_pipe_size(vfs::File& file, size_t size);

@@ -180,7 +180,7 @@ Result<int64_t> sys_flock(Task& task, Fd fd, int32_t operation) {
 }
 
 Result<int64_t> sys_pipe2(Task& task, UserOut<FilePair> fds, OpenFlags flags) {
-    fs::PipeEnds ends = TRY(fs::make_pipe(flags));
+    fs::PipeEnds ends = TRY(fs::make_pipe(flags, task.credentials()));
     const bool close_on_exec = flags & vfs::kOCloexec;
     FilePair pair;
     pair.reader = static_cast<int32_t>(TRY(install(task, std::move(ends.reader), close_on_exec)));

@@ -1,0 +1,226 @@
+// The 9P client against the gofer's own server, over the ring, in one process: requests are served when the Sentry's threads are all blocked.
+#include <sys/mman.h>
+
+#include <fstream>
+
+#include "common/p9/ring.hpp"
+#include "guestkernel/fs/ninep/channel.hpp"
+#include "guestkernel/fs/ninep/ninep.hpp"
+#include "guestkernel/sched/cpu.hpp"
+#include "tests/unit/gofer_client.hpp"
+#include "tests/unit/sentry_files.hpp"
+
+namespace kvmsbx::fs::ninep {
+namespace {
+
+using vfs::Files;
+using vfs::kNoError;
+
+class NineP : public testing::Test {
+  protected:
+    void SetUp() override {
+        void* memory = mmap(nullptr, abi::kChannelSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        ASSERT_NE(memory, MAP_FAILED);
+        region = {static_cast<uint8_t*>(memory), abi::kChannelSize};
+        gofer.start();
+        arch::host::Machine::on_idle = [this] { return serve(); };
+        sched::hooks.gofer_collect = handle_completion_interrupt;
+        sched::hooks.gofer_pending = requests_pending;
+        sched::hooks.gofer_arm = arm_completion_interrupt;
+        start_blocking();
+    }
+    void TearDown() override { munmap(region.data(), region.size()); }
+
+    bool serve() {
+        if (!attached) attached = device.attach(region).is_ok();
+        p9::Chain chain;
+        bool any = false;
+        while (device.pop(chain).value_or(false)) {
+            ++requests;
+            const uint32_t length = answer ? answer(chain) : gofer.server().handle(chain.request, chain.reply);
+            device.push(chain, length);
+            any = true;
+        }
+        if (any) handle_completion_interrupt();
+        return any;
+    }
+    // Runs the body with the gofer's root mounted.
+    void with_root(std::function<void(Files&)> body, bool shared = false) {
+        machine.run([&] {
+            ASSERT_TRUE(initialize(region, [] {}, shared).is_ok());
+            Files files("9p");
+            body(files);
+            EXPECT_TRUE(write_back_all().is_ok());
+        });
+    }
+    std::string on_host(const char* name) {
+        std::ifstream in(gofer.root() / name);
+        return std::string(std::istreambuf_iterator<char>(in), {});
+    }
+    void make_on_host(const char* name, std::string_view text) { std::ofstream(gofer.root() / name) << text; }
+    // How many requests the body makes.
+    int counted(std::function<void()> body) {
+        const int before = requests;
+        body();
+        return requests - before;
+    }
+
+    arch::host::Machine machine;
+    gofer::ServerFixture gofer;
+    std::span<uint8_t> region;
+    p9::RingDevice device;
+    bool attached = false;
+    int requests = 0;
+    std::function<uint32_t(p9::Chain&)> answer;
+};
+
+TEST_F(NineP, ReadsAndWritesFiles) {
+    make_on_host("given", "from the host");
+    with_root([&](Files& files) {
+        EXPECT_EQ(files.read_file("/given"), "from the host");
+        EXPECT_EQ(files.walk_error("/missing"), Errno::kNOENT);
+        files.write_file("/made", "from the sandbox");
+        EXPECT_EQ(on_host("made"), "from the sandbox");
+        files.write_file("/made", "!", vfs::kOWronly | vfs::kOAppend);
+        EXPECT_EQ(on_host("made"), "from the sandbox!");
+        EXPECT_EQ(files.stat("/made").size, 17u);
+    });
+}
+
+TEST_F(NineP, LargeFilesGoThroughInPieces) {
+    std::string text;
+    for (int i = 0; i < 200000; ++i) text += std::to_string(i);
+    with_root([&](Files& files) {
+        files.write_file("/big", text);
+        EXPECT_TRUE(on_host("big") == text);
+        drop_pages(~0ULL);
+        auto file = files.open("/big", vfs::kORdonly).release_value();
+        std::string got;
+        for (std::string piece = Files::read(*file, 10000); !piece.empty(); piece = Files::read(*file, 10000)) got += piece;
+        EXPECT_TRUE(got == text);
+    });
+}
+
+TEST_F(NineP, WhatIsCachedNeedsNoRequest) {
+    make_on_host("f", "cached");
+    with_root([&](Files& files) {
+        EXPECT_EQ(files.read_file("/f"), "cached");
+        EXPECT_EQ(counted([&] {
+                      EXPECT_EQ(files.read_file("/f"), "cached");
+                      EXPECT_EQ(files.stat("/f").size, 6u);
+                  }),
+                  0);
+        EXPECT_EQ(files.walk_error("/none"), Errno::kNOENT);
+        EXPECT_EQ(counted([&] { EXPECT_EQ(files.walk_error("/none"), Errno::kNOENT); }), 0);
+        EXPECT_LE(counted([&] { files.write_file("/new", "x"); }), 3);
+    });
+}
+
+TEST_F(NineP, SharedAccessSeesWhatTheHostChanges) {
+    make_on_host("f", "before");
+    with_root(
+        [&](Files& files) {
+            EXPECT_EQ(files.read_file("/f"), "before");
+            make_on_host("f", "afterwards");
+            EXPECT_EQ(files.stat("/f").size, 10u);
+            EXPECT_EQ(files.read_file("/f"), "afterwards");
+            std::filesystem::remove(gofer.root() / "f");
+            EXPECT_EQ(files.walk_error("/f"), Errno::kNOENT);
+        },
+        true);
+}
+
+TEST_F(NineP, NamesAndLinks) {
+    with_root([&](Files& files) {
+        ASSERT_EQ(files.mkdir("/d", 0750), kNoError);
+        files.write_file("/d/f", "text");
+        ASSERT_EQ(files.link("/d/f", "/second"), kNoError);
+        EXPECT_EQ(files.stat("/second").nlink, 2u);
+        EXPECT_EQ(&files.find("/second").inode(), &files.find("/d/f").inode());
+        ASSERT_EQ(files.symlink("d/f", "/link"), kNoError);
+        EXPECT_EQ(files.read_file("/link"), "text");
+        EXPECT_EQ(files.rmdir("/d"), Errno::kNOTEMPTY);
+        EXPECT_EQ(files.move("/d/f", "/moved"), kNoError);
+        EXPECT_EQ(files.rmdir("/d"), kNoError);
+        EXPECT_EQ(files.remove("/second"), kNoError);
+        EXPECT_EQ(files.stat("/moved").nlink, 1u);
+        EXPECT_EQ(files.list("/").size(), std::string("link moved ").size());
+        ASSERT_TRUE(vfs::change_mode(files.caller(), files.find("/moved"), 0600).is_ok());
+        EXPECT_EQ(files.stat("/moved").mode & 07777, 0600u);
+        struct stat info;
+        ASSERT_EQ(::stat((gofer.root() / "moved").c_str(), &info), 0);
+        EXPECT_EQ(info.st_mode & 07777, 0600u);
+    });
+}
+
+TEST_F(NineP, UnlinkedOpenFilesStay) {
+    with_root([&](Files& files) {
+        auto file = files.open("/f", vfs::kORdwr | vfs::kOCreat).release_value();
+        ASSERT_EQ(files.remove("/f"), kNoError);
+        EXPECT_EQ(Files::write(*file, "still here"), 10u);
+        EXPECT_TRUE(file->flush().is_ok());
+        EXPECT_EQ(file->inode()->attributes().value().nlink, 0u);
+        ASSERT_TRUE(file->seek(0, 0).is_ok());
+        EXPECT_EQ(Files::read(*file, 100), "still here");
+    });
+}
+
+TEST_F(NineP, TruncateCutsAndExtends) {
+    with_root([&](Files& files) {
+        files.write_file("/f", std::string(10000, 'x'));
+        ASSERT_TRUE(vfs::truncate(files.caller(), files.find("/f"), 5).is_ok());
+        ASSERT_TRUE(vfs::truncate(files.caller(), files.find("/f"), 8).is_ok());
+        EXPECT_EQ(files.read_file("/f"), std::string("xxxxx\0\0\0", 8));
+        EXPECT_EQ(on_host("f"), std::string("xxxxx\0\0\0", 8));
+    });
+}
+
+TEST_F(NineP, SharedMappingsAreWrittenBack) {
+    with_root([&](Files& files) {
+        files.write_file("/f", std::string(5000, 'a'));
+        auto file = files.open("/f", vfs::kORdwr).release_value();
+        auto pages = file->mappable().release_value();
+        mm::Frame* frame = pages->get_page(1, true).release_value();
+        static_cast<char*>(frame->data())[0] = 'b';
+        mm::release(frame);
+        EXPECT_TRUE(pages->write_back(0, ~0ULL).is_ok());
+        EXPECT_EQ(on_host("f"), std::string(4096, 'a') + "b" + std::string(903, 'a'));
+        EXPECT_EQ(pages->get_page(2, false).error(), Errno::kNXIO);
+    });
+}
+
+TEST_F(NineP, GarbledRepliesAreEio) {
+    make_on_host("f", "x");
+    with_root([&](Files& files) {
+        for (uint32_t seed = 1; seed < 400; ++seed) {
+            answer = [&, seed](p9::Chain& chain) {
+                uint32_t length = gofer.server().handle(chain.request, chain.reply);
+                uint32_t random = seed * 2654435761u;
+                for (int i = 0; i < 3; ++i) {
+                    random = random * 1664525 + 1013904223;
+                    if (length > 0) chain.reply[random % length] = static_cast<uint8_t>(random >> 24);
+                }
+                return random % 5 == 0 ? random % (length + 1) : length;
+            };
+            (void)files.walk_error("/name" + std::to_string(seed));
+            (void)files.read_file("/f");
+        }
+        answer = nullptr;
+    });
+}
+
+TEST_F(NineP, ARingThatBreaksTheRulesEndsTheConnection) {
+    make_on_host("f", "x");
+    with_root([&](Files& files) {
+        answer = [&](p9::Chain& chain) {
+            p9::ChannelView(region).used().index += 40;
+            return gofer.server().handle(chain.request, chain.reply);
+        };
+        EXPECT_EQ(files.walk_error("/g"), Errno::kIO);
+        answer = nullptr;
+        EXPECT_EQ(files.walk_error("/h"), Errno::kIO);
+    });
+}
+
+}  // namespace
+}  // namespace kvmsbx::fs::ninep

@@ -1,0 +1,3 @@
+kvmsbx_unit_test(sentry_vfs kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_pipe kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_ninep kvmsbx_sentry_host kvmsbx_gofer)
