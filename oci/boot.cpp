@@ -14,6 +14,7 @@
 
 #include "oci/confine.hpp"
 #include "oci/kvm_device.hpp"
+#include "vmm/console.hpp"
 #include "vmm/sandbox.hpp"
 
 namespace kvmsbx::oci {
@@ -91,6 +92,7 @@ Outcome<int> boot(BootOptions& options, std::span<const std::byte> sentry) {
     options.config.sentry_elf = sentry;
     if (options.config.sentry_elf.empty())
         return Failure{"this executable was built without the Sentry; build the whole project (scripts/build)"};
+    for (int& fd : options.config.console_fds) fd = vmm::open_terminal_again(fd);
     TRY(confine());
     return vmm::run_sandbox(options.config);
 }

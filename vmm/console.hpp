@@ -13,10 +13,15 @@
 
 namespace kvmsbx::vmm {
 
+// A writable terminal may take less than it is given and then wait, so it wants O_NONBLOCK: set on an open file
+// description of our own. Gives `fd` itself where it is no terminal or cannot be opened again. Needs /proc: to be
+// called before the process is confined.
+int open_terminal_again(int fd);
+
 class Console {
   public:
     // `wake_fd`: an eventfd that tells the main thread that a stream was armed.
-    Console(const std::array<int, 3>& fds, int wake_fd) : fds_(fds), wake_fd_(wake_fd) {}
+    Console(const std::array<int, 3>& fds, int wake_fd);
 
     // Bytes read, 0 at the end of file, EAGAIN (and armed) when none are there now.
     Result<size_t> read(std::span<std::byte> to);
@@ -32,6 +37,7 @@ class Console {
     Errno arm(unsigned stream);
 
     std::array<int, 3> fds_;
+    std::array<bool, 3> is_socket_{};
     int wake_fd_;
     std::atomic<unsigned> armed_{0};
 };

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -161,6 +162,27 @@ TEST(Console, NeverBlocksOnAFullPipe) {
     EXPECT_EQ(console.write(1, bytes).error(), Errno::kPIPE);
     EXPECT_EQ(console.write(2, bytes).value(), bytes.size());  // closed streams swallow
     close(wake);
+}
+
+TEST(Console, NeverBlocksOnAFullSocketOrTerminal) {
+    int wake = eventfd(0, EFD_NONBLOCK);
+    int ends[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    ASSERT_TRUE(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    int terminal = open(ptsname(master), O_RDWR | O_NOCTTY);
+    int again = open_terminal_again(terminal);
+    EXPECT_NE(again, terminal);
+    EXPECT_EQ(open_terminal_again(ends[0]), ends[0]);
+    EXPECT_EQ(fcntl(terminal, F_GETFL) & O_NONBLOCK, 0);
+    Console console({-1, ends[0], again}, wake);
+    std::vector<std::byte> bytes(100'000);
+    for (unsigned stream : {1, 2}) {
+        Result<size_t> put = console.write(stream, bytes);
+        for (int i = 0; i < 1000 && put.is_ok(); i++) put = console.write(stream, bytes);
+        EXPECT_EQ(put.error(), Errno::kAGAIN);
+    }
+    for (int fd : {wake, ends[0], ends[1], master, terminal, again}) close(fd);
 }
 
 int exit_status_under_filter(ThreadKind kind, void (*act)()) {
