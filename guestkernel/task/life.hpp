@@ -8,6 +8,7 @@ namespace kvmsbx::task {
 // Numbers for tasks and processes; EAGAIN when all are taken.
 Result<int32_t> allocate_number();
 void register_task(Task& task);
+uint64_t tasks_started();  // since the sandbox began
 void unregister_task(Task& task);
 void register_process(Process& process);  // takes a reference
 void unregister_process(Process& process);

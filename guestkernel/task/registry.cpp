@@ -19,6 +19,7 @@ struct PidOf {
 Tree<Task, &Task::registry_hook, boost::intrusive::key_of_value<TidOf>> tasks;
 Tree<Process, &Process::registry_hook, boost::intrusive::key_of_value<PidOf>> processes;
 int32_t last_number;
+uint64_t started_tasks;
 
 bool number_taken(int32_t number) {
     if (tasks.find(number) != tasks.end() || processes.find(number) != processes.end()) return true;
@@ -37,7 +38,11 @@ Result<int32_t> allocate_number() {
     return Errno::kAGAIN;
 }
 
-void register_task(Task& task) { tasks.insert(task); }
+void register_task(Task& task) {
+    tasks.insert(task);
+    ++started_tasks;
+}
+uint64_t tasks_started() { return started_tasks; }
 void unregister_task(Task& task) {
     if (task.registry_hook.is_linked()) task.registry_hook.unlink();
 }

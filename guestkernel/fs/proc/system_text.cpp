@@ -74,7 +74,8 @@ Result<> put_system_stat(TextSink& sink) {
         put_ticks(sink, used / cpus, idle / cpus);
     }
     const ThreadCounts threads = count_threads();
-    format_to(sink, "btime {}\nprocs_running {}\nprocs_blocked {}\n", (sched::realtime_now() - sched::boottime_now()) / kSecond, threads.running, threads.blocked);
+    format_to(sink, "btime {}\nprocesses {}\nprocs_running {}\nprocs_blocked {}\n", (sched::realtime_now() - sched::boottime_now()) / kSecond, task::tasks_started(), threads.running,
+              threads.blocked);
     return {};
 }
 
