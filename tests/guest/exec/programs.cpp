@@ -143,7 +143,7 @@ TEST("auxv_of_this_program") {
     CHECK_EQ(getauxval(AT_UID), getuid());
     CHECK_NE(getauxval(AT_HWCAP), 0);
     CHECK_NE(getauxval(AT_SYSINFO_EHDR), 0);
-    CHECK_EQ(getauxval(AT_MINSIGSTKSZ) >= 2048 || getauxval(AT_MINSIGSTKSZ) == 0, true);
+    CHECK(getauxval(AT_MINSIGSTKSZ) == 0 || getauxval(AT_MINSIGSTKSZ) >= 1000);  // a frame with FXSAVE at least
 }
 
 TEST("proc_self_exe") {

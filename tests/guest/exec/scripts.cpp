@@ -182,14 +182,16 @@ TEST("text_busy_on_write_of_running_program") {
         execl("./prog", "sleep", "20", nullptr);
         _exit(1);
     }
-    int value = 0;
-    for (int i = 0; i < 200; i++) {
-        int fd = open("prog", O_WRONLY);
-        value = fd < 0 ? errno : 0;
-        if (fd >= 0) close(fd);
-        if (value != 0) break;
-        sleep_ms(5);
+    // Not before it runs: a file open for writing could not be executed.
+    std::string link = "/proc/" + std::to_string(pid) + "/exe";
+    char target[300] = {};
+    for (int i = 0; i < 1000 && strstr(target, "/prog") == nullptr; i++) {
+        sleep_ms(2);
+        memset(target, 0, sizeof(target));
+        OK(readlink(link.c_str(), target, sizeof(target) - 1));
     }
+    int fd = open("prog", O_WRONLY);
+    int value = fd < 0 ? errno : 0;
     OK(kill(pid, SIGKILL));
     OK(waitpid(pid, nullptr, 0));
     CHECK_EQ(value, ETXTBSY);
