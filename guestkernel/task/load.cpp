@@ -307,6 +307,7 @@ Result<LoadedProgram> load_program(Task& task, RefPtr<vfs::File> program, std::s
     TRY(map_vdso(space));
     loaded.stack = TRY(write_stack(space, space.stack_top, image, placement, name, arguments, environment, identity));
     loaded.entry = placement.entry;
+    program->deny_writers();
     space.executable = program;
     return loaded;
 }

@@ -63,6 +63,7 @@ Result<> truncate(const Caller& caller, const Path& path, uint64_t size) {
     if (inode.type() != kModeRegular) return Errno::kINVAL;
     if (path.mount().readonly()) return Errno::kROFS;
     TRY(check_permission(caller.credentials, inode, 2));
+    if (inode.executions) return Errno::kTXTBSY;
     Change change;
     change.valid = Change::kSize | Change::kMtimeNow;
     change.size = size;

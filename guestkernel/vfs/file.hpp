@@ -67,6 +67,9 @@ class File : public RefCounted {
     // Called when a descriptor is closed (POSIX locks, flush): errors go to close(2).
     virtual Result<> flush() { return {}; }
 
+    // The file is a running program as long as this description lives: its inode cannot be opened for writing (ETXTBSY).
+    virtual void deny_writers() {}
+
     virtual Inode* inode() { return nullptr; }  // null: anonymous objects without one
     virtual const Path* path() { return nullptr; }
     // What /proc/PID/fd/N points at and maps prints: a path, "pipe:[123]", "socket:[4]", "anon_inode:[eventpoll]".

@@ -142,6 +142,9 @@ class Inode : public RefCounted {
     // What another layer keeps with the inode: the pipe of a FIFO, the socket bound to a name.
     RefPtr<RefCounted> attachment;
 
+    // ETXTBSY: open descriptions that may write, and running programs.
+    uint32_t writers = 0, executions = 0;
+
   private:
     RefPtr<FileSystem> fs_;
 };

@@ -6,9 +6,18 @@
 
 namespace kvmsbx::vfs {
 
-InodeFile::InodeFile(const Path& path, uint32_t flags) : File(flags), path_(path), inode_(path.inode()) {}
+InodeFile::InodeFile(const Path& path, uint32_t flags) : File(flags), path_(path), inode_(path.inode()) {
+    if (writable()) ++inode_->writers;
+}
+
+void InodeFile::deny_writers() {
+    if (!denies_writers_) ++inode_->executions;
+    denies_writers_ = true;
+}
 
 InodeFile::~InodeFile() {
+    if (writable()) --inode_->writers;
+    if (denies_writers_) --inode_->executions;
     if (inode_->locks) release_flock(*inode_, this);
 }
 

@@ -16,12 +16,16 @@ class InodeFile : public File {
     Inode* inode() override { return inode_.get(); }
     const Path* path() override { return &path_; }
     Result<String> describe() override;
+    void deny_writers() override;
 
   protected:
     // O_APPEND writes go here: at the end of the file as it is then; gives the offset behind it in `end`. Default: size of attributes(), write_at.
     virtual Result<size_t> append(mm::IoBuffer& from, uint64_t& end);
     Path path_;
     RefPtr<Inode> inode_;
+
+  private:
+    bool denies_writers_ = false;
 };
 
 // An open directory over Inode::read_directory.

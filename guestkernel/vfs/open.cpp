@@ -50,6 +50,7 @@ Result<RefPtr<File>> open_existing(const Caller& caller, const Path& path, uint3
     if (flags & kOPath) return TRY(make_ref<PathFile>(path, flags & (kOPath | kODirectory | kONofollow)));
     if ((flags & kOCreat) && inode.is_directory()) return Errno::kISDIR;
     if (!created) TRY(check_open(caller, path, flags));
+    if (inode.executions && ((flags & kOAccMode) != kORdonly || (flags & kOTrunc))) return Errno::kTXTBSY;
     RefPtr<File> file = TRY(open_inode(path, flags));
     if (!created && (flags & kOTrunc) && inode.type() == kModeRegular) {
         AttributeChange change;
@@ -109,6 +110,7 @@ Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std
     if (found.inode().is_link()) return Errno::kLOOP;
     if (found.inode().type() != kModeRegular || (found.mount().flags & kMsNoexec)) return Errno::kACCES;
     TRY(check_permission(caller.credentials, found.inode(), kExecute));
+    if (found.inode().writers) return Errno::kTXTBSY;
     return found.inode().open(found, kORdonly | kOLargefile);
 }
 
