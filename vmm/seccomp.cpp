@@ -31,6 +31,7 @@ constexpr SeccompRule kVcpuRules[] = {
     {SCMP_SYS(mmap), kAny, "malloc in symbolise"},
     {SCMP_SYS(munmap), kAny, "malloc in symbolise, the thread's end"},
     {SCMP_SYS(mprotect), kAny, "malloc's arena of a thread"},
+    {SCMP_SYS(sched_getaffinity), kAny, "malloc, when it counts CPUs to limit its arenas"},
     {SCMP_SYS(rt_sigreturn), kAny, "kick_signal's handler"},
     {SCMP_SYS(rt_sigprocmask), kAny, "the thread's end"},
     {SCMP_SYS(restart_syscall), kAny, "poll and futex after a stop"},
