@@ -1,1 +1,2 @@
 kvmsbx_unit_test(line_discipline kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_events kvmsbx_sentry_host)
