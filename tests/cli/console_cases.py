@@ -79,7 +79,7 @@ def test_tty_name_and_background(world):
         time.sleep(0.3)
         terminal.send("jobs\r")
         terminal.expect("Stopped (tty input)")
-        terminal.send("kill -9 %1; exit\r")
+        terminal.send("kill -9 %1; wait; exit\r")
         terminal.wait()
         assert terminal.is_restored()
     finally:
