@@ -197,6 +197,31 @@ def test_tty_job_control(world):
 
 
 @sandbox
+def test_tty_full_screen_programs(world):
+    bundle = world.bundle(["/bin/sh"], terminal=True)
+    terminal = Terminal(world, "run", bundle.path)
+    try:
+        terminal.expect("# ")
+        terminal.send("vi /root/note\r")
+        terminal.expect("1/1 100%")
+        for keys in ("i", "hello from vi", "\x1b", ":wq\r"):  # BusyBox's vi does not take them in one go, natively neither
+            terminal.send(keys)
+            time.sleep(0.3)
+        terminal.expect("# ")
+        terminal.send("top -d 1\r")
+        terminal.expect("Mem:")
+        terminal.expect("COMMAND")
+        terminal.send("q")
+        terminal.expect("# ")
+        terminal.send("exit\r")
+        assert terminal.wait() == 0
+        assert (bundle.root / "root/note").read_text() == "hello from vi\n"
+        assert terminal.is_restored()
+    finally:
+        terminal.close()
+
+
+@sandbox
 def test_tty_is_restored_after_sigterm(world):
     bundle = world.bundle(["/bin/sh", "-c", "trap 'exit 8' TERM; echo ready; while :; do sleep 0.1; done"], terminal=True)
     terminal = Terminal(world, "run", bundle.path)
