@@ -152,12 +152,15 @@ struct FaultHandler {
                 pte->value |= kPteWrite;
                 continue;
             }
-            auto copy = allocate_frame(Zero::kNo);
-            if (copy.is_error()) return;
-            memcpy(copy.value()->data(), source->data(), kPageSize);
             const bool was_present = pte->present();
-            pte->value = copy.value()->phys() | rights(vma.protection, true);
-            if (was_present) release(source);
+            if (!was_present) source->ref();  // an allocation may drop cached pages
+            auto copy = allocate_frame(Zero::kNo);
+            if (copy.is_ok()) {
+                memcpy(copy.value()->data(), source->data(), kPageSize);
+                pte->value = copy.value()->phys() | rights(vma.protection, true);
+            }
+            if (copy.is_ok() || !was_present) release(source);
+            if (copy.is_error()) return;
         }
     }
 

@@ -123,7 +123,7 @@ void give_back(uint32_t index, unsigned order) {
         release_timer().arm(sched::now() + kReleaseDelay);
 }
 
-Result<Frame*> allocate(unsigned order, Zero zero) {
+Result<Frame*> allocate_now(unsigned order, Zero zero) {
     const uint64_t used = frame_count - free_frames;
     if (used + (1U << order) > limit_frames) return Errno::kNOMEM;
     const uint32_t index = take(order);
@@ -139,7 +139,18 @@ Result<Frame*> allocate(unsigned order, Zero zero) {
     return first;
 }
 
+Result<Frame*> allocate(unsigned order, Zero zero) {
+    constexpr uint64_t kReclaimAtLeast = 256;
+    Result<Frame*> first = allocate_now(order, zero);
+    if (first.is_ok() || !reclaim) return first;
+    const uint64_t wanted = uint64_t{2} << order;
+    if (reclaim(wanted > kReclaimAtLeast ? wanted : kReclaimAtLeast) == 0) return first;
+    return allocate_now(order, zero);
+}
+
 }  // namespace
+
+uint64_t (*reclaim)(uint64_t frames);
 
 Phys Frame::phys() const { return ram_start + uint64_t{index_of(this)} * kPageSize; }
 
@@ -152,7 +163,8 @@ uint32_t index_of_frame(const Frame* frame) { return index_of(frame); }
 Frame* frame_at(uint32_t index) { return &frames[index]; }
 
 Result<Frame*> allocate_frame(Zero zero) { return allocate(0, zero); }
-Result<Frame*> allocate_huge(Zero zero) { return allocate(kMaxOrder, zero); }
+// No reclaim for these: small frames do as well.
+Result<Frame*> allocate_huge(Zero zero) { return allocate_now(kMaxOrder, zero); }
 Result<Frame*> allocate_contiguous(unsigned count, Zero zero) {
     VERIFY(count > 0 && count <= 512 && (count & (count - 1)) == 0);
     return allocate(static_cast<unsigned>(__builtin_ctz(count)), zero);

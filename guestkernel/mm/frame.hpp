@@ -42,6 +42,10 @@ inline constexpr uint32_t kNoFrame = ~0U;
 uint32_t index_of_frame(const Frame* frame);
 Frame* frame_at(uint32_t index);
 
+// Asked before an allocation fails: frees what can be had again (clean cached file pages), about `frames` of them, and gives how many went. It may be called
+// from any allocation, so it neither blocks nor allocates. Set by the file systems; null: nothing can be freed.
+extern uint64_t (*reclaim)(uint64_t frames);
+
 struct MemoryStatistics {
     uint64_t total, free;  // bytes
     uint64_t cached;       // bytes in page caches

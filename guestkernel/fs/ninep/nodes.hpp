@@ -164,6 +164,7 @@ class Regular final : public Node {
     Result<uint32_t> fid_for_reading();
     Result<uint32_t> fid_for_writing();
     void keep_fids();
+    void make_room();
     Result<> fill(uint64_t index);
     Result<> fill_from(uint64_t first, uint64_t count, std::span<const uint8_t> bytes);
     Result<> prefetch_at_open();

@@ -18,6 +18,7 @@ List<Regular, &Regular::fids_hook> files_with_fids;
 List<Regular, &Regular::cached_hook> cached_files;
 size_t files_with_fids_count;
 
+// Before it is scarce for allocations, which then ask mm::reclaim.
 bool memory_is_scarce() {
     const mm::MemoryStatistics memory = mm::memory_statistics();
     return memory.free < memory.total / 8 && memory.cached > memory.total / 16;
@@ -137,10 +138,17 @@ Result<> Regular::fill_from(uint64_t first, uint64_t count, std::span<const uint
     return {};
 }
 
+// Not in the midst of a change to the page cache: this file's own pages may go, too.
+void Regular::make_room() {
+    if (!memory_is_scarce()) return;
+    drop_pages(4 * kReadAheadPages);
+    if (memory_is_scarce() && !is_dirty() && contents_) (void)contents_->drop_clean();
+}
+
 // io_lock is held.
 Result<> Regular::fill(uint64_t index) {
     Contents& pages = *TRY(contents());
-    if (memory_is_scarce()) drop_pages(4 * kReadAheadPages);
+    make_room();
     const bool sequential = index == 0 || index == next_read_;
     uint64_t first = sequential ? index : index & ~(kClusterPages - 1);
     uint64_t end = first + (sequential ? kReadAheadPages : kClusterPages);
@@ -221,6 +229,7 @@ bool Regular::wrote(uint64_t offset, size_t count, size_t wanted) {
     if (dirty_end_ - dirty_start_ >= kFlushAt) {
         Result<> flushed = flush_locked();
         if (flushed.is_error()) flush_error_ = flushed.error();
+        make_room();
         return flushed.is_ok();
     }
     return true;

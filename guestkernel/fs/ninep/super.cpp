@@ -94,6 +94,7 @@ Result<> initialize(std::span<uint8_t> channel, void (*doorbell)(), bool shared)
         TRY(vfs::register_file_system("9p", make_ninep));
     }
     connection->shared = shared;
+    mm::reclaim = drop_pages;
     return connection->client.negotiate();
 }
 
