@@ -27,7 +27,8 @@ class StateDirectory {
     Outcome<> write_running(int pid, const std::string& bundle, const Spec& spec);
     void remove();
 
-    // Removes ROOT/ID if no process holds it; true when it is gone. Makes system calls only (it runs in the janitor after fork).
+    // Removes ROOT/ID if no process holds it; true when it is gone. Makes system calls only (it runs in the janitor
+    // after fork).
     static bool remove_if_stale(int root_fd, const char* id);
 
   private:
