@@ -5,6 +5,7 @@
 #include "oci/bundle.hpp"
 #include "oci/janitor.hpp"
 #include "oci/launch.hpp"
+#include "oci/mount_points.hpp"
 #include "oci/state.hpp"
 #include "oci/supervise.hpp"
 #include "oci/terminal.hpp"
@@ -81,11 +82,14 @@ Outcome<int> run_in_sandbox(const LaunchPlan& plan, const Bundle& bundle, StateD
 }
 
 Outcome<int> run(const RunOptions& options, Reporter& reporter) {
+    if (options.overlay)
+        return Failure{"--overlay: this version has no overlay file system; run without it, or on a copy of the bundle"};
     const Bundle bundle = TRY(load_bundle(options.bundle));
     const std::string id = options.id.empty() ? make_container_id(bundle.path) : options.id;
     TRY(validate_container_id(id));
     reporter.debug("container " + id + " of bundle " + bundle.path);
     TRY(tell_unapplied(bundle, options.strict, reporter));
+    make_mount_points(bundle, reporter);
     std::optional<RawTerminal> terminal = choose_terminal(bundle.spec, reporter);
     const LaunchPlan plan = make_plan(bundle, options, terminal, reporter.is_debug());
     const std::string root = options.state_root.empty() ? default_state_root() : options.state_root;
