@@ -51,7 +51,8 @@ class MemoryDevice final : public vfs::InodeFile {
         size_t done = 0;
         while (!from.empty()) {
             char bytes[256];
-            const size_t count = TRY(from.take(bytes, from.remaining() < sizeof bytes ? from.remaining() : sizeof bytes));
+            const size_t count =
+                TRY(from.take(bytes, from.remaining() < sizeof bytes ? from.remaining() : sizeof bytes));
             random::stir(bytes, count);
             done += count;
         }
@@ -61,7 +62,8 @@ class MemoryDevice final : public vfs::InodeFile {
 };
 
 Result<RefPtr<vfs::File>> open_memory_device(const vfs::Path& path, uint32_t minor, uint32_t flags) {
-    if (minor != kNull && minor != kZero && minor != kFull && minor != kRandom && minor != kUrandom) return Errno::kNXIO;
+    if (minor != kNull && minor != kZero && minor != kFull && minor != kRandom && minor != kUrandom)
+        return Errno::kNXIO;
     const uint32_t kept = flags & (vfs::kOAccMode | vfs::kOAppend | vfs::kONonblock | vfs::kOSync | vfs::kONoatime);
     return RefPtr<vfs::File>(TRY(make_ref<MemoryDevice>(path, kept | vfs::kOLargefile, minor)));
 }
@@ -70,20 +72,22 @@ struct NodeRow {
     std::string_view name;
     uint32_t major, minor;
 };
-constexpr NodeRow kNodes[] = {{"null", 1, kNull},      {"zero", 1, kZero}, {"full", 1, kFull},   {"random", 1, kRandom},
+constexpr NodeRow kNodes[] = {{"null", 1, kNull},       {"zero", 1, kZero}, {"full", 1, kFull}, {"random", 1, kRandom},
                               {"urandom", 1, kUrandom}, {"tty", 5, 0},      {"console", 5, 1}};
 struct LinkRow {
     std::string_view name, target;
 };
-constexpr LinkRow kLinks[] = {{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
-                              {"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"}, {"ptmx", "pts/ptmx"}};
+constexpr LinkRow kLinks[] = {{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"},
+                              {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
+                              {"core", "/proc/kcore"},       {"ptmx", "pts/ptmx"}};
 
 Result<RefPtr<vfs::Inode>> make_devtmpfs(const vfs::MountOptions& options) {
     RefPtr<vfs::Inode> root = TRY(make_tmpfs_named("tmpfs", options));
     for (const NodeRow& row : kNodes)
         TRY(root->make_node(row.name, {vfs::kModeChar | 0666, 0, 0, vfs::make_device(row.major, row.minor)}));
     for (const LinkRow& row : kLinks) TRY(root->make_symlink(row.name, row.target, {vfs::kModeLink | 0777, 0, 0}));
-    for (const std::string_view name : {std::string_view("pts"), std::string_view("shm")}) TRY(root->make_directory(name, {vfs::kModeDirectory | 0755, 0, 0}));
+    for (const std::string_view name : {std::string_view("pts"), std::string_view("shm")})
+        TRY(root->make_directory(name, {vfs::kModeDirectory | 0755, 0, 0}));
     return root;
 }
 

@@ -23,8 +23,8 @@ class HeldFrame {
     Frame* frame_;
 };
 
-// Gives the bytes [offset, size) of a file, as many as fit. page(index) -> Result<Frame*>: the page with a new reference, null for a hole. Bytes copied before an
-// error count.
+// Gives the bytes [offset, size) of a file, as many as fit. page(index) -> Result<Frame*>: the page with a new
+// reference, null for a hole. Bytes copied before an error count.
 template <typename Page>
 Result<size_t> read_pages(mm::IoBuffer& to, uint64_t offset, uint64_t size, Page page) {
     size_t done = 0;
@@ -45,8 +45,9 @@ Result<size_t> read_pages(mm::IoBuffer& to, uint64_t offset, uint64_t size, Page
     return done;
 }
 
-// Takes the buffer's bytes into pages. page(index, whole) -> Result<Frame*>: the page to write to with a new reference; whole: all of it is to be overwritten.
-// wrote(offset, count, wanted) -> bool is called after each piece, of which count < wanted bytes came where the buffer was bad; false: it does not count.
+// Takes the buffer's bytes into pages. page(index, whole) -> Result<Frame*>: the page to write to with a new reference;
+// whole: all of it is to be overwritten. wrote(offset, count, wanted) -> bool is called after each piece, of which
+// count < wanted bytes came where the buffer was bad; false: it does not count.
 template <typename Page, typename Wrote>
 Result<size_t> write_pages(mm::IoBuffer& from, uint64_t offset, Page page, Wrote wrote) {
     size_t done = 0;

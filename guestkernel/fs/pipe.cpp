@@ -77,7 +77,8 @@ Result<size_t> Pipe::drain(mm::IoBuffer& to) {
         size_t count = kPageSize - start_ % kPageSize;
         if (count > used_) count = used_;
         if (count > to.remaining()) count = to.remaining();
-        Result<size_t> copied = to.put(static_cast<char*>(frames_[start_ / kPageSize]->data()) + start_ % kPageSize, count);
+        Result<size_t> copied =
+            to.put(static_cast<char*>(frames_[start_ / kPageSize]->data()) + start_ % kPageSize, count);
         if (copied.is_error()) return done ? Result<size_t>(done) : Result<size_t>(copied.error());
         start_ = (start_ + copied.value()) % capacity();
         used_ -= copied.value();
@@ -99,7 +100,8 @@ Result<> Pipe::resize(size_t pages) {
         const size_t at = (start_ + other.used_) % capacity();
         size_t count = kPageSize - at % kPageSize;
         if (count > used_ - other.used_) count = used_ - other.used_;
-        mm::IoBuffer piece = mm::IoBuffer::kernel_readonly({static_cast<const std::byte*>(frames_[at / kPageSize]->data()) + at % kPageSize, count});
+        mm::IoBuffer piece = mm::IoBuffer::kernel_readonly(
+            {static_cast<const std::byte*>(frames_[at / kPageSize]->data()) + at % kPageSize, count});
         TRY(other.fill(piece));
         if (!piece.empty()) return Errno::kNOMEM;
     }
@@ -143,7 +145,8 @@ class PipeInode final : public vfs::Inode {
 
 class PipeFile final : public vfs::InodeFile {
   public:
-    PipeFile(const vfs::Path& path, uint32_t flags, RefPtr<Pipe> pipe) : InodeFile(path, flags), pipe_(std::move(pipe)) {
+    PipeFile(const vfs::Path& path, uint32_t flags, RefPtr<Pipe> pipe)
+        : InodeFile(path, flags), pipe_(std::move(pipe)) {
         if (readable()) ++pipe_->readers, ++pipe_->readers_ever;
         if (writable()) ++pipe_->writers, ++pipe_->writers_ever;
     }
@@ -162,7 +165,9 @@ class PipeFile final : public vfs::InodeFile {
     Result<> wait_for_data();
     Result<> wait_for_room(size_t wanted);
     Errno broken_pipe();
-    bool is_nameless() const { return inode_->fs().type_name() == "pipefs"; }  // made by pipe(2), opened again through /proc
+    bool is_nameless() const {
+        return inode_->fs().type_name() == "pipefs";
+    }  // made by pipe(2), opened again through /proc
     RefPtr<Pipe> pipe_;
 };
 

@@ -1,8 +1,9 @@
 #pragma once
-// Pipes and FIFOs (pipe(7)). A Pipe is a ring of bytes in page frames, filled from one end and emptied from the other; its frames are given back when it runs
-// empty. Every end, open FIFOs too, is a PipeFile; the last reader's or writer's going wakes the other side (SIGPIPE and EPIPE, end of file).
-// A mutex keeps each read and write whole, though user memory may fault in between. Threads that block and poll(2)ers wait in different queues: data wakes one
-// reader, which wakes the next if it leaves some; room wakes one writer, likewise.
+// Pipes and FIFOs (pipe(7)). A Pipe is a ring of bytes in page frames, filled from one end and emptied from the other;
+// its frames are given back when it runs empty. Every end, open FIFOs too, is a PipeFile; the last reader's or writer's
+// going wakes the other side (SIGPIPE and EPIPE, end of file). A mutex keeps each read and write whole, though user
+// memory may fault in between. Threads that block and poll(2)ers wait in different queues: data wakes one reader, which
+// wakes the next if it leaves some; room wakes one writer, likewise.
 #include "guestkernel/vfs/path.hpp"
 
 namespace kvmsbx::fs {

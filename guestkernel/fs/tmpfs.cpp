@@ -55,7 +55,8 @@ Result<String> Super::options() {
     StringText text;
     format_to(text, "size={}k", max_pages * (kPageSize / 1024));
     if (root_mode != 01777) {
-        const char digits[] = {static_cast<char>('0' + (root_mode >> 9 & 7)), static_cast<char>('0' + (root_mode >> 6 & 7)),
+        const char digits[] = {static_cast<char>('0' + (root_mode >> 9 & 7)),
+                               static_cast<char>('0' + (root_mode >> 6 & 7)),
                                static_cast<char>('0' + (root_mode >> 3 & 7)), static_cast<char>('0' + (root_mode & 7))};
         const std::string_view octal(digits, 4);
         format_to(text, ",mode={}", digits[0] == '0' ? octal.substr(1) : octal);
@@ -81,7 +82,8 @@ Result<uint64_t> parse_size(std::string_view text) {
     if (text.empty()) return Errno::kINVAL;
     unsigned shift = 0;
     const char last = static_cast<char>(text.back() | 0x20);
-    if (text.back() == '%') return TRY(parse_number(text.substr(0, text.size() - 1), 10)) * (mm::memory_statistics().total / 100);
+    if (text.back() == '%') return TRY(parse_number(text.substr(0, text.size() - 1), 10))
+    *(mm::memory_statistics().total / 100);
     if (last == 'k') shift = 10;
     if (last == 'm') shift = 20;
     if (last == 'g') shift = 30;
@@ -131,7 +133,8 @@ Result<MemfdHome*> memfd_home() {
 
 class Memfd final : public RegularFile {
   public:
-    Memfd(const vfs::Path& path, String name) : RegularFile(path, vfs::kORdwr | vfs::kOLargefile), name_(std::move(name)) {}
+    Memfd(const vfs::Path& path, String name)
+        : RegularFile(path, vfs::kORdwr | vfs::kOLargefile), name_(std::move(name)) {}
     Result<String> describe() override { return name_.clone(); }
 
   private:
@@ -149,7 +152,8 @@ Result<RefPtr<vfs::Inode>> make_tmpfs_named(std::string_view type, const vfs::Mo
     auto super = TRY(make_super(type, options));
     vfs::NewNode root{01777, 0, 0};
     std::string_view value;
-    if (vfs::mount_option(options.data, "mode", value)) root.mode = static_cast<uint32_t>(TRY(parse_number(value, 8))) & 07777;
+    if (vfs::mount_option(options.data, "mode", value))
+        root.mode = static_cast<uint32_t>(TRY(parse_number(value, 8))) & 07777;
     if (vfs::mount_option(options.data, "uid", value)) root.uid = static_cast<uint32_t>(TRY(parse_number(value, 10)));
     if (vfs::mount_option(options.data, "gid", value)) root.gid = static_cast<uint32_t>(TRY(parse_number(value, 10)));
     super->root_mode = root.mode;
@@ -174,7 +178,8 @@ namespace {
 Result<tmpfs::Pages*> sealable_pages(vfs::File& file) {
     vfs::Inode* inode = file.inode();
     const Result<tmpfs::MemfdHome*> home = tmpfs::memfd_home();
-    if (!inode || home.is_error() || &inode->fs() != home.value()->super.get() || inode->type() != vfs::kModeRegular) return Errno::kINVAL;
+    if (!inode || home.is_error() || &inode->fs() != home.value()->super.get() || inode->type() != vfs::kModeRegular)
+        return Errno::kINVAL;
     return &static_cast<tmpfs::Regular*>(inode)->pages();
 }
 
@@ -189,6 +194,9 @@ Result<> add_seals(vfs::File& file, uint32_t seals) {
     return {};
 }
 
-Result<uint32_t> get_seals(vfs::File& file) { return TRY(sealable_pages(file))->seals; }
+Result<uint32_t> get_seals(vfs::File& file) {
+    return TRY(sealable_pages(file))
+    ->seals;
+}
 
 }  // namespace kvmsbx::fs

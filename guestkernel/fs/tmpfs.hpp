@@ -1,6 +1,7 @@
 #pragma once
-// tmpfs(5): a file system in memory. Files are page caches with nothing behind them; directories are trees of names, with growing cookies for readdir.
-// Options: size= (bytes, k, m, g, %; default half of RAM), nr_blocks=, nr_inodes=, mode=, uid=, gid=. Names are kept here, not in the dentry cache.
+// tmpfs(5): a file system in memory. Files are page caches with nothing behind them; directories are trees of names,
+// with growing cookies for readdir. Options: size= (bytes, k, m, g, %; default half of RAM), nr_blocks=, nr_inodes=,
+// mode=, uid=, gid=. Names are kept here, not in the dentry cache.
 #include "guestkernel/vfs/file_system.hpp"
 #include "guestkernel/vfs/path.hpp"
 

@@ -11,7 +11,9 @@ constexpr int64_t kEntrySize = 20;  // what Linux counts per name in a tmpfs dir
 
 uint8_t entry_type(uint32_t mode) { return static_cast<uint8_t>((mode & vfs::kModeTypeMask) >> 12); }
 
-Result<> take_inode(Super& super) { return super.max_inodes && super.used_inodes >= super.max_inodes ? Result<>(Errno::kNOSPC) : Result<>(); }
+Result<> take_inode(Super& super) {
+    return super.max_inodes && super.used_inodes >= super.max_inodes ? Result<>(Errno::kNOSPC) : Result<>();
+}
 
 }  // namespace
 
@@ -120,7 +122,8 @@ Result<> Directory::remove_directory(std::string_view name, Inode& victim) {
     return {};
 }
 
-Result<> Directory::rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name, Inode* target, uint32_t flags) {
+Result<> Directory::rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name,
+                           Inode* target, uint32_t flags) {
     constexpr uint32_t kExchange = 2;
     Directory& destination = static_cast<Directory&>(new_parent);
     Entry* from = find(name);

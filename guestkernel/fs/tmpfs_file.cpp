@@ -100,7 +100,9 @@ void Regular::accessed() {
     if (!earlier(attributes_.mtime, attributes_.atime)) attributes_.atime = vfs::current_time();
 }
 
-Result<RefPtr<vfs::File>> Regular::open(const vfs::Path& path, uint32_t flags) { return TRY(make_ref<RegularFile>(path, flags)); }
+Result<RefPtr<vfs::File>> Regular::open(const vfs::Path& path, uint32_t flags) {
+    return TRY(make_ref<RegularFile>(path, flags));
+}
 
 Result<size_t> RegularFile::read_at(mm::IoBuffer& to, uint64_t offset) {
     Pages& pages = node().pages();

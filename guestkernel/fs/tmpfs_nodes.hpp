@@ -35,7 +35,9 @@ class Node : public Inode {
     Node(RefPtr<Super> super, const vfs::NewNode& node);
     ~Node() override;
     Result<Attributes> attributes() override { return attributes_; }
-    Result<vfs::Ownership> ownership() override { return vfs::Ownership{attributes_.mode, attributes_.uid, attributes_.gid}; }
+    Result<vfs::Ownership> ownership() override {
+        return vfs::Ownership{attributes_.mode, attributes_.uid, attributes_.gid};
+    }
     Result<> set_attributes(const vfs::AttributeChange& change) override;
     uint32_t type() const override { return attributes_.mode & vfs::kModeTypeMask; }
     Result<RefPtr<vfs::File>> open(const vfs::Path&, uint32_t) override { return Errno::kNXIO; }
@@ -50,7 +52,10 @@ class Node : public Inode {
 
 class Link final : public Node {
   public:
-    Link(RefPtr<Super> super, const vfs::NewNode& node, String target) : Node(std::move(super), node), target_(std::move(target)) { attributes_.size = target_.size(); }
+    Link(RefPtr<Super> super, const vfs::NewNode& node, String target)
+        : Node(std::move(super), node), target_(std::move(target)) {
+        attributes_.size = target_.size();
+    }
     Result<String> read_link() override { return target_.clone(); }
 
   private:
@@ -66,8 +71,8 @@ class Pages final : public mm::Mappable {
     Frame* cached_page(uint64_t index) override { return cache_.find(index); }
     // Without a check against the size. ENOSPC, ENOMEM. New reference.
     Result<Frame*> obtain(uint64_t index);
-    void set_size(uint64_t bytes);                  // cuts off what lies behind
-    void punch(uint64_t start, uint64_t end);       // bytes become zero, whole pages are freed
+    void set_size(uint64_t bytes);             // cuts off what lies behind
+    void punch(uint64_t start, uint64_t end);  // bytes become zero, whole pages are freed
     uint64_t size = 0;
     uint64_t page_count() const { return cache_.page_count(); }
     uint32_t seals = 0;
@@ -81,7 +86,8 @@ class Pages final : public mm::Mappable {
 
 class Regular final : public Node {
   public:
-    Regular(RefPtr<Super> super, const vfs::NewNode& node, RefPtr<Pages> pages) : Node(std::move(super), node), pages_(std::move(pages)) {}
+    Regular(RefPtr<Super> super, const vfs::NewNode& node, RefPtr<Pages> pages)
+        : Node(std::move(super), node), pages_(std::move(pages)) {}
     Result<Attributes> attributes() override;
     Result<> set_attributes(const vfs::AttributeChange& change) override;
     Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override;
@@ -135,13 +141,17 @@ class Directory final : public Node {
     Result<RefPtr<Inode>> create(std::string_view name, const vfs::NewNode& node) override;
     Result<RefPtr<Inode>> make_directory(std::string_view name, const vfs::NewNode& node) override;
     Result<RefPtr<Inode>> make_node(std::string_view name, const vfs::NewNode& node) override;
-    Result<RefPtr<Inode>> make_symlink(std::string_view name, std::string_view target, const vfs::NewNode& node) override;
+    Result<RefPtr<Inode>> make_symlink(std::string_view name, std::string_view target,
+                                       const vfs::NewNode& node) override;
     Result<> link(std::string_view name, Inode& target) override;
     Result<> unlink(std::string_view name, Inode& victim) override;
     Result<> remove_directory(std::string_view name, Inode& victim) override;
-    Result<> rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name, Inode* target, uint32_t flags) override;
+    Result<> rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name, Inode* target,
+                    uint32_t flags) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
-    Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override { return vfs::open_directory(path, flags); }
+    Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override {
+        return vfs::open_directory(path, flags);
+    }
     ListHook doomed_hook;
 
   protected:

@@ -14,7 +14,9 @@ Result<int64_t> sys_openat(Task& task, DirFd directory, UserString path, OpenFla
     return install(task, std::move(file), flags & vfs::kOCloexec);
 }
 
-Result<int64_t> sys_open(Task& task, UserString path, OpenFlags flags, Mode mode) { return sys_openat(task, {vfs::kAtFdcwd}, path, flags, mode); }
+Result<int64_t> sys_open(Task& task, UserString path, OpenFlags flags, Mode mode) {
+    return sys_openat(task, {vfs::kAtFdcwd}, path, flags, mode);
+}
 
 Result<int64_t> sys_creat(Task& task, UserString path, Mode mode) {
     return sys_openat(task, {vfs::kAtFdcwd}, path, {vfs::kOCreat | vfs::kOWronly | vfs::kOTrunc}, mode);
@@ -29,7 +31,8 @@ Result<int64_t> sys_openat2(Task& task, DirFd directory, UserString path, UserIn
     constexpr uint64_t kKnown = 037777703;
     if ((wanted.flags & ~kKnown) || wanted.resolve != 0 || (wanted.mode & ~07777ULL)) return Errno::kINVAL;
     if (wanted.mode != 0 && !(wanted.flags & vfs::kOCreat)) return Errno::kINVAL;
-    return sys_openat(task, directory, path, {static_cast<uint32_t>(wanted.flags)}, {static_cast<uint32_t>(wanted.mode)});
+    return sys_openat(task, directory, path, {static_cast<uint32_t>(wanted.flags)},
+                      {static_cast<uint32_t>(wanted.mode)});
 }
 
 Result<int64_t> sys_close(Task& task, Fd fd) { return done(task.files().close(fd)); }
@@ -40,7 +43,8 @@ Result<int64_t> sys_close_range(Task& task, uint32_t first, uint32_t last, Flags
     if ((flags & kUnshare) && task.files().reference_count() > 1) task.files_ = TRY(task.files().clone());
     if (!(flags & kCloexec)) return done(task.files().close_range(first, last));
     if (first > 0x7fffffff) return int64_t{0};
-    for (int fd = task.files().next_open(static_cast<int>(first)); fd >= 0 && static_cast<uint32_t>(fd) <= last; fd = task.files().next_open(fd + 1))
+    for (int fd = task.files().next_open(static_cast<int>(first)); fd >= 0 && static_cast<uint32_t>(fd) <= last;
+         fd = task.files().next_open(fd + 1))
         TRY(task.files().set_close_on_exec(fd, true));
     return int64_t{0};
 }
@@ -64,8 +68,23 @@ Result<int64_t> sys_dup3(Task& task, Fd fd, Fd new_fd, OpenFlags flags) {
 namespace {
 
 enum FcntlCommand : int32_t {
-    kDupfd = 0, kGetfd = 1, kSetfd = 2, kGetfl = 3, kSetfl = 4, kGetlk = 5, kSetlk = 6, kSetlkw = 7, kGetown = 9, kOfdGetlk = 36, kOfdSetlk = 37, kOfdSetlkw = 38,
-    kDupfdCloexec = 1030, kSetpipeSize = 1031, kGetpipeSize = 1032, kAddSeals = 1033, kGetSeals = 1034,
+    kDupfd = 0,
+    kGetfd = 1,
+    kSetfd = 2,
+    kGetfl = 3,
+    kSetfl = 4,
+    kGetlk = 5,
+    kSetlk = 6,
+    kSetlkw = 7,
+    kGetown = 9,
+    kOfdGetlk = 36,
+    kOfdSetlk = 37,
+    kOfdSetlkw = 38,
+    kDupfdCloexec = 1030,
+    kSetpipeSize = 1031,
+    kGetpipeSize = 1032,
+    kAddSeals = 1033,
+    kGetSeals = 1034,
 };
 constexpr uint64_t kFdCloexec = 1;
 
@@ -123,7 +142,7 @@ Result<int64_t> record_lock(Task& task, File& file, int32_t command, UserInOut<F
 Result<int64_t> duplicate(Task& task, RefPtr<File> file, uint64_t minimum, bool close_on_exec) {
     const uint64_t limit = task.limit(task::kRlimitNofile);
     if (minimum >= limit || minimum > 0x7fffffff) return Errno::kINVAL;
-    return int64_t{TRY(task.files().install(std::move(file), close_on_exec, limit, static_cast<int>(minimum)))};
+    return int64_t { TRY(task.files().install(std::move(file), close_on_exec, limit, static_cast<int>(minimum))) };
 }
 
 Result<int64_t> set_status_flags(Task& task, File& file, uint32_t wanted) {
@@ -143,7 +162,11 @@ Result<int64_t> sys_fcntl(Task& task, Fd fd, int32_t command, uint64_t argument)
     switch (command) {
         case kDupfd: return duplicate(task, std::move(file), argument, false);
         case kDupfdCloexec: return duplicate(task, std::move(file), argument, true);
-        case kGetfd: return int64_t{TRY(task.files().close_on_exec(fd)) ? 1 : 0};
+        case kGetfd:
+            return int64_t {
+                TRY(task.files().close_on_exec(fd))
+                ? 1 : 0
+            };
         case kSetfd: return done(task.files().set_close_on_exec(fd, argument & kFdCloexec));
         case kGetfl: return int64_t{file->flags};
         default: break;
@@ -161,7 +184,8 @@ Result<int64_t> sys_fcntl(Task& task, Fd fd, int32_t command, uint64_t argument)
         case kSetpipeSize: return static_cast<int64_t>(TRY(fs::set_pipe_size(*file, static_cast<uint32_t>(argument))));
         case kGetpipeSize: return static_cast<int64_t>(TRY(fs::pipe_size(*file)));
         case kAddSeals: return done(fs::add_seals(*file, static_cast<uint32_t>(argument)));
-        case kGetSeals: return int64_t{TRY(fs::get_seals(*file))};
+        case kGetSeals: return int64_t { TRY(fs::get_seals(*file))
+            };
         default: return Errno::kINVAL;
     }
 }
@@ -202,7 +226,9 @@ Result<int64_t> sys_memfd_create(Task& task, UserString name, Flags flags) {
     constexpr uint64_t kCloexec = 1, kAllowSealing = 2, kNoexecSeal = 8, kExec = 16;
     constexpr uint32_t kSealSeal = 1, kSealExec = 0x20;
     constexpr size_t kNameLimit = 250;
-    if ((flags & ~(kCloexec | kAllowSealing | kNoexecSeal | kExec)) || (flags & (kNoexecSeal | kExec)) == (kNoexecSeal | kExec)) return Errno::kINVAL;
+    if ((flags & ~(kCloexec | kAllowSealing | kNoexecSeal | kExec)) ||
+        (flags & (kNoexecSeal | kExec)) == (kNoexecSeal | kExec))
+        return Errno::kINVAL;
     Result<String> text = name.load(task.space(), kNameLimit);
     if (text.is_error()) return text.error() == Errno::kNAMETOOLONG ? Errno::kINVAL : text.error();
     RefPtr<File> file = TRY(fs::make_memfd(text.value(), task.credentials()));

@@ -13,7 +13,8 @@ using Change = vfs::AttributeChange;
 
 namespace {
 
-// An open file's own path, or that of an object without a place in the tree: EBADF for O_PATH as fchmod(2) and kin want it.
+// An open file's own path, or that of an object without a place in the tree: EBADF for O_PATH as fchmod(2) and kin want
+// it.
 Result<vfs::Path> path_of(Task& task, int fd) {
     RefPtr<vfs::File> file = TRY(file_of(task, fd));
     if (!file->path()) return Errno::kPERM;
@@ -26,18 +27,24 @@ Result<int64_t> sys_fchmodat(Task& task, DirFd directory, UserString path, Mode 
     return done(vfs::change_mode(task.caller(), TRY(path_at(task, directory, path, 0, Follow::kYes)), mode));
 }
 Result<int64_t> sys_chmod(Task& task, UserString path, Mode mode) { return sys_fchmodat(task, {kAtFdcwd}, path, mode); }
-Result<int64_t> sys_fchmod(Task& task, Fd fd, Mode mode) { return done(vfs::change_mode(task.caller(), TRY(path_of(task, fd)), mode)); }
+Result<int64_t> sys_fchmod(Task& task, Fd fd, Mode mode) {
+    return done(vfs::change_mode(task.caller(), TRY(path_of(task, fd)), mode));
+}
 
 Result<int64_t> sys_fchownat(Task& task, DirFd directory, UserString path, uint32_t uid, uint32_t gid, Flags flags) {
     if (flags & ~(kAtSymlinkNofollow | kAtEmptyPath)) return Errno::kINVAL;
     const vfs::Path found = TRY(path_at(task, directory, path, flags, follow_unless(flags & kAtSymlinkNofollow)));
     return done(vfs::change_owner(task.caller(), found, uid, gid));
 }
-Result<int64_t> sys_chown(Task& task, UserString path, uint32_t uid, uint32_t gid) { return sys_fchownat(task, {kAtFdcwd}, path, uid, gid, {0}); }
+Result<int64_t> sys_chown(Task& task, UserString path, uint32_t uid, uint32_t gid) {
+    return sys_fchownat(task, {kAtFdcwd}, path, uid, gid, {0});
+}
 Result<int64_t> sys_lchown(Task& task, UserString path, uint32_t uid, uint32_t gid) {
     return sys_fchownat(task, {kAtFdcwd}, path, uid, gid, {kAtSymlinkNofollow});
 }
-Result<int64_t> sys_fchown(Task& task, Fd fd, uint32_t uid, uint32_t gid) { return done(vfs::change_owner(task.caller(), TRY(path_of(task, fd)), uid, gid)); }
+Result<int64_t> sys_fchown(Task& task, Fd fd, uint32_t uid, uint32_t gid) {
+    return done(vfs::change_owner(task.caller(), TRY(path_of(task, fd)), uid, gid));
+}
 
 namespace {
 
@@ -102,7 +109,8 @@ Result<Times> load_timevals(Task& task, UserIn<FileTimeval> user) {
 
 Result<int64_t> sys_utimensat(Task& task, DirFd directory, UserString path, UserIn<FileTimespec> user, Flags flags) {
     if (flags & ~(kAtSymlinkNofollow | kAtEmptyPath)) return Errno::kINVAL;
-    if (!path && (flags.value != 0 || directory == kAtFdcwd)) return directory == kAtFdcwd ? Errno::kFAULT : Errno::kINVAL;
+    if (!path && (flags.value != 0 || directory == kAtFdcwd))
+        return directory == kAtFdcwd ? Errno::kFAULT : Errno::kINVAL;
     if (!user) return set_times(task, directory, path, now_times(), flags);
     FileTimespec times[2];
     TRY(user.load_array(task.space(), times));
@@ -142,7 +150,8 @@ Result<> bind(Task& task, UserString source, const vfs::Path& place) {
 
 }  // namespace
 
-Result<int64_t> sys_mount(Task& task, UserString source, UserString target, UserString type, Flags flags, UserString data) {
+Result<int64_t> sys_mount(Task& task, UserString source, UserString target, UserString type, Flags flags,
+                          UserString data) {
     constexpr uint64_t kPropagation = vfs::kMsUnbindable | vfs::kMsPrivate | vfs::kMsSlave | vfs::kMsShared;
     const vfs::Path place = TRY(path_at(task, kAtFdcwd, target, 0, Follow::kYes));
     if (!task.credentials().has(auth::Capability::kSysAdmin)) return Errno::kPERM;
@@ -150,12 +159,13 @@ Result<int64_t> sys_mount(Task& task, UserString source, UserString target, User
     if (flags & vfs::kMsBind) return done(bind(task, source, place));
     if (flags & (kPropagation | vfs::kMsMove)) return Errno::kINVAL;
     const String name = TRY(type.load(task.space()));
-    const String from = source ? TRY(source.load(task.space())) : String();
+    const String from = source  ? TRY(source.load(task.space())) : String();
     const String options = data ? TRY(data.load(task.space())) : String();
     if (name == "9p") return Errno::kPERM;  // what the gofer exports is decided by the bundle
     RefPtr<vfs::Inode> root = TRY(vfs::make_file_system(name, {from, options, flags}));
     if (root->is_directory() != place.inode().is_directory()) return Errno::kNOTDIR;
-    TRY(vfs::add_mount(TRY(vfs::Dentry::create_root(std::move(root))), place, from.empty() ? name.view() : from.view(), flags & vfs::kMountFlagMask));
+    TRY(vfs::add_mount(TRY(vfs::Dentry::create_root(std::move(root))), place, from.empty() ? name.view() : from.view(),
+                       flags & vfs::kMountFlagMask));
     return int64_t{0};
 }
 

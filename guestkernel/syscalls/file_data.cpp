@@ -72,7 +72,8 @@ Result<int64_t> sys_fallocate(Task& task, Fd fd, Flags mode, int64_t offset, int
     if (inode->type() != vfs::kModeRegular) return Errno::kNODEV;
     int64_t end;
     if (__builtin_add_overflow(offset, length, &end)) return Errno::kFBIG;
-    return done(file->allocate(static_cast<uint32_t>(mode.value), static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+    return done(file->allocate(static_cast<uint32_t>(mode.value), static_cast<uint64_t>(offset),
+                               static_cast<uint64_t>(length)));
 }
 
 Result<int64_t> sys_fadvise64(Task& task, Fd fd, int64_t, int64_t length, int32_t advice) {
@@ -94,7 +95,8 @@ namespace {
 
 constexpr size_t kPieceSize = 64 * 1024;
 
-// Moves up to `count` bytes from `in` at `from` to `out` at `to` (null: its own position) through a buffer. What was moved counts before an error does.
+// Moves up to `count` bytes from `in` at `from` to `out` at `to` (null: its own position) through a buffer. What was
+// moved counts before an error does.
 Result<size_t> copy_between(Task& task, File& in, uint64_t& from, File& out, uint64_t* to, size_t count) {
     Vector<std::byte> piece;
     TRY(piece.resize(count < kPieceSize ? count : kPieceSize));
@@ -103,7 +105,8 @@ Result<size_t> copy_between(Task& task, File& in, uint64_t& from, File& out, uin
         const size_t wanted = count - moved < piece.size() ? count - moved : piece.size();
         IoBuffer filled = IoBuffer::kernel(piece.span().first(wanted));
         Result<size_t> got = in.read_at(filled, from);
-        if (got.is_error() || got.value() == 0) return moved > 0 || got.is_ok() ? Result<size_t>(moved) : Result<size_t>(got.error());
+        if (got.is_error() || got.value() == 0)
+            return moved > 0 || got.is_ok() ? Result<size_t>(moved) : Result<size_t>(got.error());
         IoBuffer source = IoBuffer::kernel_readonly(piece.span().first(got.value()));
         Result<size_t> put = to ? out.write_at(source, *to) : out.write(source);
         if (put.is_error()) return moved > 0 ? Result<size_t>(moved) : Result<size_t>(put.error());
@@ -130,18 +133,22 @@ Result<> store_offset(Task& task, File& file, UserInOut<int64_t> offset, uint64_
 }  // namespace
 
 Result<int64_t> sys_sendfile(Task& task, Fd out, Fd in, UserInOut<int64_t> offset, size_t count) {
-    RefPtr<File> from = TRY(file_of(task, in)), to = TRY(file_of(task, out));
+    RefPtr<File> from = TRY(file_of(task, in))
+    , to = TRY(file_of(task, out));
     if (!from->readable() || !to->writable()) return Errno::kBADF;
     if (to->flags & vfs::kOAppend) return Errno::kINVAL;
     uint64_t position = TRY(start_offset(task, *from, offset));
-    Result<size_t> moved = copy_between(task, *from, position, *to, nullptr, count < mm::kMaxTransfer ? count : mm::kMaxTransfer);
+    Result<size_t> moved =
+        copy_between(task, *from, position, *to, nullptr, count < mm::kMaxTransfer ? count : mm::kMaxTransfer);
     if (moved.is_error()) return moved.error() == Errno::kSPIPE ? Errno::kINVAL : moved.error();
     TRY(store_offset(task, *from, offset, position));
     return static_cast<int64_t>(moved.value());
 }
 
-Result<int64_t> sys_copy_file_range(Task& task, Fd in, UserInOut<int64_t> in_offset, Fd out, UserInOut<int64_t> out_offset, size_t count, Flags flags) {
-    RefPtr<File> from = TRY(file_of(task, in)), to = TRY(file_of(task, out));
+Result<int64_t> sys_copy_file_range(Task& task, Fd in, UserInOut<int64_t> in_offset, Fd out,
+                                    UserInOut<int64_t> out_offset, size_t count, Flags flags) {
+    RefPtr<File> from = TRY(file_of(task, in))
+    , to = TRY(file_of(task, out));
     if (flags.value != 0) return Errno::kINVAL;
     for (const RefPtr<File>& file : {from, to}) {
         if (!file->inode()) return Errno::kINVAL;
@@ -149,9 +156,11 @@ Result<int64_t> sys_copy_file_range(Task& task, Fd in, UserInOut<int64_t> in_off
         if (file->inode()->type() != vfs::kModeRegular) return Errno::kINVAL;
     }
     if (!from->readable() || !to->writable() || (to->flags & vfs::kOAppend)) return Errno::kBADF;
-    uint64_t source = TRY(start_offset(task, *from, in_offset)), target = TRY(start_offset(task, *to, out_offset));
+    uint64_t source = TRY(start_offset(task, *from, in_offset))
+    , target = TRY(start_offset(task, *to, out_offset));
     if (from->inode() == to->inode() && source < target + count && target < source + count) return Errno::kINVAL;
-    const size_t moved = TRY(copy_between(task, *from, source, *to, &target, count < mm::kMaxTransfer ? count : mm::kMaxTransfer));
+    const size_t moved =
+        TRY(copy_between(task, *from, source, *to, &target, count < mm::kMaxTransfer ? count : mm::kMaxTransfer));
     TRY(store_offset(task, *from, in_offset, source));
     TRY(store_offset(task, *to, out_offset, target));
     return static_cast<int64_t>(moved);

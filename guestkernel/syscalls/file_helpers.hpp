@@ -6,8 +6,9 @@
 
 namespace kvmsbx::syscalls {
 
-inline constexpr uint64_t kAtSymlinkNofollow = 0x100, kAtEaccess = 0x200, kAtRemovedir = 0x200, kAtSymlinkFollow = 0x400, kAtNoAutomount = 0x800,
-                          kAtEmptyPath = 0x1000, kAtStatxSync = 0x6000;
+inline constexpr uint64_t kAtSymlinkNofollow = 0x100, kAtEaccess = 0x200, kAtRemovedir = 0x200,
+                          kAtSymlinkFollow = 0x400, kAtNoAutomount = 0x800, kAtEmptyPath = 0x1000,
+                          kAtStatxSync = 0x6000;
 
 // An open file. EBADF; with O_PATH too, unless allowed.
 Result<RefPtr<vfs::File>> file_of(Task& task, int fd);
@@ -15,7 +16,8 @@ Result<RefPtr<vfs::File>> file_or_path_of(Task& task, int fd);
 // Where a relative path starts: EBADF, ENOTDIR. Absolute paths do not look at the descriptor.
 Result<vfs::Path> base_of(Task& task, int directory, std::string_view path);
 
-// The path argument of an *at() call, walked. flags: kAtEmptyPath is honoured; `follow` says what happens to a link at the end.
+// The path argument of an *at() call, walked. flags: kAtEmptyPath is honoured; `follow` says what happens to a link at
+// the end.
 Result<vfs::Path> path_at(Task& task, int directory, UserString path, uint64_t flags, vfs::Follow follow);
 inline vfs::Follow follow_unless(uint64_t nofollow) { return nofollow ? vfs::Follow::kNo : vfs::Follow::kYes; }
 
@@ -27,6 +29,8 @@ struct NameAt {
 Result<NameAt> name_at(Task& task, int directory, UserString path);
 
 Result<int64_t> install(Task& task, RefPtr<vfs::File> file, bool close_on_exec);
-inline Result<int64_t> done(Result<> result) { return result.is_error() ? Result<int64_t>(result.error()) : Result<int64_t>(int64_t{0}); }
+inline Result<int64_t> done(Result<> result) {
+    return result.is_error() ? Result<int64_t>(result.error()) : Result<int64_t>(int64_t{0});
+}
 
 }  // namespace kvmsbx::syscalls

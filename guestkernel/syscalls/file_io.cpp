@@ -28,7 +28,8 @@ Result<> limit_size(Task& task, File& file, IoBuffer& from, uint64_t offset, boo
     const uint64_t limit = task.limit(task::kRlimitFsize);
     vfs::Inode* inode = file.inode();
     if (limit == task::kRlimInfinity || !inode || inode->type() != vfs::kModeRegular) return {};
-    if (at_position) offset = file.flags & vfs::kOAppend ? TRY(inode->attributes()).size : file.position;
+    if (at_position) offset = file.flags & vfs::kOAppend ? TRY(inode->attributes())
+    .size : file.position;
     if (offset >= limit) {
         task::send_signal(task, task::kernel_signal(task::kSigXfsz));
         return Errno::kFBIG;
@@ -39,7 +40,8 @@ Result<> limit_size(Task& task, File& file, IoBuffer& from, uint64_t offset, boo
 
 Result<int64_t> finish_write(Task& task, File& file, Result<size_t> written) {
     const size_t count = TRY(std::move(written));
-    if (vfs::Inode* inode = file.inode(); inode && count > 0 && inode->type() == vfs::kModeRegular) TRY(vfs::drop_set_id(task.credentials(), *inode));
+    if (vfs::Inode* inode = file.inode(); inode && count > 0 && inode->type() == vfs::kModeRegular)
+        TRY(vfs::drop_set_id(task.credentials(), *inode));
     return static_cast<int64_t>(count);
 }
 
@@ -74,7 +76,9 @@ Result<int64_t> write_from_at(Task& task, int fd, Result<IoBuffer> from, int64_t
 // RWF_* flags: those that only ask for what is done anyway.
 enum RwFlag : uint64_t { kRwfHipri = 1, kRwfDsync = 2, kRwfSync = 4, kRwfNowait = 8, kRwfAppend = 16 };
 
-Result<> check_flags(uint64_t flags, uint64_t allowed) { return flags & ~allowed ? Result<>(Errno::kOPNOTSUPP) : Result<>(); }
+Result<> check_flags(uint64_t flags, uint64_t allowed) {
+    return flags & ~allowed ? Result<>(Errno::kOPNOTSUPP) : Result<>();
+}
 
 }  // namespace
 
@@ -103,14 +107,17 @@ Result<int64_t> sys_pwritev(Task& task, Fd fd, UserBuffer iovecs, size_t count, 
     return write_from_at(task, fd, IoBuffer::user_vector(task.space(), iovecs.address, count), offset);
 }
 
-Result<int64_t> sys_preadv2(Task& task, Fd fd, UserBuffer iovecs, size_t count, int64_t offset, uint64_t high, Flags flags) {
+Result<int64_t> sys_preadv2(Task& task, Fd fd, UserBuffer iovecs, size_t count, int64_t offset, uint64_t high,
+                            Flags flags) {
     TRY(check_flags(flags, kRwfHipri));
     return offset == -1 ? sys_readv(task, fd, iovecs, count) : sys_preadv(task, fd, iovecs, count, offset, high);
 }
 
-Result<int64_t> sys_pwritev2(Task& task, Fd fd, UserBuffer iovecs, size_t count, int64_t offset, uint64_t high, Flags flags) {
+Result<int64_t> sys_pwritev2(Task& task, Fd fd, UserBuffer iovecs, size_t count, int64_t offset, uint64_t high,
+                             Flags flags) {
     TRY(check_flags(flags, kRwfHipri | kRwfDsync | kRwfSync));
-    const int64_t written = TRY(offset == -1 ? sys_writev(task, fd, iovecs, count) : sys_pwritev(task, fd, iovecs, count, offset, high));
+    const int64_t written =
+        TRY(offset == -1 ? sys_writev(task, fd, iovecs, count) : sys_pwritev(task, fd, iovecs, count, offset, high));
     if (flags & (kRwfDsync | kRwfSync)) TRY(TRY(file_of(task, fd))->fsync(!(flags & kRwfSync)));
     return written;
 }
@@ -124,9 +131,11 @@ namespace {
 constexpr uint64_t kFionread = 0x541b, kFionbio = 0x5421, kFionclex = 0x5450, kFioclex = 0x5451, kFioasync = 0x5452;
 
 Result<int64_t> bytes_to_read(Task& task, File& file, uint64_t argument) {
-    const uint64_t size = TRY(file.inode()->attributes()).size;
+    const uint64_t size = TRY(file.inode()->attributes())
+    .size;
     const uint64_t rest = size > file.position ? size - file.position : 0;
-    return done(UserOut<int32_t>{argument}.store(task.space(), static_cast<int32_t>(rest < 0x7fffffff ? rest : 0x7fffffff)));
+    return done(
+        UserOut<int32_t>{argument}.store(task.space(), static_cast<int32_t>(rest < 0x7fffffff ? rest : 0x7fffffff)));
 }
 
 }  // namespace
@@ -143,7 +152,8 @@ Result<int64_t> sys_ioctl(Task& task, Fd fd, Flags request, UserBuffer argument)
             return int64_t{0};
         }
         case kFionread:
-            if (file->inode() && file->inode()->type() == vfs::kModeRegular) return bytes_to_read(task, *file, argument.address);
+            if (file->inode() && file->inode()->type() == vfs::kModeRegular)
+                return bytes_to_read(task, *file, argument.address);
             break;
         default: break;
     }
@@ -155,7 +165,8 @@ namespace {
 // Writes directory entries to user memory in one of the two layouts of getdents(2).
 class EntryWriter final : public vfs::DirectoryVisitor {
   public:
-    EntryWriter(Task& task, UserBuffer buffer, size_t size, bool wide) : task_(task), to_(buffer.address), room_(size), wide_(wide) {}
+    EntryWriter(Task& task, UserBuffer buffer, size_t size, bool wide)
+        : task_(task), to_(buffer.address), room_(size), wide_(wide) {}
     bool visit(const vfs::DirectoryEntry& entry) override {
         char record[24 + 256 + 8] = {};
         constexpr size_t kOldName = 18, kWideName = 19;
@@ -203,7 +214,11 @@ Result<int64_t> get_entries(Task& task, int fd, UserBuffer entries, uint32_t siz
 
 }  // namespace
 
-Result<int64_t> sys_getdents(Task& task, Fd fd, UserBuffer entries, uint32_t size) { return get_entries(task, fd, entries, size, false); }
-Result<int64_t> sys_getdents64(Task& task, Fd fd, UserBuffer entries, uint32_t size) { return get_entries(task, fd, entries, size, true); }
+Result<int64_t> sys_getdents(Task& task, Fd fd, UserBuffer entries, uint32_t size) {
+    return get_entries(task, fd, entries, size, false);
+}
+Result<int64_t> sys_getdents64(Task& task, Fd fd, UserBuffer entries, uint32_t size) {
+    return get_entries(task, fd, entries, size, true);
+}
 
 }  // namespace kvmsbx::syscalls

@@ -79,7 +79,8 @@ Result<int64_t> sys_fallocate(Task&, Fd fd, Flags mode, int64_t offset, int64_t 
 Result<int64_t> sys_fadvise64(Task&, Fd fd, int64_t offset, int64_t length, int32_t advice);
 Result<int64_t> sys_readahead(Task&, Fd fd, int64_t offset, size_t count);
 Result<int64_t> sys_sendfile(Task&, Fd out, Fd in, UserInOut<int64_t> offset, size_t count);
-Result<int64_t> sys_copy_file_range(Task&, Fd in, UserInOut<int64_t> in_offset, Fd out, UserInOut<int64_t> out_offset, size_t count, Flags flags);
+Result<int64_t> sys_copy_file_range(Task&, Fd in, UserInOut<int64_t> in_offset, Fd out, UserInOut<int64_t> out_offset,
+                                    size_t count, Flags flags);
 
 // fd.cpp
 Result<int64_t> sys_open(Task&, UserString path, OpenFlags flags, Mode mode);
@@ -107,9 +108,11 @@ Result<int64_t> sys_unlink(Task&, UserString path);
 Result<int64_t> sys_unlinkat(Task&, DirFd directory, UserString path, Flags flags);
 Result<int64_t> sys_rename(Task&, UserString path, UserString new_path);
 Result<int64_t> sys_renameat(Task&, DirFd directory, UserString path, DirFd new_directory, UserString new_path);
-Result<int64_t> sys_renameat2(Task&, DirFd directory, UserString path, DirFd new_directory, UserString new_path, Flags flags);
+Result<int64_t> sys_renameat2(Task&, DirFd directory, UserString path, DirFd new_directory, UserString new_path,
+                              Flags flags);
 Result<int64_t> sys_link(Task&, UserString path, UserString new_path);
-Result<int64_t> sys_linkat(Task&, DirFd directory, UserString path, DirFd new_directory, UserString new_path, Flags flags);
+Result<int64_t> sys_linkat(Task&, DirFd directory, UserString path, DirFd new_directory, UserString new_path,
+                           Flags flags);
 Result<int64_t> sys_symlink(Task&, UserString target, UserString path);
 Result<int64_t> sys_symlinkat(Task&, UserString target, DirFd directory, UserString path);
 Result<int64_t> sys_readlink(Task&, UserString path, UserBuffer buffer, int32_t size);

@@ -17,7 +17,9 @@ Result<int64_t> sys_mknodat(Task& task, DirFd directory, UserString path, Mode m
     TRY(vfs::make_node(task.caller(), name.base, name.text, mode, device));
     return int64_t{0};
 }
-Result<int64_t> sys_mknod(Task& task, UserString path, Mode mode, uint32_t device) { return sys_mknodat(task, {kAtFdcwd}, path, mode, device); }
+Result<int64_t> sys_mknod(Task& task, UserString path, Mode mode, uint32_t device) {
+    return sys_mknodat(task, {kAtFdcwd}, path, mode, device);
+}
 
 Result<int64_t> sys_unlinkat(Task& task, DirFd directory, UserString path, Flags flags) {
     if (flags & ~kAtRemovedir) return Errno::kINVAL;
@@ -28,32 +30,43 @@ Result<int64_t> sys_unlinkat(Task& task, DirFd directory, UserString path, Flags
 Result<int64_t> sys_unlink(Task& task, UserString path) { return sys_unlinkat(task, {kAtFdcwd}, path, {0}); }
 Result<int64_t> sys_rmdir(Task& task, UserString path) { return sys_unlinkat(task, {kAtFdcwd}, path, {kAtRemovedir}); }
 
-Result<int64_t> sys_renameat2(Task& task, DirFd directory, UserString path, DirFd new_directory, UserString new_path, Flags flags) {
+Result<int64_t> sys_renameat2(Task& task, DirFd directory, UserString path, DirFd new_directory, UserString new_path,
+                              Flags flags) {
     constexpr uint64_t kNoReplace = 1, kExchange = 2;
-    if ((flags & ~(kNoReplace | kExchange)) || (flags & (kNoReplace | kExchange)) == (kNoReplace | kExchange)) return Errno::kINVAL;
-    const NameAt from = TRY(name_at(task, directory, path)), to = TRY(name_at(task, new_directory, new_path));
+    if ((flags & ~(kNoReplace | kExchange)) || (flags & (kNoReplace | kExchange)) == (kNoReplace | kExchange))
+        return Errno::kINVAL;
+    const NameAt from = TRY(name_at(task, directory, path))
+    , to = TRY(name_at(task, new_directory, new_path));
     return done(vfs::rename(task.caller(), from.base, from.text, to.base, to.text, static_cast<uint32_t>(flags.value)));
 }
 Result<int64_t> sys_renameat(Task& task, DirFd directory, UserString path, DirFd new_directory, UserString new_path) {
     return sys_renameat2(task, directory, path, new_directory, new_path, {0});
 }
-Result<int64_t> sys_rename(Task& task, UserString path, UserString new_path) { return sys_renameat2(task, {kAtFdcwd}, path, {kAtFdcwd}, new_path, {0}); }
+Result<int64_t> sys_rename(Task& task, UserString path, UserString new_path) {
+    return sys_renameat2(task, {kAtFdcwd}, path, {kAtFdcwd}, new_path, {0});
+}
 
-Result<int64_t> sys_linkat(Task& task, DirFd directory, UserString path, DirFd new_directory, UserString new_path, Flags flags) {
+Result<int64_t> sys_linkat(Task& task, DirFd directory, UserString path, DirFd new_directory, UserString new_path,
+                           Flags flags) {
     if (flags & ~(kAtSymlinkFollow | kAtEmptyPath)) return Errno::kINVAL;
     if ((flags & kAtEmptyPath) && !task.credentials().has(auth::Capability::kDacReadSearch)) return Errno::kNOENT;
-    const vfs::Path existing = TRY(path_at(task, directory, path, flags, flags & kAtSymlinkFollow ? Follow::kYes : Follow::kNo));
+    const vfs::Path existing =
+        TRY(path_at(task, directory, path, flags, flags & kAtSymlinkFollow ? Follow::kYes : Follow::kNo));
     const NameAt to = TRY(name_at(task, new_directory, new_path));
     return done(vfs::make_link(task.caller(), existing, to.base, to.text));
 }
-Result<int64_t> sys_link(Task& task, UserString path, UserString new_path) { return sys_linkat(task, {kAtFdcwd}, path, {kAtFdcwd}, new_path, {0}); }
+Result<int64_t> sys_link(Task& task, UserString path, UserString new_path) {
+    return sys_linkat(task, {kAtFdcwd}, path, {kAtFdcwd}, new_path, {0});
+}
 
 Result<int64_t> sys_symlinkat(Task& task, UserString target, DirFd directory, UserString path) {
     const String text = TRY(target.load(task.space()));
     const NameAt name = TRY(name_at(task, directory, path));
     return done(vfs::make_symlink(task.caller(), name.base, name.text, text));
 }
-Result<int64_t> sys_symlink(Task& task, UserString target, UserString path) { return sys_symlinkat(task, target, {kAtFdcwd}, path); }
+Result<int64_t> sys_symlink(Task& task, UserString target, UserString path) {
+    return sys_symlinkat(task, target, {kAtFdcwd}, path);
+}
 
 Result<int64_t> sys_readlinkat(Task& task, DirFd directory, UserString path, UserBuffer buffer, int32_t size) {
     if (size <= 0) return Errno::kINVAL;
@@ -67,7 +80,9 @@ Result<int64_t> sys_readlinkat(Task& task, DirFd directory, UserString path, Use
     TRY(mm::copy_to_user(task.space(), buffer.address, target.c_str(), count));
     return static_cast<int64_t>(count);
 }
-Result<int64_t> sys_readlink(Task& task, UserString path, UserBuffer buffer, int32_t size) { return sys_readlinkat(task, {kAtFdcwd}, path, buffer, size); }
+Result<int64_t> sys_readlink(Task& task, UserString path, UserBuffer buffer, int32_t size) {
+    return sys_readlinkat(task, {kAtFdcwd}, path, buffer, size);
+}
 
 namespace {
 

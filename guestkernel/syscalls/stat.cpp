@@ -17,7 +17,10 @@ struct Found {
 };
 
 Result<Found> look_at(const vfs::Path& path) {
-    return Found{TRY(path.inode().attributes()), path.inode().fs().device, static_cast<uint64_t>(path.mount().id)};
+    return Found {
+        TRY(path.inode().attributes())
+        , path.inode().fs().device, static_cast<uint64_t>(path.mount().id)
+    };
 }
 
 // Sockets, epoll instances and their like without an inode.
@@ -36,12 +39,16 @@ Result<Found> look_at_fd(Task& task, int fd) {
     RefPtr<vfs::File> file = TRY(file_or_path_of(task, fd));
     if (file->path()) return look_at(*file->path());
     if (!file->inode()) return anonymous(*file);
-    return Found{TRY(file->inode()->attributes()), file->inode()->fs().device};
+    return Found {
+        TRY(file->inode()->attributes())
+        , file->inode()->fs().device
+    };
 }
 
 Result<Found> look_at_name(Task& task, int directory, UserString path, uint64_t flags) {
     // An empty name is the descriptor's own object, which need not have a place in the tree.
-    if ((flags & kAtEmptyPath) && directory != kAtFdcwd && TRY(UserIn<char>{path.address}.load(task.space())) == '\0') return look_at_fd(task, directory);
+    if ((flags & kAtEmptyPath) && directory != kAtFdcwd && TRY(UserIn<char>{path.address}.load(task.space())) == '\0')
+        return look_at_fd(task, directory);
     return look_at(TRY(path_at(task, directory, path, flags, follow_unless(flags & kAtSymlinkNofollow))));
 }
 
@@ -54,7 +61,8 @@ Result<int64_t> store_stat(Task& task, Result<Found> looked, UserOut<FileStat> o
     FileStat to{};
     to.device = found.device, to.inode = from.ino, to.links = from.nlink;
     to.mode = from.mode, to.uid = from.uid, to.gid = from.gid, to.rdev = from.rdev;
-    to.size = static_cast<int64_t>(from.size), to.block_size = from.block_size, to.blocks = static_cast<int64_t>(from.blocks);
+    to.size = static_cast<int64_t>(from.size), to.block_size = from.block_size,
+    to.blocks = static_cast<int64_t>(from.blocks);
     to.access = to_user(from.atime), to.modification = to_user(from.mtime), to.change = to_user(from.ctime);
     return done(out.store(task.space(), to));
 }
@@ -65,15 +73,21 @@ Result<int64_t> sys_newfstatat(Task& task, DirFd directory, UserString path, Use
     if (flags & ~(kAtSymlinkNofollow | kAtNoAutomount | kAtEmptyPath | kAtStatxSync)) return Errno::kINVAL;
     return store_stat(task, look_at_name(task, directory, path, flags), out);
 }
-Result<int64_t> sys_stat(Task& task, UserString path, UserOut<FileStat> out) { return store_stat(task, look_at_name(task, kAtFdcwd, path, 0), out); }
+Result<int64_t> sys_stat(Task& task, UserString path, UserOut<FileStat> out) {
+    return store_stat(task, look_at_name(task, kAtFdcwd, path, 0), out);
+}
 Result<int64_t> sys_lstat(Task& task, UserString path, UserOut<FileStat> out) {
     return store_stat(task, look_at_name(task, kAtFdcwd, path, kAtSymlinkNofollow), out);
 }
-Result<int64_t> sys_fstat(Task& task, Fd fd, UserOut<FileStat> out) { return store_stat(task, look_at_fd(task, fd), out); }
+Result<int64_t> sys_fstat(Task& task, Fd fd, UserOut<FileStat> out) {
+    return store_stat(task, look_at_fd(task, fd), out);
+}
 
-Result<int64_t> sys_statx(Task& task, DirFd directory, UserString path, Flags flags, Flags mask, UserOut<FileStatx> out) {
+Result<int64_t> sys_statx(Task& task, DirFd directory, UserString path, Flags flags, Flags mask,
+                          UserOut<FileStatx> out) {
     constexpr uint64_t kReserved = 0x80000000, kBasic = 0x7ff, kBirth = 0x800, kMountId = 0x1000;
-    if ((flags & ~(kAtSymlinkNofollow | kAtNoAutomount | kAtEmptyPath | kAtStatxSync)) || (mask & kReserved)) return Errno::kINVAL;
+    if ((flags & ~(kAtSymlinkNofollow | kAtNoAutomount | kAtEmptyPath | kAtStatxSync)) || (mask & kReserved))
+        return Errno::kINVAL;
     if ((flags & kAtStatxSync) == kAtStatxSync) return Errno::kINVAL;
     const Found found = TRY(look_at_name(task, directory, path, flags));
     const Attributes& from = found.attributes;
@@ -81,7 +95,8 @@ Result<int64_t> sys_statx(Task& task, DirFd directory, UserString path, Flags fl
     to.mask = static_cast<uint32_t>(kBasic | (from.btime.seconds ? kBirth : 0) | (found.mount ? kMountId : 0));
     to.block_size = from.block_size, to.links = from.nlink, to.uid = from.uid, to.gid = from.gid;
     to.mode = static_cast<uint16_t>(from.mode), to.inode = from.ino, to.size = from.size, to.blocks = from.blocks;
-    to.access = to_statx(from.atime), to.birth = to_statx(from.btime), to.change = to_statx(from.ctime), to.modification = to_statx(from.mtime);
+    to.access = to_statx(from.atime), to.birth = to_statx(from.btime), to.change = to_statx(from.ctime),
+    to.modification = to_statx(from.mtime);
     to.rdev_major = vfs::major_of(from.rdev), to.rdev_minor = vfs::minor_of(from.rdev);
     to.device_major = vfs::major_of(found.device), to.device_minor = vfs::minor_of(found.device);
     to.mount_id = found.mount;
@@ -94,11 +109,13 @@ Result<int64_t> store_statistics(Task& task, vfs::FileSystem& fs, uint64_t mount
     constexpr int64_t kValid = 0x20;
     const vfs::FsStatistics from = TRY(fs.statistics());
     FileStatfs to{};
-    to.type = static_cast<int64_t>(from.type), to.block_size = static_cast<int64_t>(from.block_size), to.fragment_size = to.block_size;
+    to.type = static_cast<int64_t>(from.type), to.block_size = static_cast<int64_t>(from.block_size),
+    to.fragment_size = to.block_size;
     to.blocks = from.blocks, to.blocks_free = from.blocks_free, to.blocks_available = from.blocks_available;
     to.files = from.files, to.files_free = from.files_free, to.name_length = static_cast<int64_t>(from.name_length);
     to.id[0] = static_cast<int32_t>(from.id), to.id[1] = static_cast<int32_t>(from.id >> 32);
-    to.flags = kValid | static_cast<int64_t>(mount_flags & (vfs::kMsRdonly | vfs::kMsNosuid | vfs::kMsNodev | vfs::kMsNoexec | vfs::kMsNoatime));
+    to.flags = kValid | static_cast<int64_t>(mount_flags & (vfs::kMsRdonly | vfs::kMsNosuid | vfs::kMsNodev |
+                                                            vfs::kMsNoexec | vfs::kMsNoatime));
     return done(out.store(task.space(), to));
 }
 
@@ -133,7 +150,8 @@ Result<int64_t> sys_faccessat2(Task& task, DirFd directory, UserString path, Mod
     if (mode & ~7U) return Errno::kINVAL;
     RefPtr<auth::Credentials> real;
     const auth::Credentials* who = &task.credentials();
-    if (!(flags & kAtEaccess) && (who->ruid != who->fsuid || who->rgid != who->fsgid || who->effective.bits != who->permitted.bits || who->ruid != 0)) {
+    if (!(flags & kAtEaccess) && (who->ruid != who->fsuid || who->rgid != who->fsgid ||
+                                  who->effective.bits != who->permitted.bits || who->ruid != 0)) {
         real = TRY(real_credentials(*who));
         who = real.get();
     }
@@ -143,13 +161,18 @@ Result<int64_t> sys_faccessat2(Task& task, DirFd directory, UserString path, Mod
         found = TRY(vfs::walk({task.fs(), *who}, name.base, name.text, follow_unless(flags & kAtSymlinkNofollow)));
     if (mode == 0) return int64_t{0};
     vfs::Inode& inode = found.inode();
-    if ((mode & kExecute) && inode.type() == vfs::kModeRegular && (found.mount().flags & vfs::kMsNoexec)) return Errno::kACCES;
+    if ((mode & kExecute) && inode.type() == vfs::kModeRegular && (found.mount().flags & vfs::kMsNoexec))
+        return Errno::kACCES;
     TRY(vfs::check_permission(*who, inode, mode));
     const bool on_disk = inode.type() == vfs::kModeRegular || inode.is_directory() || inode.is_link();
     if ((mode & kWrite) && on_disk && found.mount().readonly()) return Errno::kROFS;
     return int64_t{0};
 }
-Result<int64_t> sys_faccessat(Task& task, DirFd directory, UserString path, Mode mode) { return sys_faccessat2(task, directory, path, mode, {0}); }
-Result<int64_t> sys_access(Task& task, UserString path, Mode mode) { return sys_faccessat2(task, {kAtFdcwd}, path, mode, {0}); }
+Result<int64_t> sys_faccessat(Task& task, DirFd directory, UserString path, Mode mode) {
+    return sys_faccessat2(task, directory, path, mode, {0});
+}
+Result<int64_t> sys_access(Task& task, UserString path, Mode mode) {
+    return sys_faccessat2(task, {kAtFdcwd}, path, mode, {0});
+}
 
 }  // namespace kvmsbx::syscalls

@@ -19,11 +19,19 @@ constexpr vfs::Follow kFollow = vfs::Follow::kYes, kItself = vfs::Follow::kNo;
 
 }  // namespace
 
-Result<int64_t> sys_setxattr(Task& task, UserString path, UserString, UserBuffer, size_t, Flags) { return refuse(task, path, kFollow); }
-Result<int64_t> sys_lsetxattr(Task& task, UserString path, UserString, UserBuffer, size_t, Flags) { return refuse(task, path, kItself); }
+Result<int64_t> sys_setxattr(Task& task, UserString path, UserString, UserBuffer, size_t, Flags) {
+    return refuse(task, path, kFollow);
+}
+Result<int64_t> sys_lsetxattr(Task& task, UserString path, UserString, UserBuffer, size_t, Flags) {
+    return refuse(task, path, kItself);
+}
 Result<int64_t> sys_fsetxattr(Task& task, Fd fd, UserString, UserBuffer, size_t, Flags) { return refuse(task, fd); }
-Result<int64_t> sys_getxattr(Task& task, UserString path, UserString, UserBuffer, size_t) { return refuse(task, path, kFollow); }
-Result<int64_t> sys_lgetxattr(Task& task, UserString path, UserString, UserBuffer, size_t) { return refuse(task, path, kItself); }
+Result<int64_t> sys_getxattr(Task& task, UserString path, UserString, UserBuffer, size_t) {
+    return refuse(task, path, kFollow);
+}
+Result<int64_t> sys_lgetxattr(Task& task, UserString path, UserString, UserBuffer, size_t) {
+    return refuse(task, path, kItself);
+}
 Result<int64_t> sys_fgetxattr(Task& task, Fd fd, UserString, UserBuffer, size_t) { return refuse(task, fd); }
 Result<int64_t> sys_listxattr(Task& task, UserString path, UserBuffer, size_t) { return refuse(task, path, kFollow); }
 Result<int64_t> sys_llistxattr(Task& task, UserString path, UserBuffer, size_t) { return refuse(task, path, kItself); }

@@ -9,7 +9,9 @@ namespace {
 struct Driver {
     uint32_t major, first, count;
     DeviceOpen open;
-    bool covers(uint32_t of_major, uint32_t minor) const { return major == of_major && minor >= first && minor - first < count; }
+    bool covers(uint32_t of_major, uint32_t minor) const {
+        return major == of_major && minor >= first && minor - first < count;
+    }
 };
 Vector<Driver> drivers;
 FifoOpen fifo_open;
@@ -18,7 +20,9 @@ FifoOpen fifo_open;
 
 Result<> register_char_device(uint32_t major, uint32_t first, uint32_t count, DeviceOpen open) {
     for (const Driver& driver : drivers)
-        if (driver.covers(major, first) || (driver.major == major && driver.first >= first && driver.first - first < count)) return Errno::kBUSY;
+        if (driver.covers(major, first) ||
+            (driver.major == major && driver.first >= first && driver.first - first < count))
+            return Errno::kBUSY;
     return drivers.push_back({major, first, count, open});
 }
 

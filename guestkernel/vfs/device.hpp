@@ -1,5 +1,6 @@
 #pragma once
-// Character devices by number. Their drivers (fs/dev, fs/tty) register an open function; the VFS calls it after its permission checks.
+// Character devices by number. Their drivers (fs/dev, fs/tty) register an open function; the VFS calls it after its
+// permission checks.
 #include "guestkernel/vfs/path.hpp"
 
 namespace kvmsbx::vfs {
@@ -7,10 +8,15 @@ namespace kvmsbx::vfs {
 constexpr uint64_t make_device(uint32_t major, uint32_t minor) {  // Linux's 64-bit dev_t, as glibc's makedev
     return (minor & 0xffULL) | (major & 0xfffULL) << 8 | (minor & ~0xffULL) << 12 | (major & ~0xfffULL) << 32;
 }
-constexpr uint32_t major_of(uint64_t device) { return static_cast<uint32_t>((device >> 8 & 0xfff) | (device >> 32 & ~0xfffULL)); }
-constexpr uint32_t minor_of(uint64_t device) { return static_cast<uint32_t>((device & 0xff) | (device >> 12 & ~0xffULL)); }
+constexpr uint32_t major_of(uint64_t device) {
+    return static_cast<uint32_t>((device >> 8 & 0xfff) | (device >> 32 & ~0xfffULL));
+}
+constexpr uint32_t minor_of(uint64_t device) {
+    return static_cast<uint32_t>((device & 0xff) | (device >> 12 & ~0xffULL));
+}
 
-// Opens the device; path is the node's, to be kept by the File. The current task is task::current(). flags: open(2)'s, O_NOCTTY and O_NONBLOCK included.
+// Opens the device; path is the node's, to be kept by the File. The current task is task::current(). flags: open(2)'s,
+// O_NOCTTY and O_NONBLOCK included.
 using DeviceOpen = Result<RefPtr<File>> (*)(const Path& path, uint32_t minor, uint32_t flags);
 
 // Minors [first, first + count). EBUSY, ENOMEM.

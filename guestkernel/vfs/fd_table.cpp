@@ -70,7 +70,9 @@ void FdTable::close_all_on_exec() {
 Result<> FdTable::close_range(unsigned first, unsigned last) {
     if (first > last) return Errno::kINVAL;
     if (first >= slots_.size()) return {};
-    for (int fd = next_open(static_cast<int>(first)); fd >= 0 && static_cast<unsigned>(fd) <= last; fd = next_open(fd + 1)) (void)close(fd);
+    for (int fd = next_open(static_cast<int>(first)); fd >= 0 && static_cast<unsigned>(fd) <= last;
+         fd = next_open(fd + 1))
+        (void)close(fd);
     return {};
 }
 

@@ -19,7 +19,7 @@ class FdTable : public RefCounted {
     Result<> close(int fd);
     Result<bool> close_on_exec(int fd) const;
     Result<> set_close_on_exec(int fd, bool on);
-    void close_all_on_exec();           // execve(2)
+    void close_all_on_exec();                             // execve(2)
     Result<> close_range(unsigned first, unsigned last);  // close_range(2) without flags
     Result<RefPtr<FdTable>> clone() const;                // fork(2)
     // Lowest open descriptor >= from, or -1.

@@ -1,6 +1,6 @@
 #pragma once
-// Open file descriptions. A File is what open(2) makes: an inode (or pipe end, socket, ...), a position, status flags. Descriptors are
-// references to it (fd_table.hpp).
+// Open file descriptions. A File is what open(2) makes: an inode (or pipe end, socket, ...), a position, status flags.
+// Descriptors are references to it (fd_table.hpp).
 #include <cstdint>
 
 #include "guestkernel/lib/list.hpp"
@@ -21,19 +21,19 @@ inline constexpr uint32_t kPollIn = 0x001, kPollPri = 0x002, kPollOut = 0x004, k
                           kPollRdHup = 0x2000;
 
 // open(2) flags, x86-64 values.
-inline constexpr uint32_t kOAccMode = 3, kORdonly = 0, kOWronly = 1, kORdwr = 2, kOCreat = 0100, kOExcl = 0200, kONoctty = 0400,
-                          kOTrunc = 01000, kOAppend = 02000, kONonblock = 04000, kODsync = 010000, kOAsync = 020000,
-                          kODirect = 040000, kOLargefile = 0100000, kODirectory = 0200000, kONofollow = 0400000,
-                          kONoatime = 01000000, kOCloexec = 02000000, kOSync = 04010000, kOPath = 010000000,
-                          kOTmpfile = 020200000;
+inline constexpr uint32_t kOAccMode = 3, kORdonly = 0, kOWronly = 1, kORdwr = 2, kOCreat = 0100, kOExcl = 0200,
+                          kONoctty = 0400, kOTrunc = 01000, kOAppend = 02000, kONonblock = 04000, kODsync = 010000,
+                          kOAsync = 020000, kODirect = 040000, kOLargefile = 0100000, kODirectory = 0200000,
+                          kONofollow = 0400000, kONoatime = 01000000, kOCloexec = 02000000, kOSync = 04010000,
+                          kOPath = 010000000, kOTmpfile = 020200000;
 
 struct PollState {
-    uint32_t events;           // what is true now
-    sched::WaitQueue* queue;   // woken when that may change; null: never changes
+    uint32_t events;          // what is true now
+    sched::WaitQueue* queue;  // woken when that may change; null: never changes
 };
 
-// Something that watches a File without a reference to it (an epoll interest): told when the last reference is gone, before any destructor runs.
-// It must unlink itself then, and must not block.
+// Something that watches a File without a reference to it (an epoll interest): told when the last reference is gone,
+// before any destructor runs. It must unlink itself then, and must not block.
 class FileObserver {
   public:
     virtual void file_gone() = 0;
@@ -47,8 +47,9 @@ class File : public RefCounted {
   public:
     explicit File(uint32_t flags) : flags(flags) {}
 
-    // Reads or writes at the description's own position and moves it (position_lock), or ignores it for streams. Returns the bytes
-    // moved; 0 = end of file. Default: EINVAL as for objects without that operation; callers check the access mode (EBADF) first.
+    // Reads or writes at the description's own position and moves it (position_lock), or ignores it for streams.
+    // Returns the bytes moved; 0 = end of file. Default: EINVAL as for objects without that operation; callers check
+    // the access mode (EBADF) first.
     virtual Result<size_t> read(mm::IoBuffer& to);
     virtual Result<size_t> write(mm::IoBuffer& from);
     // pread/pwrite. ESPIPE for streams.
@@ -67,7 +68,8 @@ class File : public RefCounted {
     // Called when a descriptor is closed (POSIX locks, flush): errors go to close(2).
     virtual Result<> flush() { return {}; }
 
-    // The file is a running program as long as this description lives: its inode cannot be opened for writing (ETXTBSY).
+    // The file is a running program as long as this description lives: its inode cannot be opened for writing
+    // (ETXTBSY).
     virtual void deny_writers() {}
 
     virtual Inode* inode() { return nullptr; }  // null: anonymous objects without one

@@ -1,6 +1,7 @@
 #pragma once
-// Inodes: a file, directory, link or device of one mounted file system. File systems (tmpfs, 9p, proc, ...) derive from it.
-// The VFS (walk.cpp and friends) does path walk, mounts, permission and sticky checks, and calls these with names that are single components.
+// Inodes: a file, directory, link or device of one mounted file system. File systems (tmpfs, 9p, proc, ...) derive from
+// it. The VFS (walk.cpp and friends) does path walk, mounts, permission and sticky checks, and calls these with names
+// that are single components.
 #include <cstdint>
 #include <string_view>
 
@@ -13,8 +14,8 @@ namespace kvmsbx::vfs {
 
 // st_mode file types and bits (inode(7)).
 inline constexpr uint32_t kModeTypeMask = 0170000, kModeSocket = 0140000, kModeLink = 0120000, kModeRegular = 0100000,
-                          kModeBlock = 0060000, kModeDirectory = 0040000, kModeChar = 0020000, kModeFifo = 0010000, kModeSetuid = 04000,
-                          kModeSetgid = 02000, kModeSticky = 01000;
+                          kModeBlock = 0060000, kModeDirectory = 0040000, kModeChar = 0020000, kModeFifo = 0010000,
+                          kModeSetuid = 04000, kModeSetgid = 02000, kModeSticky = 01000;
 
 struct Timestamp {
     int64_t seconds = 0;
@@ -34,7 +35,16 @@ struct Attributes {
 
 // What setattr changes; a field counts where its bit in `valid` is set.
 struct AttributeChange {
-    enum : uint32_t { kMode = 1, kUid = 2, kGid = 4, kSize = 8, kAtime = 16, kMtime = 32, kAtimeNow = 64, kMtimeNow = 128 };
+    enum : uint32_t {
+        kMode = 1,
+        kUid = 2,
+        kGid = 4,
+        kSize = 8,
+        kAtime = 16,
+        kMtime = 32,
+        kAtimeNow = 64,
+        kMtimeNow = 128
+    };
     uint32_t valid = 0;
     uint32_t mode = 0, uid = 0, gid = 0;
     uint64_t size = 0;
@@ -42,11 +52,13 @@ struct AttributeChange {
 };
 
 Timestamp current_time();  // CLOCK_REALTIME
-// What set_attributes() does to attributes kept in memory: everything but the contents that a new size cuts off. ctime becomes now.
+// What set_attributes() does to attributes kept in memory: everything but the contents that a new size cuts off. ctime
+// becomes now.
 void apply_change(const AttributeChange& change, Attributes& attributes);
 
 struct FsStatistics {  // statfs(2)
-    uint64_t type = 0, block_size = 4096, blocks = 0, blocks_free = 0, blocks_available = 0, files = 0, files_free = 0, name_length = 255, id = 0;
+    uint64_t type = 0, block_size = 4096, blocks = 0, blocks_free = 0, blocks_available = 0, files = 0, files_free = 0,
+             name_length = 255, id = 0;
 };
 
 struct NewNode {
@@ -97,7 +109,8 @@ class Inode : public RefCounted {
     bool is_directory() const { return type() == kModeDirectory; }
     bool is_link() const { return type() == kModeLink; }
 
-    // File systems whose names are not cached (FileSystem::cacheable_names): whether a new lookup of a name found what `this` stands for. Both are of one file system.
+    // File systems whose names are not cached (FileSystem::cacheable_names): whether a new lookup of a name found what
+    // `this` stands for. Both are of one file system.
     virtual bool is_same(const Inode& other) const { return this == &other; }
 
     virtual Result<Attributes> attributes() = 0;
@@ -109,7 +122,7 @@ class Inode : public RefCounted {
     virtual uint32_t type() const = 0;
 
     // Directories.
-    virtual Result<RefPtr<Inode>> lookup(std::string_view name);  // ENOENT
+    virtual Result<RefPtr<Inode>> lookup(std::string_view name);                       // ENOENT
     virtual Result<RefPtr<Inode>> create(std::string_view name, const NewNode& node);  // regular file; EEXIST
     virtual Result<RefPtr<Inode>> make_directory(std::string_view name, const NewNode& node);
     virtual Result<RefPtr<Inode>> make_node(std::string_view name, const NewNode& node);
@@ -117,8 +130,10 @@ class Inode : public RefCounted {
     virtual Result<> link(std::string_view name, Inode& target);
     virtual Result<> unlink(std::string_view name, Inode& victim);
     virtual Result<> remove_directory(std::string_view name, Inode& victim);
-    // flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. new_parent is on the same file system. target: what new_name is now, or null.
-    virtual Result<> rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name, Inode* target, uint32_t flags);
+    // flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. new_parent is on the same file system. target: what new_name is
+    // now, or null.
+    virtual Result<> rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name,
+                            Inode* target, uint32_t flags);
     virtual Result<> read_directory(uint64_t cookie, DirectoryVisitor& visitor);
 
     // Links. A magic link (/proc/self/fd/3, exe, cwd) gives a Path instead: see follow_magic_link.
@@ -126,8 +141,8 @@ class Inode : public RefCounted {
     virtual bool is_magic_link() const { return false; }
     virtual Result<Path> follow_magic_link();
 
-    // Opens: a File for regular files, directories and what the file system implements itself (devices and FIFOs are opened by the VFS
-    // through device.hpp and pipe.hpp). path is kept by the File.
+    // Opens: a File for regular files, directories and what the file system implements itself (devices and FIFOs are
+    // opened by the VFS through device.hpp and pipe.hpp). path is kept by the File.
     virtual Result<RefPtr<File>> open(const Path& path, uint32_t flags) = 0;
     // A FIFO that is no pipe of ours (the container's standard streams): open() is to be called for it.
     virtual bool opens_itself() const { return false; }

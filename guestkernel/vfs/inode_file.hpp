@@ -9,7 +9,7 @@ class InodeFile : public File {
   public:
     InodeFile(const Path& path, uint32_t flags);
     ~InodeFile() override;
-    Result<size_t> read(mm::IoBuffer& to) override;   // at the position
+    Result<size_t> read(mm::IoBuffer& to) override;     // at the position
     Result<size_t> write(mm::IoBuffer& from) override;  // at the position; at the end with O_APPEND
     // SEEK_SET, CUR, END, DATA, HOLE (the whole file is data).
     Result<uint64_t> seek(int64_t offset, int whence) override;
@@ -19,7 +19,8 @@ class InodeFile : public File {
     void deny_writers() override;
 
   protected:
-    // O_APPEND writes go here: at the end of the file as it is then; gives the offset behind it in `end`. Default: size of attributes(), write_at.
+    // O_APPEND writes go here: at the end of the file as it is then; gives the offset behind it in `end`. Default: size
+    // of attributes(), write_at.
     virtual Result<size_t> append(mm::IoBuffer& from, uint64_t& end);
     Path path_;
     RefPtr<Inode> inode_;

@@ -15,7 +15,8 @@ namespace {
 
 bool overlap(const LockRange& a, const LockRange& b) { return a.start < b.end && b.start < a.end; }
 bool conflict(const LockRange& held, const LockRange& wanted) {
-    return held.owner != wanted.owner && overlap(held, wanted) && (held.type == LockType::kWrite || wanted.type == LockType::kWrite);
+    return held.owner != wanted.owner && overlap(held, wanted) &&
+           (held.type == LockType::kWrite || wanted.type == LockType::kWrite);
 }
 
 const LockRange* blocker(const Vector<LockRange>& held, const LockRange& wanted) {
@@ -26,7 +27,8 @@ const LockRange* blocker(const Vector<LockRange>& held, const LockRange& wanted)
 }
 
 Result<LockList*> list_of(Inode& inode) {
-    if (!inode.locks) inode.locks = TRY(make_own<LockList>()).leak();
+    if (!inode.locks) inode.locks = TRY(make_own<LockList>())
+    .leak();
     return inode.locks;
 }
 
@@ -77,7 +79,9 @@ void release(Inode& inode, Vector<LockRange> LockList::*member, const void* owne
 
 }  // namespace
 
-Result<> set_record_lock(Inode& inode, const LockRange& range, bool wait) { return set(inode, &LockList::records, range, wait); }
+Result<> set_record_lock(Inode& inode, const LockRange& range, bool wait) {
+    return set(inode, &LockList::records, range, wait);
+}
 
 LockRange test_record_lock(Inode& inode, const LockRange& range) {
     const LockRange* found = inode.locks ? blocker(inode.locks->records, range) : nullptr;

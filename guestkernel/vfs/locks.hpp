@@ -1,5 +1,6 @@
 #pragma once
-// Advisory file locks inside the sandbox: POSIX record locks (owner: the process's FdTable) and flock locks (owner: the open file description).
+// Advisory file locks inside the sandbox: POSIX record locks (owner: the process's FdTable) and flock locks (owner: the
+// open file description).
 #include "guestkernel/vfs/inode.hpp"
 
 namespace kvmsbx::vfs {

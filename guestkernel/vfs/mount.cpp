@@ -9,7 +9,8 @@ List<Mount, &Mount::hook> mounts;
 int last_id;
 }  // namespace
 
-Mount::Mount(RefPtr<FileSystem> fs, RefPtr<Dentry> root, uint64_t flags) : id(++last_id), flags(flags), fs_(std::move(fs)), root_(std::move(root)) {}
+Mount::Mount(RefPtr<FileSystem> fs, RefPtr<Dentry> root, uint64_t flags)
+    : id(++last_id), flags(flags), fs_(std::move(fs)), root_(std::move(root)) {}
 Mount::~Mount() = default;
 
 Mount* mount_on(const Path& place) {

@@ -1,16 +1,18 @@
 #pragma once
-// Mounts: a file system's (sub)tree at a place in the tree. One mount namespace for all processes. The global list holds a reference to each mount; a mount
-// holds the place it stands on.
+// Mounts: a file system's (sub)tree at a place in the tree. One mount namespace for all processes. The global list
+// holds a reference to each mount; a mount holds the place it stands on.
 #include "guestkernel/lib/list.hpp"
 #include "guestkernel/vfs/path.hpp"
 
 namespace kvmsbx::vfs {
 
 // mount(2) flags.
-inline constexpr uint64_t kMsRdonly = 1, kMsNosuid = 2, kMsNodev = 4, kMsNoexec = 8, kMsSynchronous = 16, kMsRemount = 32, kMsNoatime = 1024, kMsNodiratime = 2048,
-                          kMsBind = 4096, kMsMove = 8192, kMsRec = 16384, kMsSilent = 32768, kMsUnbindable = 1 << 17, kMsPrivate = 1 << 18, kMsSlave = 1 << 19,
-                          kMsShared = 1 << 20, kMsRelatime = 1 << 21, kMsStrictatime = 1 << 24;
-inline constexpr uint64_t kMountFlagMask = kMsRdonly | kMsNosuid | kMsNodev | kMsNoexec | kMsNoatime | kMsNodiratime | kMsRelatime;
+inline constexpr uint64_t kMsRdonly = 1, kMsNosuid = 2, kMsNodev = 4, kMsNoexec = 8, kMsSynchronous = 16,
+                          kMsRemount = 32, kMsNoatime = 1024, kMsNodiratime = 2048, kMsBind = 4096, kMsMove = 8192,
+                          kMsRec = 16384, kMsSilent = 32768, kMsUnbindable = 1 << 17, kMsPrivate = 1 << 18,
+                          kMsSlave = 1 << 19, kMsShared = 1 << 20, kMsRelatime = 1 << 21, kMsStrictatime = 1 << 24;
+inline constexpr uint64_t kMountFlagMask =
+    kMsRdonly | kMsNosuid | kMsNodev | kMsNoexec | kMsNoatime | kMsNodiratime | kMsRelatime;
 
 class Mount final : public RefCounted {
   public:

@@ -37,7 +37,8 @@ Result<> name_new_inode(RefPtr<Dentry>& dentry, Dentry& directory, std::string_v
 
 namespace {
 
-// Walks to the directory, then calls make(directory inode, name, new node) with its lock held and gives the new name its inode.
+// Walks to the directory, then calls make(directory inode, name, new node) with its lock held and gives the new name
+// its inode.
 template <typename Make>
 Result<Path> make_name(const Caller& caller, const Path& base, std::string_view path, uint32_t mode, Make make) {
     const bool want_directory = (mode & kModeTypeMask) == kModeDirectory;
@@ -63,8 +64,8 @@ Result<> may_delete(const Caller& caller, const Path& directory, Dentry& victim,
     Inode& parent = directory.inode();
     TRY(check_permission(caller.credentials, parent, 2 | 1));
     const Ownership owner = TRY(parent.ownership());
-    if ((owner.mode & kModeSticky) && !caller.credentials.has(Capability::kFowner) && caller.credentials.fsuid != owner.uid &&
-        caller.credentials.fsuid != TRY(victim.inode()->ownership()).uid)
+    if ((owner.mode & kModeSticky) && !caller.credentials.has(Capability::kFowner) &&
+        caller.credentials.fsuid != owner.uid && caller.credentials.fsuid != TRY(victim.inode()->ownership()).uid)
         return Errno::kPERM;
     if (want_directory && !victim.inode()->is_directory()) return Errno::kNOTDIR;
     if (!want_directory && victim.inode()->is_directory()) return Errno::kISDIR;
@@ -82,7 +83,9 @@ void forget_name(Dentry& dentry) {
 
 Result<> make_directory(const Caller& caller, const Path& base, std::string_view path, uint32_t mode) {
     TRY(make_name(caller, base, path, kModeDirectory | (mode & 01777),
-                  [](const Path& directory, std::string_view name, const NewNode& node) { return directory.inode().make_directory(name, node); }));
+                  [](const Path& directory, std::string_view name, const NewNode& node) {
+                      return directory.inode().make_directory(name, node);
+                  }));
     return {};
 }
 
@@ -109,20 +112,22 @@ Result<Path> make_node(const Caller& caller, const Path& base, std::string_view 
 
 Result<> make_symlink(const Caller& caller, const Path& base, std::string_view path, std::string_view target) {
     if (target.empty()) return Errno::kNOENT;
-    TRY(make_name(caller, base, path, kModeLink | 0777, [target](const Path& directory, std::string_view name, NewNode& node) {
-        node.mode = kModeLink | 0777;
-        return directory.inode().make_symlink(name, target, node);
-    }));
+    TRY(make_name(caller, base, path, kModeLink | 0777,
+                  [target](const Path& directory, std::string_view name, NewNode& node) {
+                      node.mode = kModeLink | 0777;
+                      return directory.inode().make_symlink(name, target, node);
+                  }));
     return {};
 }
 
 Result<> make_link(const Caller& caller, const Path& existing, const Path& base, std::string_view path) {
-    TRY(make_name(caller, base, path, kModeRegular, [&existing](const Path& directory, std::string_view name, const NewNode&) -> Result<RefPtr<Inode>> {
-        if (&directory.mount() != &existing.mount()) return Errno::kXDEV;
-        if (existing.inode().is_directory()) return Errno::kPERM;
-        TRY(directory.inode().link(name, existing.inode()));
-        return RefPtr<Inode>(existing.inode());
-    }));
+    TRY(make_name(caller, base, path, kModeRegular,
+                  [&existing](const Path& directory, std::string_view name, const NewNode&) -> Result<RefPtr<Inode>> {
+                      if (&directory.mount() != &existing.mount()) return Errno::kXDEV;
+                      if (existing.inode().is_directory()) return Errno::kPERM;
+                      TRY(directory.inode().link(name, existing.inode()));
+                      return RefPtr<Inode>(existing.inode());
+                  }));
     return {};
 }
 
@@ -181,14 +186,17 @@ Result<> check_rename(const Caller& caller, const Names& names, Dentry& source, 
     if ((names.flags & kNoReplace) && !target.is_negative()) return Errno::kEXIST;
     if ((names.flags & kExchange) && target.is_negative()) return Errno::kNOENT;
     if (names.new_directory.dentry().is_below(source)) return Errno::kINVAL;
-    if (!target.is_negative() && names.old_directory.dentry().is_below(target)) return names.flags & kExchange ? Errno::kINVAL : Errno::kNOTEMPTY;
+    if (!target.is_negative() && names.old_directory.dentry().is_below(target))
+        return names.flags & kExchange ? Errno::kINVAL : Errno::kNOTEMPTY;
     const bool directory = source.inode()->is_directory();
     TRY(may_delete(caller, names.old_directory, source, directory));
     if (target.is_negative())
         TRY(may_create(caller, names.new_directory));
     else
-        TRY(may_delete(caller, names.new_directory, target, names.flags & kExchange ? target.inode()->is_directory() : directory));
-    const bool moves_directory = directory && names.old_directory.dentry().inode() != names.new_directory.dentry().inode();
+        TRY(may_delete(caller, names.new_directory, target,
+                       names.flags & kExchange ? target.inode()->is_directory() : directory));
+    const bool moves_directory =
+        directory && names.old_directory.dentry().inode() != names.new_directory.dentry().inode();
     if (moves_directory) TRY(check_permission(caller.credentials, *source.inode(), 2));  // its ".." changes
     if (source.mounts > 0 || target.mounts > 0) return Errno::kBUSY;
     return {};
@@ -199,12 +207,14 @@ Result<> rename_locked(const Caller& caller, const Names& names, bool old_slash,
     RefPtr<Dentry> source = TRY(lookup_child(names.old_directory.dentry(), names.old_name, DirectoryLock::kHeld));
     RefPtr<Dentry> target = TRY(lookup_child(names.new_directory.dentry(), names.new_name, DirectoryLock::kHeld));
     if (source->is_negative()) return Errno::kNOENT;
-    if (!source->inode()->is_directory() && (old_slash || (new_slash && !(names.flags & kExchange)))) return Errno::kNOTDIR;
+    if (!source->inode()->is_directory() && (old_slash || (new_slash && !(names.flags & kExchange))))
+        return Errno::kNOTDIR;
     TRY(check_rename(caller, names, *source, *target));
     if (source->inode() == target->inode()) return {};  // two names of one inode: nothing to do
     RefPtr<Inode> replaced(target->inode());
     String new_name = TRY(String::create(names.new_name));
-    TRY(names.old_directory.inode().rename(names.old_name, *source->inode(), names.new_directory.inode(), names.new_name, replaced.get(), names.flags));
+    TRY(names.old_directory.inode().rename(names.old_name, *source->inode(), names.new_directory.inode(),
+                                           names.new_name, replaced.get(), names.flags));
     if (names.flags & kExchange) {
         Dentry::exchange(*source, *target);
         return {};
@@ -216,7 +226,8 @@ Result<> rename_locked(const Caller& caller, const Names& names, bool old_slash,
 
 }  // namespace
 
-Result<> rename(const Caller& caller, const Path& base, std::string_view path, const Path& new_base, std::string_view new_path, uint32_t flags) {
+Result<> rename(const Caller& caller, const Path& base, std::string_view path, const Path& new_base,
+                std::string_view new_path, uint32_t flags) {
     static sched::Mutex one_at_a_time;  // no other call locks two directories, so their order does not matter
     Walker from(caller, base), to(caller, new_base);
     TRY(from.start(path));
@@ -230,7 +241,8 @@ Result<> rename(const Caller& caller, const Path& base, std::string_view path, c
     const Names names{from.place(), from.last(), to.place(), to.last(), flags};
     sched::MutexGuard rename_guard(one_at_a_time);
     sched::MutexGuard first(from.place().inode().directory_lock);
-    if (from.place().dentry().inode() == to.place().dentry().inode()) return rename_locked(caller, names, from.trailing_slash(), to.trailing_slash());
+    if (from.place().dentry().inode() == to.place().dentry().inode())
+        return rename_locked(caller, names, from.trailing_slash(), to.trailing_slash());
     sched::MutexGuard second(to.place().inode().directory_lock);
     return rename_locked(caller, names, from.trailing_slash(), to.trailing_slash());
 }

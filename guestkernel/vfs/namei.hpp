@@ -12,6 +12,7 @@ Result<> make_link(const Caller& caller, const Path& existing, const Path& base,
 Result<> unlink(const Caller& caller, const Path& base, std::string_view path);
 Result<> remove_directory(const Caller& caller, const Path& base, std::string_view path);
 // flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2.
-Result<> rename(const Caller& caller, const Path& base, std::string_view path, const Path& new_base, std::string_view new_path, uint32_t flags);
+Result<> rename(const Caller& caller, const Path& base, std::string_view path, const Path& new_base,
+                std::string_view new_path, uint32_t flags);
 
 }  // namespace kvmsbx::vfs

@@ -8,7 +8,8 @@ namespace kvmsbx::vfs {
 Result<> may_create(const Caller& caller, const Path& directory);
 // Owner, group and mode of a new inode: umask, set-group-id directories (inode(7)).
 Result<NewNode> new_node(const Caller& caller, Inode& directory, uint32_t mode);
-// A name was created in the file system: `dentry`, negative until now, gets the inode; where names are not cached, a new dentry replaces it.
+// A name was created in the file system: `dentry`, negative until now, gets the inode; where names are not cached, a
+// new dentry replaces it.
 Result<> name_new_inode(RefPtr<Dentry>& dentry, Dentry& directory, std::string_view name, RefPtr<Inode> inode);
 
 }  // namespace kvmsbx::vfs

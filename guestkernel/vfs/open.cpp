@@ -24,10 +24,12 @@ Result<> check_open(const Caller& caller, const Path& path, uint32_t flags) {
     if (inode.is_link()) return Errno::kLOOP;
     if (inode.is_directory() && (access & kWrite)) return Errno::kISDIR;
     const bool special = inode.type() != kModeRegular && !inode.is_directory();
-    if ((inode.type() == kModeChar || inode.type() == kModeBlock) && (path.mount().flags & kMsNodev)) return Errno::kACCES;
+    if ((inode.type() == kModeChar || inode.type() == kModeBlock) && (path.mount().flags & kMsNodev))
+        return Errno::kACCES;
     if ((access & kWrite) && !special && path.mount().readonly()) return Errno::kROFS;
     TRY(check_permission(caller.credentials, inode, access));
-    if ((flags & kONoatime) && caller.credentials.fsuid != TRY(inode.ownership()).uid && !caller.credentials.has(Capability::kFowner))
+    if ((flags & kONoatime) && caller.credentials.fsuid != TRY(inode.ownership()).uid &&
+        !caller.credentials.has(Capability::kFowner))
         return Errno::kPERM;
     return {};
 }
@@ -91,7 +93,8 @@ Result<RefPtr<File>> open_or_create(const Caller& caller, Walker& walker, uint32
 
 }  // namespace
 
-Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_view path, uint32_t flags, uint32_t mode) {
+Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_view path, uint32_t flags,
+                          uint32_t mode) {
     if ((flags & kOTmpfile) == kOTmpfile && !(flags & kOPath)) return Errno::kOPNOTSUPP;
     if (flags & kOPath) flags &= kOPath | kODirectory | kONofollow | kOCloexec;
     if (!(flags & kOCreat)) {
@@ -105,7 +108,8 @@ Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_vi
     return open_or_create(caller, walker, flags, mode);
 }
 
-Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std::string_view path, Follow follow_last) {
+Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std::string_view path,
+                                     Follow follow_last) {
     const Path found = TRY(walk(caller, base, path, follow_last));
     if (found.inode().is_link()) return Errno::kLOOP;
     if (found.inode().type() != kModeRegular || (found.mount().flags & kMsNoexec)) return Errno::kACCES;

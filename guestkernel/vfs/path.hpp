@@ -49,34 +49,39 @@ enum class Follow : bool { kNo, kYes };
 
 inline constexpr int kAtFdcwd = -100;
 
-// Walks `path` from `base` (the working directory or a dirfd's path; absolute paths start at the root). Errors as path_resolution(7).
+// Walks `path` from `base` (the working directory or a dirfd's path; absolute paths start at the root). Errors as
+// path_resolution(7).
 Result<Path> walk(const Caller& caller, const Path& base, std::string_view path, Follow follow_last);
 
 // open(2) without the descriptor. mode: permission bits for O_CREAT (umask is applied here).
 Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_view path, uint32_t flags, uint32_t mode);
 
-// For execve(2): walks, wants a regular file with execute permission on a mount without noexec (EACCES, ENOENT, ...), opens it for reading.
+// For execve(2): walks, wants a regular file with execute permission on a mount without noexec (EACCES, ENOENT, ...),
+// opens it for reading.
 Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std::string_view path, Follow follow_last);
 
-// The path string from the caller's root, as /proc/PID/cwd and getcwd(2) show it ("(unreachable)/..." where it cannot be reached, " (deleted)" appended).
+// The path string from the caller's root, as /proc/PID/cwd and getcwd(2) show it ("(unreachable)/..." where it cannot
+// be reached, " (deleted)" appended).
 Result<String> path_string(const Path& path, const Path& root);
 
 // access: R_OK 4, W_OK 2, X_OK 1 in any combination; EACCES or EROFS.
 Result<> check_permission(const auth::Credentials& credentials, Inode& inode, uint32_t access);
 
-// Builds the mount tree that the application spec asks for (root, proc, dev, bind mounts...). Returns the first process's context.
-// Order at start: every fs/ part has registered its types (file_system.hpp) -> mount_root(root) -> mount_spec() for each further mount, in order ->
-// make_path_readonly() and mask_path() for linux.readonlyPaths and maskedPaths. All of them may ask the gofer.
+// Builds the mount tree that the application spec asks for (root, proc, dev, bind mounts...). Returns the first
+// process's context. Order at start: every fs/ part has registered its types (file_system.hpp) -> mount_root(root) ->
+// mount_spec() for each further mount, in order -> make_path_readonly() and mask_path() for linux.readonlyPaths and
+// maskedPaths. All of them may ask the gofer.
 struct SpecMount {
     std::string_view type, source, destination, data;
     uint64_t flags;  // MS_*
 };
 Result<RefPtr<FsContext>> mount_root(const SpecMount& root);
 // On failure of a mount point that does not exist: makes it where it can (as runc does), else ENOENT.
-// Types that the Sentry does not have (mqueue, cgroup, cgroup2) are left out with a debug line. A tmpfs on /dev becomes a "devtmpfs".
+// Types that the Sentry does not have (mqueue, cgroup, cgroup2) are left out with a debug line. A tmpfs on /dev becomes
+// a "devtmpfs".
 Result<> mount_spec(FsContext& context, const SpecMount& mount);
-// linux.readonlyPaths: the path is mounted read-only over itself; maskedPaths: /dev/null over a file, an empty read-only tmpfs over a
-// directory. A path that is not there is fine.
+// linux.readonlyPaths: the path is mounted read-only over itself; maskedPaths: /dev/null over a file, an empty
+// read-only tmpfs over a directory. A path that is not there is fine.
 Result<> make_path_readonly(FsContext& context, std::string_view path);
 Result<> mask_path(FsContext& context, std::string_view path);
 

@@ -15,7 +15,8 @@ Result<> check_permission(const auth::Credentials& credentials, Inode& inode, ui
         bits = owner.mode >> 3 & 7;
     if ((bits & access) == access) return {};
     const bool directory = (owner.mode & kModeTypeMask) == kModeDirectory;
-    if (credentials.has(Capability::kDacOverride) && (directory || !(access & kExecute) || (owner.mode & 0111))) return {};
+    if (credentials.has(Capability::kDacOverride) && (directory || !(access & kExecute) || (owner.mode & 0111)))
+        return {};
     const uint32_t searchable = directory ? kRead | kExecute : kRead;
     if (credentials.has(Capability::kDacReadSearch) && !(access & ~searchable)) return {};
     return Errno::kACCES;

@@ -40,7 +40,8 @@ Result<Path> obtain_place(const Caller& caller, std::string_view path, bool dire
 Result<RefPtr<FsContext>> mount_root(const SpecMount& root) {
     RefPtr<Inode> inode = TRY(make_file_system(root.type, {root.source, root.data, root.flags}));
     RefPtr<Dentry> dentry = TRY(Dentry::create_root(std::move(inode)));
-    RefPtr<Mount> mount = TRY(add_mount(dentry, Path(), root.source.empty() ? "root" : root.source, root.flags & kMountFlagMask));
+    RefPtr<Mount> mount =
+        TRY(add_mount(dentry, Path(), root.source.empty() ? "root" : root.source, root.flags & kMountFlagMask));
     auto context = TRY(make_ref<FsContext>());
     context->root = Path(mount, mount->root());
     context->cwd = context->root;
@@ -61,7 +62,8 @@ Result<> mount_spec(FsContext& context, const SpecMount& mount) {
     const Path place = TRY(obtain_place(caller, destination, root->is_directory()));
     if (root->is_directory() != place.inode().is_directory()) return Errno::kNOTDIR;
     RefPtr<Dentry> dentry = TRY(Dentry::create_root(std::move(root)));
-    TRY(add_mount(std::move(dentry), place, mount.source.empty() ? mount.type : mount.source, mount.flags & kMountFlagMask));
+    TRY(add_mount(std::move(dentry), place, mount.source.empty() ? mount.type : mount.source,
+                  mount.flags & kMountFlagMask));
     return {};
 }
 
@@ -78,7 +80,8 @@ Result<> mask_path(FsContext& context, std::string_view path) {
     RefPtr<auth::Credentials> credentials = TRY(kernel_credentials());
     const Caller caller{context, *credentials};
     Result<Path> place = walk(caller, context.root, path, Follow::kYes);
-    if (place.is_error()) return place.error() == Errno::kNOENT || place.error() == Errno::kNOTDIR ? Result<>() : Result<>(place.error());
+    if (place.is_error())
+        return place.error() == Errno::kNOENT || place.error() == Errno::kNOTDIR ? Result<>() : Result<>(place.error());
     if (place->inode().is_directory()) {
         RefPtr<Inode> root = TRY(make_file_system("tmpfs", {"tmpfs", "size=0k", kMsRdonly}));
         TRY(add_mount(TRY(Dentry::create_root(std::move(root))), *place, "tmpfs", kMsRdonly));

@@ -12,7 +12,8 @@ Result<RefPtr<Dentry>> ask_file_system(Dentry& directory, std::string_view name,
     Result<RefPtr<Inode>> found = inode.lookup(name);
     if (found.is_error() && found.error() != Errno::kNOENT) return found.error();
     RefPtr<Inode> child = found.is_ok() ? found.release_value() : RefPtr<Inode>();
-    const bool same = cached && (cached->inode() == child.get() || (cached->inode() && child && cached->inode()->is_same(*child)));
+    const bool same =
+        cached && (cached->inode() == child.get() || (cached->inode() && child && cached->inode()->is_same(*child)));
     if (cached && (same || cached->mounts > 0)) return cached;
     if (cached) cached->drop();
     return Dentry::create(directory, name, std::move(child));

@@ -22,8 +22,8 @@ class Walker {
     Result<> to_parent();
     // What last() names, mounts crossed. The dentry may be negative.
     Result<Path> lookup_last();
-    // `link` was found for last(): goes on with its target, up to the target's own last component. A magic link ends the walk: true, and
-    // place() is what it points at.
+    // `link` was found for last(): goes on with its target, up to the target's own last component. A magic link ends
+    // the walk: true, and place() is what it points at.
     Result<bool> follow(const Path& link);
 
     Path& place() { return place_; }
@@ -34,7 +34,8 @@ class Walker {
   private:
     Result<> enter_directory();  // ENOTDIR, EACCES
     Result<Path> step(std::string_view name);
-    // Replaces what is left to walk by the link's target and `after`. `kept` takes the old text, into which last() may point.
+    // Replaces what is left to walk by the link's target and `after`. `kept` takes the old text, into which last() may
+    // point.
     Result<> follow_into(const Path& link, std::string_view after, String& kept);
     void step_up();
 
@@ -48,8 +49,8 @@ class Walker {
     unsigned links_ = 0;
 };
 
-// The dentry of `name` in a directory, from the cache or the file system; may be negative. The directory's lock must be held if locked, else it is taken as
-// needed. ENAMETOOLONG, ENOENT (a removed directory), errors of the file system.
+// The dentry of `name` in a directory, from the cache or the file system; may be negative. The directory's lock must be
+// held if locked, else it is taken as needed. ENAMETOOLONG, ENOENT (a removed directory), errors of the file system.
 enum class DirectoryLock : bool { kTake, kHeld };
 Result<RefPtr<Dentry>> lookup_child(Dentry& directory, std::string_view name, DirectoryLock lock);
 // The topmost mount's root if something is mounted here.

@@ -36,22 +36,34 @@ class Files {
     Caller caller() const { return {*context, *credentials}; }
     const Path& root() const { return context->root; }
 
-    Errno mkdir(std::string_view path, uint32_t mode = 0755) { return error(make_directory(caller(), context->cwd, path, mode)); }
-    Errno symlink(std::string_view target, std::string_view path) { return error(make_symlink(caller(), context->cwd, path, target)); }
+    Errno mkdir(std::string_view path, uint32_t mode = 0755) {
+        return error(make_directory(caller(), context->cwd, path, mode));
+    }
+    Errno symlink(std::string_view target, std::string_view path) {
+        return error(make_symlink(caller(), context->cwd, path, target));
+    }
     Errno remove(std::string_view path) { return error(unlink(caller(), context->cwd, path)); }
     Errno rmdir(std::string_view path) { return error(remove_directory(caller(), context->cwd, path)); }
     Errno move(std::string_view from, std::string_view to, uint32_t flags = 0) {
         return error(rename(caller(), context->cwd, from, context->cwd, to, flags));
     }
-    Errno link(std::string_view from, std::string_view to) { return error(make_link(caller(), find(from), context->cwd, to)); }
-    Errno walk_error(std::string_view path, Follow follow = Follow::kYes) { return error(walk(caller(), context->cwd, path, follow)); }
+    Errno link(std::string_view from, std::string_view to) {
+        return error(make_link(caller(), find(from), context->cwd, to));
+    }
+    Errno walk_error(std::string_view path, Follow follow = Follow::kYes) {
+        return error(walk(caller(), context->cwd, path, follow));
+    }
     Path find(std::string_view path, Follow follow = Follow::kYes) {
         auto found = walk(caller(), context->cwd, path, follow);
         EXPECT_TRUE(found.is_ok()) << path << ": errno " << static_cast<int>(error(found));
         return found.is_ok() ? found.release_value() : Path(context->root);
     }
-    Attributes stat(std::string_view path, Follow follow = Follow::kYes) { return find(path, follow).inode().attributes().release_value(); }
-    Result<RefPtr<File>> open(std::string_view path, uint32_t flags, uint32_t mode = 0644) { return vfs::open(caller(), context->cwd, path, flags, mode); }
+    Attributes stat(std::string_view path, Follow follow = Follow::kYes) {
+        return find(path, follow).inode().attributes().release_value();
+    }
+    Result<RefPtr<File>> open(std::string_view path, uint32_t flags, uint32_t mode = 0644) {
+        return vfs::open(caller(), context->cwd, path, flags, mode);
+    }
     Errno open_error(std::string_view path, uint32_t flags) { return error(open(path, flags)); }
     void write_file(std::string_view path, std::string_view text, uint32_t flags = kOWronly | kOCreat | kOTrunc) {
         auto file = open(path, flags);
@@ -100,12 +112,12 @@ class Files {
 inline constexpr Errno kNoError{};
 
 // A test whose body runs in a Sentry thread.
-#define SENTRY_TEST(suite, name)              \
-    static void suite##_##name();             \
-    TEST(suite, name) {                       \
-        arch::host::Machine machine;          \
+#define SENTRY_TEST(suite, name)               \
+    static void suite##_##name();              \
+    TEST(suite, name) {                        \
+        arch::host::Machine machine;           \
         machine.run([] { suite##_##name(); }); \
-    }                                         \
+    }                                          \
     static void suite##_##name()
 
 }  // namespace kvmsbx::vfs

@@ -1,4 +1,5 @@
-// The 9P client against the gofer's own server, over the ring, in one process: requests are served when the Sentry's threads are all blocked.
+// The 9P client against the gofer's own server, over the ring, in one process: requests are served when the Sentry's
+// threads are all blocked.
 #include <sys/mman.h>
 
 #include <fstream>
@@ -48,7 +49,9 @@ class NineP : public testing::Test {
     // Runs the body with the gofer's root mounted.
     void with_root(std::function<void(Files&)> body, bool shared = false) {
         machine.run([&] {
-            ASSERT_TRUE(initialize(region, [] {}, shared).is_ok());
+            ASSERT_TRUE(initialize(
+                            region, [] {}, shared)
+                            .is_ok());
             Files files("9p");
             body(files);
             (void)write_back_all().is_ok();
@@ -98,7 +101,8 @@ TEST_F(NineP, LargeFilesGoThroughInPieces) {
         drop_pages(~0ULL);
         auto file = files.open("/big", vfs::kORdonly).release_value();
         std::string got;
-        for (std::string piece = Files::read(*file, 10000); !piece.empty(); piece = Files::read(*file, 10000)) got += piece;
+        for (std::string piece = Files::read(*file, 10000); !piece.empty(); piece = Files::read(*file, 10000))
+            got += piece;
         EXPECT_TRUE(got == text);
     });
 }

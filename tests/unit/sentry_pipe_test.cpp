@@ -22,7 +22,9 @@ SENTRY_TEST(Pipe, CarriesBytesInOrder) {
         if (i % 3 == 0) got += Files::read(*ends.reader, 5000 + i);
         if (i % 10 == 9) got += Files::read(*ends.reader, 100000);
     }
-    for (std::string piece = Files::read(*ends.reader, 100000); !piece.empty(); piece = Files::read(*ends.reader, 100000)) got += piece;
+    for (std::string piece = Files::read(*ends.reader, 100000); !piece.empty();
+         piece = Files::read(*ends.reader, 100000))
+        got += piece;
     EXPECT_TRUE(got == sent);
 }
 
@@ -81,7 +83,8 @@ SENTRY_TEST(Pipe, BlockedWriterAndReaderHandOver) {
     ASSERT_TRUE(writer->create_stack().is_ok());
     sched::start(*writer);
     size_t got = 0;
-    for (std::string piece = Files::read(*ends.reader, 10000); !piece.empty(); piece = Files::read(*ends.reader, 10000)) got += piece.size();
+    for (std::string piece = Files::read(*ends.reader, 10000); !piece.empty(); piece = Files::read(*ends.reader, 10000))
+        got += piece.size();
     EXPECT_EQ(got, 300000u);
 }
 

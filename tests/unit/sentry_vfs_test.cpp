@@ -43,7 +43,8 @@ SENTRY_TEST(Walk, FollowsLinks) {
     EXPECT_TRUE(files.find("/twice", Follow::kNo).inode().is_link());
     EXPECT_TRUE(files.find("/relative/", Follow::kNo).inode().is_directory());
     EXPECT_EQ(files.open_error("/absolute", kORdonly | kONofollow), Errno::kLOOP);
-    for (int i = 0; i < 41; ++i) ASSERT_EQ(files.symlink(i ? "chain" + std::to_string(i - 1) : "a", "chain" + std::to_string(i)), kNoError);
+    for (int i = 0; i < 41; ++i)
+        ASSERT_EQ(files.symlink(i ? "chain" + std::to_string(i - 1) : "a", "chain" + std::to_string(i)), kNoError);
     EXPECT_EQ(files.walk_error("/chain39"), kNoError);
     EXPECT_EQ(files.walk_error("/chain40"), Errno::kLOOP);
 }

@@ -6,7 +6,8 @@ namespace kvmsbx::fs::ninep {
 void handle_completion_interrupt();
 // Requests are under way: polling may pay.
 bool requests_pending();
-// Before a vCPU halts or runs an application: asks for an interrupt at the next completion. False: replies have come, and their waiters run again.
+// Before a vCPU halts or runs an application: asks for an interrupt at the next completion. False: replies have come,
+// and their waiters run again.
 bool arm_completion_interrupt();
 
 }  // namespace kvmsbx::fs::ninep

@@ -141,7 +141,9 @@ Result<Client::Created> Client::create(uint32_t directory, std::string_view name
 Result<Client::Created> Client::create_plain(uint32_t directory, std::string_view name, const vfs::NewNode& node) {
     const uint32_t opened = TRY(clone(directory));
     p9::Rlcreate reply;
-    Result<> result = call(p9::Tlcreate{opened, name, p9::kOpenReadWrite | p9::kOpenExclusive, node.mode & kPermissionBits, node.gid}, reply);
+    Result<> result =
+        call(p9::Tlcreate{opened, name, p9::kOpenReadWrite | p9::kOpenExclusive, node.mode & kPermissionBits, node.gid},
+             reply);
     if (result.is_error()) {
         transport_.clunk(opened);
         return result.error();
@@ -153,7 +155,8 @@ Result<Client::Created> Client::create_plain(uint32_t directory, std::string_vie
     return Created{{made.fid, opened}, made.attr};
 }
 
-Result<Client::Walked> Client::make_node(uint32_t directory, std::string_view name, std::string_view target, const vfs::NewNode& node) {
+Result<Client::Walked> Client::make_node(uint32_t directory, std::string_view name, std::string_view target,
+                                         const vfs::NewNode& node) {
     if (!transport_.extended) return make_node_plain(directory, name, target, node);
     p9::Tmakenode message;
     message.dfid = directory, message.newfid = transport_.new_fid(), message.name = name, message.target = target;
@@ -166,7 +169,8 @@ Result<Client::Walked> Client::make_node(uint32_t directory, std::string_view na
     return result.error();
 }
 
-Result<Client::Walked> Client::make_node_plain(uint32_t directory, std::string_view name, std::string_view target, const vfs::NewNode& node) {
+Result<Client::Walked> Client::make_node_plain(uint32_t directory, std::string_view name, std::string_view target,
+                                               const vfs::NewNode& node) {
     const uint32_t type = node.mode & vfs::kModeTypeMask;
     if (type == vfs::kModeDirectory) {
         p9::Rmkdir reply;
@@ -176,7 +180,8 @@ Result<Client::Walked> Client::make_node_plain(uint32_t directory, std::string_v
         TRY(call(p9::Tsymlink{directory, name, target, node.gid}, reply));
     } else {
         p9::Rmknod reply;
-        TRY(call(p9::Tmknod{directory, name, node.mode, vfs::major_of(node.rdev), vfs::minor_of(node.rdev), node.gid}, reply));
+        TRY(call(p9::Tmknod{directory, name, node.mode, vfs::major_of(node.rdev), vfs::minor_of(node.rdev), node.gid},
+                 reply));
     }
     Walked made = TRY(walk_plain(directory, name));
     p9::SetAttr owner;

@@ -1,5 +1,6 @@
 #pragma once
-// 9P requests as functions. Where the server has the extension one message does; else several of plain 9P2000.L. Errors are the server's errno, or EIO.
+// 9P requests as functions. Where the server has the extension one message does; else several of plain 9P2000.L. Errors
+// are the server's errno, or EIO.
 #include "guestkernel/fs/ninep/transport.hpp"
 #include "guestkernel/vfs/inode.hpp"
 
@@ -24,7 +25,8 @@ class Client {
     };
     Result<Walked> walk(uint32_t directory, std::string_view name);
 
-    // Opens the inode as a new fid. The first bytes of a regular file come along if the extension is there: `data` lives as long as `call`.
+    // Opens the inode as a new fid. The first bytes of a regular file come along if the extension is there: `data`
+    // lives as long as `call`.
     struct Opened {
         uint32_t fid;
         std::span<const uint8_t> data;
@@ -38,7 +40,8 @@ class Client {
     };
     Result<Created> create(uint32_t directory, std::string_view name, const vfs::NewNode& node);
     // Directories, links, devices, FIFOs, sockets.
-    Result<Walked> make_node(uint32_t directory, std::string_view name, std::string_view target, const vfs::NewNode& node);
+    Result<Walked> make_node(uint32_t directory, std::string_view name, std::string_view target,
+                             const vfs::NewNode& node);
 
     // At most `count` bytes, which live as long as `call`; fewer only at the end of the file.
     Result<std::span<const uint8_t>> read(Call& call, uint32_t fid, uint64_t offset, uint32_t count);
@@ -60,7 +63,8 @@ class Client {
     Result<Walked> walk_plain(uint32_t directory, std::string_view name);
     Result<Opened> open_plain(uint32_t fid, uint32_t flags);
     Result<Created> create_plain(uint32_t directory, std::string_view name, const vfs::NewNode& node);
-    Result<Walked> make_node_plain(uint32_t directory, std::string_view name, std::string_view target, const vfs::NewNode& node);
+    Result<Walked> make_node_plain(uint32_t directory, std::string_view name, std::string_view target,
+                                   const vfs::NewNode& node);
     Result<uint32_t> clone(uint32_t fid);
     template <typename M, typename R>
     Result<> call(const M& message, R& reply) {

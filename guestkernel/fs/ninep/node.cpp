@@ -15,7 +15,8 @@ p9::SetAttr to_wire(const Change& change) {
     const auto add = [&](uint32_t ours, uint32_t theirs) {
         if (change.valid & ours) set.valid |= theirs;
     };
-    add(Change::kMode, p9::kSetMode), add(Change::kUid, p9::kSetUid), add(Change::kGid, p9::kSetGid), add(Change::kSize, p9::kSetSize);
+    add(Change::kMode, p9::kSetMode), add(Change::kUid, p9::kSetUid), add(Change::kGid, p9::kSetGid),
+        add(Change::kSize, p9::kSetSize);
     add(Change::kAtime, p9::kSetAtime | p9::kSetAtimeSet), add(Change::kMtime, p9::kSetMtime | p9::kSetMtimeSet);
     add(Change::kAtimeNow, p9::kSetAtime), add(Change::kMtimeNow, p9::kSetMtime);
     set.mode = change.mode & 07777, set.uid = change.uid, set.gid = change.gid, set.size = change.size;
@@ -127,7 +128,8 @@ Result<> Directory::remove_directory(std::string_view name, Inode& victim) {
     return {};
 }
 
-Result<> Directory::rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name, Inode* target, uint32_t flags) {
+Result<> Directory::rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name,
+                           Inode* target, uint32_t flags) {
     constexpr uint32_t kExchange = 2;
     if (flags & kExchange) return Errno::kINVAL;  // 9P has no such request
     Directory& to = static_cast<Directory&>(new_parent);
@@ -143,7 +145,8 @@ Result<> Directory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visit
     if (cookie != 0 && cookie == end_cookie_ && !super().shared) return {};
     if (open_fid_ == p9::kNoFid) {
         Call call(client().transport());
-        const uint32_t opened = TRY(client().open(call, fid_, p9::kOpenReadOnly | p9::kOpenDirectory, 0)).fid;
+        const uint32_t opened = TRY(client().open(call, fid_, p9::kOpenReadOnly | p9::kOpenDirectory, 0))
+        .fid;
         if (open_fid_ == p9::kNoFid)
             open_fid_ = opened;
         else

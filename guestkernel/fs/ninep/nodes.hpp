@@ -26,7 +26,8 @@ class Super final : public vfs::FileSystem {
     std::string_view type_name() const override { return "9p"; }
     Result<String> options() override;
     Result<> synchronize() override;
-    // The inode of that qid: the one known, with its attributes refreshed (the fid is given back), or a new one that owns the fid. EIO: nonsense.
+    // The inode of that qid: the one known, with its attributes refreshed (the fid is given back), or a new one that
+    // owns the fid. EIO: nonsense.
     Result<RefPtr<Node>> obtain(const Client::Walked& walked);
 
     Client& client;
@@ -48,7 +49,9 @@ class Node : public Inode {
         : Inode(super), fid_(fid), attributes_(attributes) {}
     ~Node() override;
     Result<Attributes> attributes() override;
-    Result<vfs::Ownership> ownership() override { return vfs::Ownership{attributes_.mode, attributes_.uid, attributes_.gid}; }
+    Result<vfs::Ownership> ownership() override {
+        return vfs::Ownership{attributes_.mode, attributes_.uid, attributes_.gid};
+    }
     Result<> set_attributes(const vfs::AttributeChange& change) override;
     uint32_t type() const override { return attributes_.mode & vfs::kModeTypeMask; }
     Result<RefPtr<vfs::File>> open(const vfs::Path&, uint32_t) override { return Errno::kNXIO; }
@@ -57,9 +60,9 @@ class Node : public Inode {
     Client& client() const { return super().client; }
     uint32_t fid() const { return fid_; }
     uint64_t number() const { return attributes_.ino; }
-    void stale() { stale_ = true; }       // times, links or size changed on the server: ask when next wanted
+    void stale() { stale_ = true; }  // times, links or size changed on the server: ask when next wanted
     bool is_unlinked() const { return attributes_.nlink == 0; }
-    void lost_name();                     // one link less
+    void lost_name();                                      // one link less
     virtual void refreshed(const Attributes& attributes);  // the server's word
     TreeHook table_hook;
 
@@ -86,15 +89,25 @@ class Directory final : public Node {
     ~Directory() override;
     Result<RefPtr<Inode>> lookup(std::string_view name) override;
     Result<RefPtr<Inode>> create(std::string_view name, const vfs::NewNode& node) override;
-    Result<RefPtr<Inode>> make_directory(std::string_view name, const vfs::NewNode& node) override { return make(name, {}, node); }
-    Result<RefPtr<Inode>> make_node(std::string_view name, const vfs::NewNode& node) override { return make(name, {}, node); }
-    Result<RefPtr<Inode>> make_symlink(std::string_view name, std::string_view target, const vfs::NewNode& node) override { return make(name, target, node); }
+    Result<RefPtr<Inode>> make_directory(std::string_view name, const vfs::NewNode& node) override {
+        return make(name, {}, node);
+    }
+    Result<RefPtr<Inode>> make_node(std::string_view name, const vfs::NewNode& node) override {
+        return make(name, {}, node);
+    }
+    Result<RefPtr<Inode>> make_symlink(std::string_view name, std::string_view target,
+                                       const vfs::NewNode& node) override {
+        return make(name, target, node);
+    }
     Result<> link(std::string_view name, Inode& target) override;
     Result<> unlink(std::string_view name, Inode& victim) override;
     Result<> remove_directory(std::string_view name, Inode& victim) override;
-    Result<> rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name, Inode* target, uint32_t flags) override;
+    Result<> rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name, Inode* target,
+                    uint32_t flags) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
-    Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override { return vfs::open_directory(path, flags); }
+    Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override {
+        return vfs::open_directory(path, flags);
+    }
 
   private:
     Result<RefPtr<Inode>> make(std::string_view name, std::string_view target, const vfs::NewNode& node);
@@ -118,8 +131,8 @@ class Contents final : public mm::Mappable {
     // EEXIST: there is one already. Takes over the reference.
     Result<> insert(uint64_t index, Frame* frame);
     void drop(uint64_t index);
-    void cut(uint64_t size);   // the file ends there now
-    uint64_t drop_clean();     // all pages that are clean and not mapped
+    void cut(uint64_t size);  // the file ends there now
+    uint64_t drop_clean();    // all pages that are clean and not mapped
     bool has_mapped_dirty() const { return mapped_first_ <= mapped_last_; }
     void take_mapped_dirty(uint64_t& first, uint64_t& last);
 
@@ -148,7 +161,7 @@ class Regular final : public Node {
     // write(2): write_lock is held.
     Result<size_t> write_locked(mm::IoBuffer& from, uint64_t offset);
     Result<> flush_locked();
-    Result<> flush();                                          // takes write_lock
+    Result<> flush();                                           // takes write_lock
     Result<> write_back_mapped(uint64_t first, uint64_t last);  // dirty marks of shared mappings
     Result<> synchronize(bool data_only);
     bool is_dirty() const { return dirty_start_ < dirty_end_; }
@@ -176,10 +189,10 @@ class Regular final : public Node {
 
     sched::Mutex io_lock_;
     uint32_t read_fid_ = p9::kNoFid, write_fid_ = p9::kNoFid;
-    uint64_t next_read_ = 0;                     // page index after the last fill: reading goes on there
-    uint64_t fresh_ = ~0ULL;                     // index of a page that write put into the cache without asking the server for it
-    Result<> flush_error_;                       // of a flush in the midst of a write
-    uint64_t dirty_start_ = 0, dirty_end_ = 0;   // bytes written and not flushed; all of their pages are cached
+    uint64_t next_read_ = 0;  // page index after the last fill: reading goes on there
+    uint64_t fresh_ = ~0ULL;  // index of a page that write put into the cache without asking the server for it
+    Result<> flush_error_;    // of a flush in the midst of a write
+    uint64_t dirty_start_ = 0, dirty_end_ = 0;  // bytes written and not flushed; all of their pages are cached
 };
 
 class RegularFile final : public vfs::InodeFile {

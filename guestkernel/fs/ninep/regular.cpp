@@ -103,7 +103,8 @@ void Regular::adopt_write_fid(uint32_t fid) {
 Result<uint32_t> Regular::fid_for_writing() {
     if (write_fid_ != p9::kNoFid) return write_fid_;
     Call call(client().transport());
-    const uint32_t opened = TRY(client().open(call, fid_, p9::kOpenReadWrite, 0)).fid;
+    const uint32_t opened = TRY(client().open(call, fid_, p9::kOpenReadWrite, 0))
+    .fid;
     if (write_fid_ != p9::kNoFid)
         client().transport().clunk(opened);
     else
@@ -115,7 +116,8 @@ Result<uint32_t> Regular::fid_for_reading() {
     if (write_fid_ != p9::kNoFid) return write_fid_;
     if (read_fid_ != p9::kNoFid) return read_fid_;
     Call call(client().transport());
-    read_fid_ = TRY(client().open(call, fid_, p9::kOpenReadOnly, 0)).fid;  // io_lock is held: nobody else did
+    read_fid_ = TRY(client().open(call, fid_, p9::kOpenReadOnly, 0))
+    .fid;  // io_lock is held: nobody else did
     keep_fids();
     return read_fid_;
 }
@@ -333,7 +335,8 @@ Result<Attributes> Regular::attributes() {
 
 void Regular::refreshed(const Attributes& attributes) {
     Attributes now = attributes;
-    const bool same = now.size == attributes_.size && now.mtime.seconds == attributes_.mtime.seconds && now.mtime.nanoseconds == attributes_.mtime.nanoseconds;
+    const bool same = now.size == attributes_.size && now.mtime.seconds == attributes_.mtime.seconds &&
+                      now.mtime.nanoseconds == attributes_.mtime.nanoseconds;
     if (is_dirty()) {
         now.size = attributes_.size, now.blocks = attributes_.blocks;
         now.mtime = attributes_.mtime, now.ctime = attributes_.ctime;

@@ -80,11 +80,14 @@ void Transport::send_clunks() {
         Slot& slot = slots_[acquired.value()];
         p9::Tclunkmany message;
         const size_t most = extended ? p9::kMaxClunk : 1;
-        while (message.fids.count < most && !to_clunk_.empty() && slot.clunked.push_back(to_clunk_.back()).is_ok() && message.fids.push(to_clunk_.back())) to_clunk_.pop_back();
+        while (message.fids.count < most && !to_clunk_.empty() && slot.clunked.push_back(to_clunk_.back()).is_ok() &&
+               message.fids.push(to_clunk_.back()))
+            to_clunk_.pop_back();
         if (slot.clunked.empty()) return release(acquired.value());  // no memory now
         const std::span<uint8_t> buffer = driver_.request(acquired.value());
         const uint16_t tag = static_cast<uint16_t>(acquired.value());
-        Result<uint32_t> size = extended ? p9::encode(buffer, tag, message) : p9::encode(buffer, tag, p9::Tclunk{message.fids[0]});
+        Result<uint32_t> size =
+            extended ? p9::encode(buffer, tag, message) : p9::encode(buffer, tag, p9::Tclunk{message.fids[0]});
         slot.done = false, slot.abandoned = true;
         submit(acquired.value(), size.value_or(0));
     }

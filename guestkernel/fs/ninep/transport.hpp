@@ -1,10 +1,13 @@
 #pragma once
 // The Sentry's end of the channel to the gofer, for many tasks at once. Model:
-// - A Call is one request: it takes a slot (waiting for one if all are in use), encodes into the slot's request buffer, sends, waits for the reply and
+// - A Call is one request: it takes a slot (waiting for one if all are in use), encodes into the slot's request buffer,
+// sends, waits for the reply and
 //   keeps the slot until it dies, so that file data can be copied straight between the slot and page frames.
-// - Completions are collected by whoever looks at the ring: the interrupt, an idle vCPU that polls, a task that begins to wait. Collecting never blocks.
+// - Completions are collected by whoever looks at the ring: the interrupt, an idle vCPU that polls, a task that begins
+// to wait. Collecting never blocks.
 // - Waiting is uninterruptible. Until start_blocking() (early boot, no scheduler yet) it spins.
-// - Everything in the channel is the gofer's to change at any time: replies are copied, then checked; file data alone is used in place. A reply that breaks
+// - Everything in the channel is the gofer's to change at any time: replies are copied, then checked; file data alone
+// is used in place. A reply that breaks
 //   the rules is EIO; a ring that does ends the connection: EIO for all, from then on.
 // - Fids that are no longer used are clunked in batches, without waiting.
 #include <cstring>
@@ -26,13 +29,15 @@ class Transport {
     bool pending() const { return driver_.in_flight() > 0; }
     // Takes what has completed and wakes its waiters; never blocks.
     void collect();
-    // Before a vCPU halts or runs an application: asks for an interrupt at the next completion. False: one is there already (and collected).
+    // Before a vCPU halts or runs an application: asks for an interrupt at the next completion. False: one is there
+    // already (and collected).
     bool arm();
 
     uint32_t new_fid();
     // Forgets a fid that the server does not have (its creation failed).
     void recycle(uint32_t fid);
-    // Gives a fid back to the server, some time later; `soon`: with the next request (its file's space should be freed). Never blocks.
+    // Gives a fid back to the server, some time later; `soon`: with the next request (its file's space should be
+    // freed). Never blocks.
     void clunk(uint32_t fid, bool soon = false);
 
     // As negotiated: the largest message; whether the server has the messages of 9P2000.L.kvmsbx.1.
@@ -71,7 +76,8 @@ class Call {
     Call(const Call&) = delete;
     ~Call();
 
-    // Sends the message and waits for its reply, of type R or Rlerror. Strings in `reply` live as long as the Call; Data points into the channel.
+    // Sends the message and waits for its reply, of type R or Rlerror. Strings in `reply` live as long as the Call;
+    // Data points into the channel.
     template <typename M, typename R>
     Result<> exchange(const M& message, R& reply) {
         TRY(take_slot());
@@ -83,7 +89,8 @@ class Call {
     }
     // Makes sure that a slot is there; may block.
     Result<> take_slot();
-    // Where the payload of a message that ends in Data (Twrite) goes before exchange(), so that it need not be copied again.
+    // Where the payload of a message that ends in Data (Twrite) goes before exchange(), so that it need not be copied
+    // again.
     template <typename M>
     std::span<uint8_t> payload() {
         return request().first(transport_.msize).subspan(p9::data_offset<M>());
