@@ -32,7 +32,16 @@ struct StackHeader {
 inline constexpr uint64_t kStackCanary = 0x5a5a'c0de'57ac'ca4eULL;
 
 // The header of the stack that the caller runs on.
+#if __STDC_HOSTED__
 StackHeader& stack_header();
+#else
+inline StackHeader& stack_header() {
+    // SAFETY: every Sentry stack is kStackSize bytes, aligned to its size, and starts with a StackHeader.
+    uint64_t sp;
+    asm("mov %%rsp, %0" : "=r"(sp));
+    return *reinterpret_cast<StackHeader*>(sp & ~(kStackSize - 1));
+}
+#endif
 inline CpuArea& cpu() { return *stack_header().cpu; }
 
 // Told of a stack that is about to be used, perhaps again (what its last thread left on it means nothing).
@@ -47,7 +56,11 @@ const abi::BootInfo& boot_info();
 // Runs a VMM call on this vCPU; the result is >= 0 or -errno.
 int64_t hypercall(abi::HypercallNumber number, uint64_t a0 = 0, uint64_t a1 = 0, uint64_t a2 = 0);
 
+#if __STDC_HOSTED__
 uint64_t read_tsc();
+#else
+inline uint64_t read_tsc() { return __builtin_ia32_rdtsc(); }
+#endif
 // One-shot timer interrupt of this vCPU in `ns` nanoseconds (0: never).
 void set_timer(uint64_t ns);
 void send_ipi(const CpuArea& target);

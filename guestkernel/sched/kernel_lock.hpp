@@ -1,8 +1,15 @@
 #pragma once
 // The one lock of the Sentry (see sched.hpp).
+#include "guestkernel/arch/arch.hpp"
+
 namespace kvmsbx::sched {
 
-void lock_kernel();
-void unlock_kernel();
+extern bool kernel_lock_word;
+
+inline void lock_kernel() {
+    while (__atomic_test_and_set(&kernel_lock_word, __ATOMIC_ACQUIRE))
+        while (__atomic_load_n(&kernel_lock_word, __ATOMIC_RELAXED)) arch::relax();
+}
+inline void unlock_kernel() { __atomic_clear(&kernel_lock_word, __ATOMIC_RELEASE); }
 
 }  // namespace kvmsbx::sched

@@ -8,6 +8,8 @@
 namespace kvmsbx::sched {
 
 Hooks hooks;
+bool slice_over[abi::kMaxCpus];
+bool kernel_lock_word;
 
 namespace {
 
@@ -28,13 +30,11 @@ struct CpuState {
     CpuArea* area = nullptr;
     IdleThread idle;
     bool halted = false;
-    bool slice_over = false;
     Nanoseconds timer = kNever;  // when this vCPU's LAPIC timer will fire
 };
 
 CpuState cpus[abi::kMaxCpus];
 List<Thread, &Thread::run_hook> run_queue;
-bool lock_word;
 
 struct EarlierDeadline {
     bool operator()(const Timer& a, const Timer& b) const {
@@ -89,7 +89,7 @@ struct Scheduler {
         next->started_ = time;
         next->state_ = Thread::State::kRunning;
         next->last_cpu = cpu.area;
-        cpu.slice_over = false;
+        slice_over[cpu.area->cpu_id] = false;
         if (next == &previous) return;
         VERIFY(arch::stack_header().canary == arch::kStackCanary);
         previous.switched_out();
@@ -161,7 +161,7 @@ struct Scheduler {
         CpuState& cpu = cpus[thread.last_cpu->cpu_id];
         if (may_run_on(thread, cpu)) return;
         if (&thread == &current()) return yield();
-        cpu.slice_over = true;
+        slice_over[cpu.area->cpu_id] = true;
         arch::send_ipi(*cpu.area);
     }
 
@@ -203,7 +203,7 @@ struct Scheduler {
         }
     }
 
-    static void before_resume() {
+    [[gnu::noinline]] static void before_resume() {
         if (hooks.gofer_pending && hooks.gofer_pending()) (void)hooks.gofer_arm();
         if (run_queue.empty()) return;
         CpuState& cpu = this_cpu();
@@ -220,7 +220,7 @@ struct Scheduler {
         cpu.timer = kNever;
         current().quick_blocks_ = 0;
         run_expired_timers();
-        if (first_for(cpu) && now() - current().started_ >= kHandOverSlice) cpu.slice_over = true;
+        if (first_for(cpu) && now() - current().started_ >= kHandOverSlice) slice_over[cpu.area->cpu_id] = true;
     }
 
     static void poll_gofer(CpuState& cpu) {
@@ -282,7 +282,6 @@ Thread::~Thread() {
     if (stack_) free_stack(stack_);
 }
 
-Thread& current() { return *arch::stack_header().thread; }
 void start(Thread& thread) {
     thread.ref();
     Scheduler::enqueue(thread);
@@ -292,7 +291,6 @@ void block(Interruptible interruptible, Nanoseconds deadline) { Scheduler::block
 void yield() { Scheduler::yield(); }
 void move_to_allowed_cpu(Thread& thread) { Scheduler::move_to_allowed_cpu(thread); }
 void exit_thread() { Scheduler::exit_current(); __builtin_unreachable(); }
-bool should_yield() { return this_cpu().slice_over; }
 
 void WaitQueue::wake_all(uint32_t events) {
     // A waiter may unlink itself in notify(); a woken thread is unlinked here so that it is not woken twice.
@@ -317,19 +315,16 @@ void Timer::cancel() {
     if (hook_.is_linked()) hook_.unlink();
 }
 
-void lock_kernel() {
-    while (__atomic_test_and_set(&lock_word, __ATOMIC_ACQUIRE))
-        while (__atomic_load_n(&lock_word, __ATOMIC_RELAXED)) arch::relax();
-}
-void unlock_kernel() { __atomic_clear(&lock_word, __ATOMIC_RELEASE); }
-
 void prepare_idle(CpuArea& area, arch::StackHeader& header) { Scheduler::prepare_idle(area, header); }
 void run_idle(CpuArea& area) { Scheduler::run_idle(area); }
 void serve_interrupt(uint8_t vector) {
     arch::end_of_interrupt();
     Scheduler::dispatch_interrupt(vector);
 }
-void before_resume() { Scheduler::before_resume(); }
+void before_resume() {
+    if (!run_queue.empty() || (hooks.gofer_pending && hooks.gofer_pending())) [[unlikely]]
+        Scheduler::before_resume();
+}
 
 void shoot_down(Phys cr3) {
     const uint32_t self = arch::cpu().cpu_id;

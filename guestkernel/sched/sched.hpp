@@ -70,7 +70,7 @@ class Thread : public RefCounted {
 };
 
 // The thread that calls.
-Thread& current();
+inline Thread& current() { return *arch::stack_header().thread; }
 // Makes a new thread runnable.
 void start(Thread& thread);
 // Puts a blocked thread on the run queue; makes one that runs on another vCPU enter the Sentry (to see a signal). No effect on others.
@@ -84,7 +84,8 @@ void move_to_allowed_cpu(Thread& thread);
 // Ends the caller; never returns. The scheduler drops its reference to the thread.
 [[noreturn]] void exit_thread();
 // True if another thread waits for this vCPU and the caller's time slice is over (asked on the way back to ring 3).
-bool should_yield();
+extern bool slice_over[abi::kMaxCpus];  // by vCPU; the scheduler's own
+inline bool should_yield() { return slice_over[arch::cpu().cpu_id]; }
 
 // Sentry stacks, kStackSize bytes and alignment; null when memory is out. mm/ defines them.
 char* allocate_stack();

@@ -20,15 +20,17 @@ uint64_t to_register(const Result<int64_t>& result) {
     debug("[{}] {}: system call {} is not implemented (ENOSYS)", task.tid, static_cast<const char*>(task.name), number);
 }
 
-[[gnu::noinline]] void dispatch_slowly(Task& task, uint64_t number, const uint64_t* arguments) {
+[[gnu::noinline]] void dispatch_slowly(Task& task, uint64_t number) {
+    const abi::UserRegs& regs = task.regs;
+    const uint64_t arguments[6] = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
     const Entry* entry = find(number);
     if (!entry) report_missing(task, number);
     if (!strace_enabled) {
-        task.regs.rax = to_register(entry ? entry->invoke(task, arguments) : Errno::kNOSYS);
+        task.regs.rax = to_register(entry ? entry->invoke(task, regs) : Errno::kNOSYS);
         return;
     }
     StraceLine line(task, number, arguments);
-    const uint64_t result = to_register(entry ? entry->invoke(task, arguments) : Errno::kNOSYS);
+    const uint64_t result = to_register(entry ? entry->invoke(task, regs) : Errno::kNOSYS);
     line.finish(result);
     task.regs.rax = result;
 }
@@ -38,12 +40,11 @@ uint64_t to_register(const Result<int64_t>& result) {
 void dispatch(Task& task) {
     abi::UserRegs& regs = task.regs;
     const uint64_t number = regs.rax;
-    const uint64_t arguments[6] = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
     task.in_syscall = number;
     const Entry* entry = find(number);
     if (!entry || strace_enabled) [[unlikely]]
-        return dispatch_slowly(task, number, arguments);
-    regs.rax = to_register(entry->invoke(task, arguments));
+        return dispatch_slowly(task, number);
+    regs.rax = to_register(entry->invoke(task, regs));
 }
 
 }  // namespace kvmsbx::syscalls

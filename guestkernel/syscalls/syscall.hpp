@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <tuple>
 
+#include "common/abi/cpu_area.hpp"
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/user_memory.hpp"
 
@@ -70,17 +71,20 @@ T decode(uint64_t raw) {
         return T{static_cast<decltype(T::value)>(raw)};
 }
 
+inline constexpr uint64_t abi::UserRegs::*kArgumentRegisters[] = {&abi::UserRegs::rdi, &abi::UserRegs::rsi, &abi::UserRegs::rdx,
+                                                                  &abi::UserRegs::r10, &abi::UserRegs::r8,  &abi::UserRegs::r9};
+
 template <auto Handler>
 struct Invoke;
 template <typename... Args, Result<int64_t> (*Handler)(Task&, Args...)>
 struct Invoke<Handler> {
     static constexpr unsigned kArguments = sizeof...(Args);
     template <size_t... I>
-    static Result<int64_t> call(Task& task, const uint64_t* raw, std::index_sequence<I...>) {
-        (void)raw;
-        return Handler(task, decode<Args>(raw[I])...);
+    static Result<int64_t> call(Task& task, const abi::UserRegs& regs, std::index_sequence<I...>) {
+        (void)regs;
+        return Handler(task, decode<Args>(regs.*kArgumentRegisters[I])...);
     }
-    static Result<int64_t> invoke(Task& task, const uint64_t* raw) { return call(task, raw, std::index_sequence_for<Args...>{}); }
+    static Result<int64_t> invoke(Task& task, const abi::UserRegs& regs) { return call(task, regs, std::index_sequence_for<Args...>{}); }
     template <size_t... I>
     static void print_all(TextSink& sink, Task& task, const uint64_t* raw, std::index_sequence<I...>) {
         (void)raw;
@@ -94,12 +98,16 @@ struct Entry {
     Support support;
     const char* name;
     const char* note;  // what is missing, for kPartial
-    Result<int64_t> (*invoke)(Task&, const uint64_t* arguments);
+    Result<int64_t> (*invoke)(Task&, const abi::UserRegs& regs);
     void (*print)(TextSink&, Task&, const uint64_t* arguments);
 };
 
 inline constexpr unsigned kMaxSyscall = 512;
+struct Table {
+    const Entry* by_number[kMaxSyscall];
+};
+extern const Table table;
 // Null where there is none: ENOSYS.
-const Entry* find(uint64_t number);
+inline const Entry* find(uint64_t number) { return number < kMaxSyscall ? table.by_number[number] : nullptr; }
 
 }  // namespace kvmsbx::syscalls

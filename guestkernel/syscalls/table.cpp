@@ -79,16 +79,14 @@ constexpr bool numbers_are_unique() {
 }
 static_assert(numbers_are_unique(), "two entries with one number, or a number beyond kMaxSyscall");
 
-struct Index {
-    const Entry* by_number[kMaxSyscall] = {};
-    constexpr Index() {
-        for (const Entry& entry : kEntries) by_number[entry.number] = &entry;
-    }
-};
-constexpr Index kIndex;
+constexpr Table make_table() {
+    Table made{};
+    for (const Entry& entry : kEntries) made.by_number[entry.number] = &entry;
+    return made;
+}
 
 }  // namespace
 
-const Entry* find(uint64_t number) { return number < kMaxSyscall ? kIndex.by_number[number] : nullptr; }
+constinit const Table table = make_table();
 
 }  // namespace kvmsbx::syscalls

@@ -14,22 +14,22 @@
 
 namespace kvmsbx::task {
 
-inline uint64_t pending_unblocked(const Task& task) {
+[[gnu::always_inline]] inline uint64_t pending_unblocked(const Task& task) {
     return (task.pending.set.bits | task.process().pending.set.bits) & ~task.blocked.bits;
 }
 
 // What ends interruptible waits.
-inline bool has_pending_signal(const Task& task) {
+[[gnu::always_inline]] inline bool has_pending_signal(const Task& task) {
     return pending_unblocked(task) != 0 || task.exiting || task.process().exiting || task.process().stopped;
 }
 
 // rax holds a restart code of the call that ends now.
-inline bool restart_code_in_rax(const Task& task) {
+[[gnu::always_inline]] inline bool restart_code_in_rax(const Task& task) {
     return task.regs.trap == abi::kTrapSyscall && task.regs.rax + 516 <= 516 - 512;
 }
 
 // Must be asked on every way back to ring 3; if true, deliver_signals must run.
-inline bool has_signal_work(const Task& task) {
+[[gnu::always_inline]] inline bool has_signal_work(const Task& task) {
     return has_pending_signal(task) || task.restore_blocked || restart_code_in_rax(task);
 }
 

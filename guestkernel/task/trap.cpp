@@ -48,7 +48,7 @@ void handle(Task& task) {
 [[noreturn]] void trap_entry(abi::UserRegs*, arch::CpuArea* area) {
     __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
     sched::lock_kernel();
-    Task& task = current();
+    Task& task = static_cast<Task&>(sched::current());
     task.user_ticks += arch::read_tsc() - task.resumed_at;
     handle(task);
     return_to_user(task);
@@ -70,13 +70,20 @@ void install_traps(arch::CpuArea& area) {
     area.entries = 1;  // odd: in the Sentry
 }
 
+namespace {
+
+[[gnu::noinline]] void work_before_return(Task& task) {
+    if (has_signal_work(task)) deliver_signals(task);
+    if (sched::should_yield()) sched::yield();
+}
+
+}  // namespace
+
 void return_to_user(Task& task) {
-    while (has_signal_work(task) || sched::should_yield()) [[unlikely]] {
-        if (has_signal_work(task)) deliver_signals(task);
-        if (sched::should_yield()) sched::yield();
-    }
+    while (has_signal_work(task) || sched::should_yield()) [[unlikely]]
+        work_before_return(task);
     sched::before_resume();
-    load_fpu(task);
+    if (task.fpu_in_area_only) load_fpu(task);
     arch::CpuArea& area = arch::cpu();
     const arch::Phys cr3 = task.space().cr3();
     area.user_cr3 = cr3;

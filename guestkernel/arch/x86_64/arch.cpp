@@ -37,13 +37,6 @@ const abi::BootInfo& boot_info() { return *boot; }
 
 void prepare_stack(void*) {}
 
-StackHeader& stack_header() {
-    // SAFETY: every Sentry stack is kStackSize bytes, aligned to its size, and starts with a StackHeader.
-    uint64_t sp;
-    asm("mov %%rsp, %0" : "=r"(sp));
-    return *reinterpret_cast<StackHeader*>(sp & ~(kStackSize - 1));
-}
-
 void* phys_to_virt(Phys phys) { return reinterpret_cast<void*>(abi::kDirectMap + phys); }  // SAFETY: the direct map
 Phys virt_to_phys(const void* address) { return reinterpret_cast<uint64_t>(address) - abi::kDirectMap; }  // SAFETY: as above
 
@@ -56,8 +49,6 @@ int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return *const_cast<volatile int64_t*>(&block.result);
 }
-
-uint64_t read_tsc() { return __builtin_ia32_rdtsc(); }
 
 void init_lapic_timer() {
     write_lapic(kTimerDivide, kDivideBy1);
