@@ -68,7 +68,15 @@ void send_ipi(const CpuArea& target);
 void end_of_interrupt();
 // Waits (sti; hlt; cli) for interrupts; returns the set that came, bit (vector - kVectorFirst). They are acknowledged already.
 uint64_t wait_for_interrupts();
+#if __STDC_HOSTED__
 [[noreturn]] void resume_user();
+#else
+[[noreturn]] inline void resume_user() {
+    // SAFETY: the VMM put the address of generated code there.
+    reinterpret_cast<void (*)()>(cpu().resume_user)();
+    __builtin_unreachable();
+}
+#endif
 inline void relax() { __builtin_ia32_pause(); }
 // Makes sure that this vCPU no longer uses an application's page table (which can then be freed).
 void drop_user_space();

@@ -10,6 +10,7 @@ namespace kvmsbx::sched {
 Hooks hooks;
 bool slice_over[abi::kMaxCpus];
 bool kernel_lock_word;
+uint32_t waiting_threads;
 
 namespace {
 
@@ -75,13 +76,18 @@ struct Scheduler {
         panic("a thread's body returned");
     }
 
+    static void take(Thread& thread) {
+        thread.run_hook.unlink();
+        --waiting_threads;
+    }
+
     // The caller's state says already whether it is blocked, runnable or dead.
     static void switch_away() {
         CpuState& cpu = this_cpu();
         Thread& previous = current();
         Thread* next = first_for(cpu);
         if (next)
-            next->run_hook.unlink();
+            take(*next);
         else
             next = &cpu.idle;
         const Nanoseconds time = now();
@@ -111,6 +117,7 @@ struct Scheduler {
     static void enqueue(Thread& thread) {
         thread.state_ = Thread::State::kRunnable;
         run_queue.push_back(thread);
+        ++waiting_threads;
     }
 
     static void wake(Thread& thread) {
@@ -203,13 +210,12 @@ struct Scheduler {
         }
     }
 
-    [[gnu::noinline]] static void before_resume() {
-        if (hooks.gofer_pending && hooks.gofer_pending()) (void)hooks.gofer_arm();
+    static void before_resume() {
+        if (hooks.gofer_pending()) (void)hooks.gofer_arm();
         if (run_queue.empty()) return;
         CpuState& cpu = this_cpu();
         const bool hands_over = current().quick_blocks_ >= kQuickEnough;
         if (!hands_over) wake_idle_cpus();
-        if (run_queue.empty()) return;
         // Another timer's interrupt may be due later than the end of the slice.
         const Nanoseconds time = now();
         arm(cpu, time + (hands_over ? kHandOverSlice : kTimeSlice), time);
@@ -224,7 +230,7 @@ struct Scheduler {
     }
 
     static void poll_gofer(CpuState& cpu) {
-        for (unsigned i = 0; i < kGoferPollRounds && hooks.gofer_pending && hooks.gofer_pending(); ++i) {
+        for (unsigned i = 0; i < kGoferPollRounds && hooks.gofer_pending(); ++i) {
             unlock_kernel();
             for (unsigned j = 0; j < kGoferPollRelax; ++j) arch::relax();
             lock_kernel();
@@ -321,10 +327,7 @@ void serve_interrupt(uint8_t vector) {
     arch::end_of_interrupt();
     Scheduler::dispatch_interrupt(vector);
 }
-void before_resume() {
-    if (!run_queue.empty() || (hooks.gofer_pending && hooks.gofer_pending())) [[unlikely]]
-        Scheduler::before_resume();
-}
+void share_work_before_resume() { Scheduler::before_resume(); }
 
 void shoot_down(Phys cr3) {
     const uint32_t self = arch::cpu().cpu_id;

@@ -200,7 +200,10 @@ Result<int64_t> sys_waitid(Task& task, int32_t which, Pid id, UserOut<char> info
 }
 
 Result<int64_t> sys_getpid(Task& task) { return task.process().pid; }
-Result<int64_t> sys_getppid(Task& task) { return task.process().parent ? task.process().parent->pid : 0; }
+Result<int64_t> sys_getppid(Task& task) {
+    const Process* parent = task.process().parent;
+    return parent ? parent->pid : 0;
+}
 Result<int64_t> sys_gettid(Task& task) { return task.tid; }
 Result<int64_t> sys_getpgrp(Task& task) { return task.process().group; }
 Result<int64_t> sys_getpgid(Task& task, Pid pid) { return TRY(find_or_self(task, pid))->group; }

@@ -45,41 +45,13 @@ void handle(Task& task) {
     deliver_exception(task);
 }
 
-[[noreturn]] void trap_entry(abi::UserRegs*, arch::CpuArea* area) {
-    __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
-    sched::lock_kernel();
-    Task& task = static_cast<Task&>(sched::current());
-    task.user_ticks += arch::read_tsc() - task.resumed_at;
-    handle(task);
-    return_to_user(task);
-}
-
-// SAFETY: a function's address as the generated code wants it.
-template <typename Function>
-uint64_t address_of(Function* function) {
-    return reinterpret_cast<uint64_t>(function);
-}
-
-[[noreturn]] void fault_entry(abi::SentryFault* fault, arch::CpuArea* area) { arch::panic_with_fault(*fault, *area); }
-
-}  // namespace
-
-void install_traps(arch::CpuArea& area) {
-    area.trap_entry = address_of(trap_entry);
-    area.fault_entry = address_of(fault_entry);
-    area.entries = 1;  // odd: in the Sentry
-}
-
-namespace {
-
 [[gnu::noinline]] void work_before_return(Task& task) {
     if (has_signal_work(task)) deliver_signals(task);
     if (sched::should_yield()) sched::yield();
 }
 
-}  // namespace
-
-void return_to_user(Task& task) {
+// Part of the way of every system call: a detour of a few instructions counts.
+[[noreturn, gnu::always_inline]] inline void leave_sentry(Task& task) {
     while (has_signal_work(task) || sched::should_yield()) [[unlikely]]
         work_before_return(task);
     sched::before_resume();
@@ -93,6 +65,33 @@ void return_to_user(Task& task) {
     __atomic_fetch_add(&area.entries, 1, __ATOMIC_ACQ_REL);
     sched::unlock_kernel();
     arch::resume_user();
+}
+
+[[noreturn]] void trap_entry(abi::UserRegs*, arch::CpuArea* area) {
+    __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
+    sched::lock_kernel();
+    Task& task = static_cast<Task&>(sched::current());
+    task.user_ticks += arch::read_tsc() - task.resumed_at;
+    handle(task);
+    leave_sentry(task);
+}
+
+// SAFETY: a function's address as the generated code wants it.
+template <typename Function>
+uint64_t address_of(Function* function) {
+    return reinterpret_cast<uint64_t>(function);
+}
+
+[[noreturn]] void fault_entry(abi::SentryFault* fault, arch::CpuArea* area) { arch::panic_with_fault(*fault, *area); }
+
+}  // namespace
+
+void return_to_user(Task& task) { leave_sentry(task); }
+
+void install_traps(arch::CpuArea& area) {
+    area.trap_entry = address_of(trap_entry);
+    area.fault_entry = address_of(fault_entry);
+    area.entries = 1;  // odd: in the Sentry
 }
 
 void Task::run() {

@@ -86,11 +86,6 @@ uint64_t wait_for_interrupts() {
     return pending;
 }
 
-void resume_user() {
-    generated<void (*)()>(cpu().resume_user)();
-    __builtin_unreachable();
-}
-
 void drop_user_space() { generated<void (*)()>(cpu().drop_user_space)(); }
 
 void ring_gofer() { write_device(abi::kGoferDoorbellOffset); }
