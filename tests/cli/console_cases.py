@@ -79,8 +79,12 @@ def test_tty_name_and_background(world):
         time.sleep(0.3)
         terminal.send("jobs\r")
         terminal.expect("Stopped (tty input)")
-        terminal.send("kill -9 %1; wait; exit\r")
-        terminal.wait()
+        terminal.send("kill -9 %1; sleep 0.3\r")
+        terminal.expect("# ")
+        terminal.send("\r")  # the shell notices the end of the job before a prompt
+        terminal.expect("Killed")
+        terminal.send("exit 4\r")
+        assert terminal.wait() == 4
         assert terminal.is_restored()
     finally:
         terminal.close()
