@@ -37,7 +37,8 @@ Terminal* console_terminal() { return console.get(); }
 
 Result<> create_console(const abi::AppOptions& options) {
     if (!options.terminal || console) return {};
-    console = TRY(ConsoleTerminal::create({static_cast<uint16_t>(options.rows), static_cast<uint16_t>(options.columns), 0, 0}));
+    console = TRY(
+        ConsoleTerminal::create({static_cast<uint16_t>(options.rows), static_cast<uint16_t>(options.columns), 0, 0}));
     return {};
 }
 
@@ -47,7 +48,9 @@ Result<> install_standard_files(task::Task& first, const abi::AppOptions& option
         return install_terminal(first);
     }
     has_streams = true;
-    for (int fd = 0; fd < 3; ++fd) TRY(first.files().install_at(fd, TRY(open_console_stream(static_cast<unsigned>(fd), first.credentials())), false, 3));
+    for (int fd = 0; fd < 3; ++fd)
+        TRY(first.files().install_at(fd, TRY(open_console_stream(static_cast<unsigned>(fd), first.credentials())),
+                                     false, 3));
     return {};
 }
 
@@ -65,7 +68,8 @@ void console_window_size(uint16_t rows, uint16_t columns) {
 
 void console_signal(int signal) {
     if (signal < 1 || signal > task::kSigMax) return;
-    if (console && console->foreground_group() > 0) return task::send_signal_from_host_to_group(console->foreground_group(), signal);
+    if (console && console->foreground_group() > 0)
+        return task::send_signal_from_host_to_group(console->foreground_group(), signal);
     task::send_signal_from_host(task::first_process(), signal);
 }
 

@@ -1,9 +1,11 @@
 #pragma once
-// Standard streams of a container without a terminal: three one-way byte streams to the host, which behave like pipes (pipe(7)). The host's end is
-// reached by hypercalls that never block; HostEventType::kConsole tells when a stream that answered EAGAIN can go on.
+// Standard streams of a container without a terminal: three one-way byte streams to the host, which behave like pipes
+// (pipe(7)). The host's end is reached by hypercalls that never block; HostEventType::kConsole tells when a stream that
+// answered EAGAIN can go on.
 //
-// A HostStream is the one end per stream number that all its Files share. Input is read ahead into a ring, so that poll and FIONREAD know what is
-// there. Output is not buffered: a bounce ring holds one write's bytes while the hypercall takes them; `busy` lets one writer at a time use it.
+// A HostStream is the one end per stream number that all its Files share. Input is read ahead into a ring, so that poll
+// and FIONREAD know what is there. Output is not buffered: a bounce ring holds one write's bytes while the hypercall
+// takes them; `busy` lets one writer at a time use it.
 #include "guestkernel/fs/tty/byte_ring.hpp"
 #include "guestkernel/vfs/path.hpp"
 

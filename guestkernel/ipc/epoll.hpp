@@ -1,19 +1,23 @@
 #pragma once
 // epoll(7).
 //
-// Model. An Epoll holds an Interest per (file, descriptor). An Interest stands in its file's wait queue for as long as it lives (a sched::Waiter) and among the
-// file's observers, so that it goes when the file does; it holds no reference to the file.
+// Model. An Epoll holds an Interest per (file, descriptor). An Interest stands in its file's wait queue for as long as
+// it lives (a sched::Waiter) and among the file's observers, so that it goes when the file does; it holds no reference
+// to the file.
 // - notify() puts an interest on ready_ (once) and wakes who waits for the epoll.
-// - A wait takes interests from ready_ and asks each file again: what is not true any more is left out; what is level-triggered goes back to the end of
+// - A wait takes interests from ready_ and asks each file again: what is not true any more is left out; what is
+// level-triggered goes back to the end of
 //   ready_ (so the next wait asks again); edge-triggered ones come back with the next notify().
-// - An epoll can be watched by another one, up to kMaxNesting deep, without circles; nested files are asked recursively.
-// Asking (File::poll) does not block, so a collection is one piece; only the copy to the application comes after it.
+// - An epoll can be watched by another one, up to kMaxNesting deep, without circles; nested files are asked
+// recursively. Asking (File::poll) does not block, so a collection is one piece; only the copy to the application comes
+// after it.
 #include "guestkernel/ipc/anonymous_file.hpp"
 
 namespace kvmsbx::ipc {
 
 // epoll_event.events beyond the poll(2) bits.
-inline constexpr uint32_t kEpollExclusive = 1U << 28, kEpollWakeup = 1U << 29, kEpollOneshot = 1U << 30, kEpollEdge = 1U << 31;
+inline constexpr uint32_t kEpollExclusive = 1U << 28, kEpollWakeup = 1U << 29, kEpollOneshot = 1U << 30,
+                          kEpollEdge = 1U << 31;
 
 struct [[gnu::packed]] EpollEvent {  // struct epoll_event, packed on x86-64
     uint32_t events;
@@ -45,7 +49,8 @@ class Epoll final : public AnonymousFile {
     static const char kTag;
     class Interest final : public sched::Waiter, public vfs::FileObserver {
       public:
-        Interest(Epoll& owner, vfs::File& file, int fd, const EpollEvent& event) : owner(owner), file(file), fd(fd), event(event) {}
+        Interest(Epoll& owner, vfs::File& file, int fd, const EpollEvent& event)
+            : owner(owner), file(file), fd(fd), event(event) {}
         void notify(uint32_t events) override;
         void file_gone() override;
         uint32_t ask();
@@ -72,8 +77,8 @@ class Epoll final : public AnonymousFile {
     size_t collect(std::span<EpollEvent> out);
     bool has_ready();
     bool reaches(const Epoll& target, unsigned depth) const;
-    unsigned height() const;       // epolls from here down, this one included
-    unsigned height_above() const; // epolls that watch this one, the longest way up
+    unsigned height() const;        // epolls from here down, this one included
+    unsigned height_above() const;  // epolls that watch this one, the longest way up
 
     Tree<Interest, &Interest::tree_hook, boost::intrusive::key_of_value<KeyOf>> interests_;
     ReadyList ready_;

@@ -7,7 +7,8 @@ namespace kvmsbx::ipc {
 class EventFd final : public AnonymousFile {
   public:
     enum class Mode : bool { kCounter, kSemaphore };
-    EventFd(uint64_t count, Mode mode, uint32_t flags) : AnonymousFile("[eventfd]", flags), count_(count), mode_(mode) {}
+    EventFd(uint64_t count, Mode mode, uint32_t flags)
+        : AnonymousFile("[eventfd]", flags), count_(count), mode_(mode) {}
     Result<size_t> read(mm::IoBuffer& to) override;
     Result<size_t> write(mm::IoBuffer& from) override;
     vfs::PollState poll() override;

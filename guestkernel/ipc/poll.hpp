@@ -1,8 +1,9 @@
 #pragma once
 // Waiting for several files (poll(2), select(2)).
 //
-// A wait asks each file what is true (File::poll); if nothing is, it stands in every file's queue as a sched::Waiter, blocks once, and asks again. Asking must
-// not block, so nothing can happen between the last question and the block. References keep the files open for as long as the wait lasts.
+// A wait asks each file what is true (File::poll); if nothing is, it stands in every file's queue as a sched::Waiter,
+// blocks once, and asks again. Asking must not block, so nothing can happen between the last question and the block.
+// References keep the files open for as long as the wait lasts.
 #include "guestkernel/lib/vector.hpp"
 #include "guestkernel/vfs/file.hpp"
 

@@ -26,7 +26,9 @@ SignalFdInfo convert(const task::SigInfo& info) {
     out.signo = static_cast<uint32_t>(info.signo);
     out.error = info.error;
     out.code = info.code;
-    const bool fault = info.code > 0 && info.code != task::kSiKernel && (info.signo == task::kSigSegv || info.signo == task::kSigBus || info.signo == task::kSigIll || info.signo == task::kSigFpe || info.signo == task::kSigTrap);
+    const bool fault = info.code > 0 && info.code != task::kSiKernel &&
+                       (info.signo == task::kSigSegv || info.signo == task::kSigBus || info.signo == task::kSigIll ||
+                        info.signo == task::kSigFpe || info.signo == task::kSigTrap);
     if (fault) {
         out.address = info.fault.address;
     } else if (info.code == task::kSiTimer) {
@@ -60,7 +62,9 @@ void SignalFd::set_mask(task::SignalSet mask) {
 const char SignalFd::kTag = 0;
 
 // SAFETY: the tag is this class's own.
-SignalFd* SignalFd::from(vfs::File& file) { return file.class_tag() == &kTag ? static_cast<SignalFd*>(&file) : nullptr; }
+SignalFd* SignalFd::from(vfs::File& file) {
+    return file.class_tag() == &kTag ? static_cast<SignalFd*>(&file) : nullptr;
+}
 
 Result<size_t> SignalFd::read(mm::IoBuffer& to) {
     if (to.remaining() < sizeof(SignalFdInfo)) return Errno::kINVAL;

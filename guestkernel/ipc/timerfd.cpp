@@ -14,7 +14,9 @@ Nanoseconds read_clock(TimerClock clock) {
     }
 }
 
-Nanoseconds add_saturated(Nanoseconds a, Nanoseconds b) { return a > sched::kNever - 1 - b ? sched::kNever - 1 : a + b; }
+Nanoseconds add_saturated(Nanoseconds a, Nanoseconds b) {
+    return a > sched::kNever - 1 - b ? sched::kNever - 1 : a + b;
+}
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 #pragma once
-// timerfd_create(2). Time is kept on the monotonic clock; an absolute time of another clock is converted when it is set (clocks are never set inside
-// the sandbox, so TFD_TIMER_CANCEL_ON_SET never cancels).
+// timerfd_create(2). Time is kept on the monotonic clock; an absolute time of another clock is converted when it is set
+// (clocks are never set inside the sandbox, so TFD_TIMER_CANCEL_ON_SET never cancels).
 #include "guestkernel/ipc/anonymous_file.hpp"
 
 namespace kvmsbx::ipc {

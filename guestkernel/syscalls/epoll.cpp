@@ -10,7 +10,8 @@ using ipc::EpollEvent;
 namespace {
 
 constexpr int32_t kCtlAdd = 1, kCtlDel = 2, kCtlMod = 3;
-constexpr uint32_t kExclusiveAllowed = vfs::kPollIn | vfs::kPollOut | vfs::kPollErr | vfs::kPollHup | ipc::kEpollWakeup | ipc::kEpollEdge | ipc::kEpollExclusive;
+constexpr uint32_t kExclusiveAllowed = vfs::kPollIn | vfs::kPollOut | vfs::kPollErr | vfs::kPollHup |
+                                       ipc::kEpollWakeup | ipc::kEpollEdge | ipc::kEpollExclusive;
 
 Result<> check_exclusive(int32_t operation, const EpollEvent& event, bool target_is_epoll) {
     if (operation == kCtlDel || !(event.events & ipc::kEpollExclusive)) return {};
@@ -32,7 +33,8 @@ Result<int64_t> do_wait(Task& task, Fd fd, UserOut<EpollEvent> events, int32_t m
     return static_cast<int64_t>(count);
 }
 
-Result<int64_t> do_pwait(Task& task, Fd fd, UserOut<EpollEvent> events, int32_t maximum, sched::Nanoseconds deadline, UserIn<uint64_t> mask, size_t mask_size) {
+Result<int64_t> do_pwait(Task& task, Fd fd, UserOut<EpollEvent> events, int32_t maximum, sched::Nanoseconds deadline,
+                         UserIn<uint64_t> mask, size_t mask_size) {
     TRY(swap_signal_mask(task, mask, mask_size));
     auto result = do_wait(task, fd, events, maximum, deadline);
     restore_signal_mask(task, result.is_error() && result.error() == Errno::kINTR);
@@ -62,17 +64,10 @@ Result<int64_t> sys_epoll_ctl(Task& task, Fd epoll_fd, int32_t operation, Fd fd,
     if (!epoll || holder == target) return Errno::kINVAL;
     TRY(check_exclusive(operation, wanted, Epoll::from(*target) != nullptr));
     switch (operation) {
-        case kCtlAdd:
-            TRY(epoll->add(*target, fd, wanted));
-            return 0;
-        case kCtlMod:
-            TRY(epoll->modify(*target, fd, wanted));
-            return 0;
-        case kCtlDel:
-            TRY(epoll->remove(*target, fd));
-            return 0;
-        default:
-            return Errno::kINVAL;
+        case kCtlAdd: TRY(epoll->add(*target, fd, wanted)); return 0;
+        case kCtlMod: TRY(epoll->modify(*target, fd, wanted)); return 0;
+        case kCtlDel: TRY(epoll->remove(*target, fd)); return 0;
+        default: return Errno::kINVAL;
     }
 }
 
@@ -80,12 +75,13 @@ Result<int64_t> sys_epoll_wait(Task& task, Fd epoll, UserOut<EpollEvent> events,
     return do_wait(task, epoll, events, maximum, deadline_after_ms(timeout));
 }
 
-Result<int64_t> sys_epoll_pwait(Task& task, Fd epoll, UserOut<EpollEvent> events, int32_t maximum, int32_t timeout, UserIn<uint64_t> mask, size_t mask_size) {
+Result<int64_t> sys_epoll_pwait(Task& task, Fd epoll, UserOut<EpollEvent> events, int32_t maximum, int32_t timeout,
+                                UserIn<uint64_t> mask, size_t mask_size) {
     return do_pwait(task, epoll, events, maximum, deadline_after_ms(timeout), mask, mask_size);
 }
 
-Result<int64_t> sys_epoll_pwait2(Task& task, Fd epoll, UserOut<EpollEvent> events, int32_t maximum, UserIn<PollTimespec> timeout, UserIn<uint64_t> mask,
-                                 size_t mask_size) {
+Result<int64_t> sys_epoll_pwait2(Task& task, Fd epoll, UserOut<EpollEvent> events, int32_t maximum,
+                                 UserIn<PollTimespec> timeout, UserIn<uint64_t> mask, size_t mask_size) {
     sched::Nanoseconds deadline = sched::kNever;
     if (timeout) deadline = deadline_after(TRY(to_nanoseconds(TRY(timeout.load(task.space())))));
     return do_pwait(task, epoll, events, maximum, deadline, mask, mask_size);

@@ -12,10 +12,11 @@ using ipc::TimerFd;
 
 namespace {
 
-constexpr uint32_t kSemaphore = 1;                               // EFD_SEMAPHORE
-constexpr uint64_t kTimerAbsolute = 1, kTimerCancelOnSet = 2;    // TFD_TIMER_*
+constexpr uint32_t kSemaphore = 1;                                 // EFD_SEMAPHORE
+constexpr uint64_t kTimerAbsolute = 1, kTimerCancelOnSet = 2;      // TFD_TIMER_*
 constexpr uint32_t kFileFlags = vfs::kOCloexec | vfs::kONonblock;  // EFD_*, SFD_* and TFD_* have their values
-constexpr int32_t kClockRealtime = 0, kClockMonotonic = 1, kClockBoottime = 7, kClockRealtimeAlarm = 8, kClockBoottimeAlarm = 9;
+constexpr int32_t kClockRealtime = 0, kClockMonotonic = 1, kClockBoottime = 7, kClockRealtimeAlarm = 8,
+                  kClockBoottimeAlarm = 9;
 constexpr auto kWakeAlarm = static_cast<auth::Capability>(35);  // CAP_WAKE_ALARM
 
 Result<int64_t> install(Task& task, RefPtr<vfs::File> file, uint32_t flags) {
@@ -41,7 +42,9 @@ Result<RefPtr<vfs::File>> timer_file(Task& task, Fd fd) {
     return file;
 }
 
-PollItimerspec to_itimerspec(const TimerFd::Setting& setting) { return {to_timespec(setting.interval), to_timespec(setting.value)}; }
+PollItimerspec to_itimerspec(const TimerFd::Setting& setting) {
+    return {to_timespec(setting.interval), to_timespec(setting.value)};
+}
 
 }  // namespace
 
@@ -55,7 +58,7 @@ Result<int64_t> sys_eventfd(Task& task, uint32_t count) { return sys_eventfd2(ta
 
 Result<int64_t> sys_signalfd4(Task& task, Fd fd, UserIn<uint64_t> mask, size_t mask_size, OpenFlags flags) {
     if (mask_size != sizeof(uint64_t)) return Errno::kINVAL;
-    const task::SignalSet set{TRY(mask.load(task.space()))};
+    const task::SignalSet set { TRY(mask.load(task.space())) };
     if (flags & ~kFileFlags) return Errno::kINVAL;
     if (fd == -1) return install(task, TRY(make_ref<SignalFd>(set, flags & vfs::kONonblock)), flags);
     const RefPtr<vfs::File> file = TRY(task.files().get(fd));
@@ -66,7 +69,9 @@ Result<int64_t> sys_signalfd4(Task& task, Fd fd, UserIn<uint64_t> mask, size_t m
     return fd.value;
 }
 
-Result<int64_t> sys_signalfd(Task& task, Fd fd, UserIn<uint64_t> mask, size_t mask_size) { return sys_signalfd4(task, fd, mask, mask_size, OpenFlags{0}); }
+Result<int64_t> sys_signalfd(Task& task, Fd fd, UserIn<uint64_t> mask, size_t mask_size) {
+    return sys_signalfd4(task, fd, mask, mask_size, OpenFlags{0});
+}
 
 Result<int64_t> sys_timerfd_create(Task& task, int32_t clock, OpenFlags flags) {
     if (flags & ~kFileFlags) return Errno::kINVAL;
@@ -74,10 +79,14 @@ Result<int64_t> sys_timerfd_create(Task& task, int32_t clock, OpenFlags flags) {
     return install(task, TRY(make_ref<TimerFd>(kind, flags & vfs::kONonblock)), flags);
 }
 
-Result<int64_t> sys_timerfd_settime(Task& task, Fd fd, Flags flags, UserIn<PollItimerspec> setting, UserOut<PollItimerspec> old) {
+Result<int64_t> sys_timerfd_settime(Task& task, Fd fd, Flags flags, UserIn<PollItimerspec> setting,
+                                    UserOut<PollItimerspec> old) {
     const PollItimerspec wanted = TRY(setting.load(task.space()));
     if (static_cast<uint32_t>(flags) & ~(kTimerAbsolute | kTimerCancelOnSet)) return Errno::kINVAL;
-    const TimerFd::Setting times{TRY(to_nanoseconds(wanted.interval)), TRY(to_nanoseconds(wanted.value))};
+    const TimerFd::Setting times {
+        TRY(to_nanoseconds(wanted.interval))
+        , TRY(to_nanoseconds(wanted.value))
+    };
     const RefPtr<vfs::File> file = TRY(timer_file(task, fd));
     const TimerFd::Setting before = TimerFd::from(*file)->set(times, flags & kTimerAbsolute);
     if (old) TRY(old.store(task.space(), to_itimerspec(before)));

@@ -14,8 +14,10 @@ constexpr uint64_t kMaxSeconds = 1ULL << 33;  // what is longer than 272 years i
 constexpr size_t kWordBits = 64;
 
 // select(2): which poll bits make a descriptor ready in each set.
-constexpr uint32_t kSelectIn = vfs::kPollRdNorm | vfs::kPollRdBand | vfs::kPollIn | vfs::kPollHup | vfs::kPollErr | vfs::kPollNval;
-constexpr uint32_t kSelectOut = 0x200 /* POLLWRBAND */ | vfs::kPollWrNorm | vfs::kPollOut | vfs::kPollErr | vfs::kPollNval;
+constexpr uint32_t kSelectIn =
+    vfs::kPollRdNorm | vfs::kPollRdBand | vfs::kPollIn | vfs::kPollHup | vfs::kPollErr | vfs::kPollNval;
+constexpr uint32_t kSelectOut =
+    0x200 /* POLLWRBAND */ | vfs::kPollWrNorm | vfs::kPollOut | vfs::kPollErr | vfs::kPollNval;
 constexpr uint32_t kSelectExcept = vfs::kPollPri | vfs::kPollNval;
 
 Errno interrupted_as(Errno error, Errno as) { return error == Errno::kRESTARTSYS ? as : error; }
@@ -52,8 +54,10 @@ Result<int64_t> do_poll(Task& task, UserInOut<PollFd> fds, uint32_t count, Nanos
 
 Result<int64_t> resume_poll(Task& task) {
     const auto& restart = task.restart;
-    const auto result = do_poll(task, {restart.arguments[0]}, static_cast<uint32_t>(restart.arguments[1]), restart.deadline);
-    return result.is_error() ? Result<int64_t>(interrupted_as(result.error(), Errno::kRESTART_RESTARTBLOCK)) : result.value();
+    const auto result =
+        do_poll(task, {restart.arguments[0]}, static_cast<uint32_t>(restart.arguments[1]), restart.deadline);
+    return result.is_error() ? Result<int64_t>(interrupted_as(result.error(), Errno::kRESTART_RESTARTBLOCK))
+                             : result.value();
 }
 
 // --- select
@@ -84,7 +88,8 @@ size_t table_size(Task& task) {
 
 Result<> gather(Task& task, size_t count, const SelectSets& sets, Vector<PollItem>& items, Vector<int>& numbers) {
     for (size_t fd = 0; fd < count; ++fd) {
-        const uint32_t wanted = (bit(sets.in, fd) ? kSelectIn : 0) | (bit(sets.out, fd) ? kSelectOut : 0) | (bit(sets.except, fd) ? kSelectExcept : 0);
+        const uint32_t wanted = (bit(sets.in, fd) ? kSelectIn : 0) | (bit(sets.out, fd) ? kSelectOut : 0) |
+                                (bit(sets.except, fd) ? kSelectExcept : 0);
         if (!wanted) continue;
         PollItem item;
         item.file = TRY(task.files().get(static_cast<int>(fd)));
@@ -130,7 +135,8 @@ Result<int64_t> do_select(Task& task, const SelectArguments& args, Nanoseconds d
     TRY(gather(task, count, sets, items, numbers));
     const auto waited = ipc::poll_items(items.span(), 0, deadline);
     if (waited.is_error()) return interrupted_as(waited.error(), Errno::kRESTARTNOHAND);
-    const int64_t ready = keep_ready(sets.in, items, numbers, kSelectIn) + keep_ready(sets.out, items, numbers, kSelectOut) +
+    const int64_t ready = keep_ready(sets.in, items, numbers, kSelectIn) +
+                          keep_ready(sets.out, items, numbers, kSelectOut) +
                           keep_ready(sets.except, items, numbers, kSelectExcept);
     TRY(store_set(task, args.in, sets.in));
     TRY(store_set(task, args.out, sets.out));
@@ -143,9 +149,11 @@ Nanoseconds left_until(Nanoseconds deadline) {
     return deadline > now ? deadline - now : 0;
 }
 
-// The timeout that is left goes back to the application. If it cannot be stored, an interrupted call cannot be tried again.
+// The timeout that is left goes back to the application. If it cannot be stored, an interrupted call cannot be tried
+// again.
 template <typename Time>
-Result<int64_t> finish(Task& task, Result<int64_t> result, UserInOut<Time> timeout, Nanoseconds delay, const Time& left) {
+Result<int64_t> finish(Task& task, Result<int64_t> result, UserInOut<Time> timeout, Nanoseconds delay,
+                       const Time& left) {
     if (!timeout) return result;
     if (delay != 0 && timeout.store(task.space(), left).is_ok()) return result;
     if (result.is_error() && result.error() == Errno::kRESTARTNOHAND) return Errno::kINTR;
@@ -161,12 +169,15 @@ bool was_interrupted(const Result<int64_t>& result) {
 // --- times and masks
 
 Result<Nanoseconds> to_nanoseconds(const PollTimespec& time) {
-    if (time.seconds < 0 || time.nanoseconds < 0 || time.nanoseconds >= static_cast<int64_t>(kSecond)) return Errno::kINVAL;
+    if (time.seconds < 0 || time.nanoseconds < 0 || time.nanoseconds >= static_cast<int64_t>(kSecond))
+        return Errno::kINVAL;
     if (static_cast<uint64_t>(time.seconds) > kMaxSeconds) return sched::kNever;
     return static_cast<uint64_t>(time.seconds) * kSecond + static_cast<uint64_t>(time.nanoseconds);
 }
 
-PollTimespec to_timespec(Nanoseconds ns) { return {static_cast<int64_t>(ns / kSecond), static_cast<int64_t>(ns % kSecond)}; }
+PollTimespec to_timespec(Nanoseconds ns) {
+    return {static_cast<int64_t>(ns / kSecond), static_cast<int64_t>(ns % kSecond)};
+}
 
 Nanoseconds deadline_after(Nanoseconds delay) {
     const Nanoseconds now = sched::now();
@@ -208,7 +219,8 @@ Result<int64_t> sys_poll(Task& task, UserInOut<PollFd> fds, uint32_t count, int3
     return Errno::kRESTART_RESTARTBLOCK;
 }
 
-Result<int64_t> sys_ppoll(Task& task, UserInOut<PollFd> fds, uint32_t count, UserInOut<PollTimespec> timeout, UserIn<uint64_t> mask, size_t mask_size) {
+Result<int64_t> sys_ppoll(Task& task, UserInOut<PollFd> fds, uint32_t count, UserInOut<PollTimespec> timeout,
+                          UserIn<uint64_t> mask, size_t mask_size) {
     Nanoseconds delay = sched::kNever;
     if (timeout) delay = TRY(to_nanoseconds(TRY(timeout.load(task.space()))));
     const Nanoseconds deadline = deadline_after(delay);
@@ -219,22 +231,25 @@ Result<int64_t> sys_ppoll(Task& task, UserInOut<PollFd> fds, uint32_t count, Use
     return finish(task, std::move(result), timeout, delay, to_timespec(left_until(deadline)));
 }
 
-Result<int64_t> sys_select(Task& task, int32_t count, UserInOut<uint64_t> in, UserInOut<uint64_t> out, UserInOut<uint64_t> except, UserInOut<PollTimeval> timeout) {
+Result<int64_t> sys_select(Task& task, int32_t count, UserInOut<uint64_t> in, UserInOut<uint64_t> out,
+                           UserInOut<uint64_t> except, UserInOut<PollTimeval> timeout) {
     Nanoseconds delay = sched::kNever;
     if (timeout) {
         const PollTimeval value = TRY(timeout.load(task.space()));
         constexpr int64_t kPerSecond = 1'000'000;
-        delay = TRY(to_nanoseconds({value.seconds + value.microseconds / kPerSecond, value.microseconds % kPerSecond * static_cast<int64_t>(kMicrosecond)}));
+        delay = TRY(to_nanoseconds({value.seconds + value.microseconds / kPerSecond,
+                                    value.microseconds % kPerSecond * static_cast<int64_t>(kMicrosecond)}));
     }
     const Nanoseconds deadline = deadline_after(delay);
     auto result = do_select(task, {count, in, out, except}, deadline);
     const Nanoseconds left = left_until(deadline);
-    const PollTimeval left_value{static_cast<int64_t>(left / kSecond), static_cast<int64_t>(left % kSecond / kMicrosecond)};
+    const PollTimeval left_value{static_cast<int64_t>(left / kSecond),
+                                 static_cast<int64_t>(left % kSecond / kMicrosecond)};
     return finish(task, std::move(result), timeout, delay, left_value);
 }
 
-Result<int64_t> sys_pselect6(Task& task, int32_t count, UserInOut<uint64_t> in, UserInOut<uint64_t> out, UserInOut<uint64_t> except,
-                             UserInOut<PollTimespec> timeout, UserIn<SelectMask> mask) {
+Result<int64_t> sys_pselect6(Task& task, int32_t count, UserInOut<uint64_t> in, UserInOut<uint64_t> out,
+                             UserInOut<uint64_t> except, UserInOut<PollTimespec> timeout, UserIn<SelectMask> mask) {
     SelectMask argument{};
     if (mask) argument = TRY(mask.load(task.space()));
     Nanoseconds delay = sched::kNever;

@@ -1,4 +1,4 @@
-"""Programs that take the whole terminal, and what a shell user does to them."""
+"""What a user at a shell does to the terminal: keys that stop and end, jobs in the background."""
 import time
 
 from support import Terminal, sandbox
@@ -8,43 +8,6 @@ def shell_on_terminal(world):
     terminal = Terminal(world, "run", world.bundle(["/bin/sh"], terminal=True).path)
     terminal.expect("# ")
     return terminal
-
-
-@sandbox
-def test_tty_vi(world):
-    terminal = shell_on_terminal(world)
-    try:
-        terminal.send("vi /tmp/file\r")
-        terminal.expect("~")
-        terminal.send("ihello from vi")
-        terminal.expect("hello from vi")
-        terminal.send("\x1b")
-        time.sleep(0.5)  # else vi takes what follows for a function key
-        terminal.send(":wq\r")
-        terminal.expect("# ")
-        terminal.send("cat /tmp/file\r")
-        terminal.expect("\r\nhello from vi\r\n")
-        terminal.send("exit 3\r")
-        assert terminal.wait() == 3
-        assert terminal.is_restored()
-    finally:
-        terminal.close()
-
-
-@sandbox
-def test_tty_top(world):
-    terminal = shell_on_terminal(world)
-    try:
-        terminal.send("top -d 1\r")
-        terminal.expect("Load average")
-        terminal.expect("top -d 1")
-        terminal.expect("Load average", 5)  # the next screen
-        terminal.send("q")
-        terminal.expect("# ")
-        terminal.send("exit\r")
-        assert terminal.wait() == 0
-    finally:
-        terminal.close()
 
 
 @sandbox

@@ -1,5 +1,6 @@
-// The line discipline against any settings and any bytes: 16 bytes of flags and keys, then commands. Every byte that is taken must come out or be accounted for by the
-// queue's limits; nothing may be read or written out of bounds (the sanitizers see to that).
+// The line discipline against any settings and any bytes: 16 bytes of flags and keys, then commands. Every byte that is
+// taken must come out or be accounted for by the queue's limits; nothing may be read or written out of bounds (the
+// sanitizers see to that).
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>

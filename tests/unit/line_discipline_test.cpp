@@ -1,4 +1,5 @@
-// The line discipline: bytes in, bytes out. The last tests put the same keys through this machine's own terminal driver and compare.
+// The line discipline: bytes in, bytes out. The last tests put the same keys through this machine's own terminal driver
+// and compare.
 #include "guestkernel/fs/tty/line_discipline.hpp"
 
 #include <gtest/gtest.h>
@@ -16,12 +17,16 @@
 namespace kvmsbx::fs {
 namespace {
 
-std::span<const uint8_t> bytes_of(const std::string& text) { return {reinterpret_cast<const uint8_t*>(text.data()), text.size()}; }
+std::span<const uint8_t> bytes_of(const std::string& text) {
+    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
 
 class Recorder final : public LineHost {
   public:
     size_t output_room() override { return stopped ? 0 : room; }
-    void output(std::span<const uint8_t> bytes) override { out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size()); }
+    void output(std::span<const uint8_t> bytes) override {
+        out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    }
     void signal_key(int signal) override { signals.push_back(signal); }
     void discard_output() override { ++discards; }
     void set_output_stopped(bool on) override { stopped = on; }
@@ -267,7 +272,9 @@ class HostPty {
     }
     bool is_ready() const { return slave_ >= 0; }
     void set(const Termios& termios) { ASSERT_EQ(ioctl(slave_, kTcSetS, &termios), 0); }
-    void type(const std::string& keys) { ASSERT_EQ(write(master_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size())); }
+    void type(const std::string& keys) {
+        ASSERT_EQ(write(master_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
+    }
     // What was echoed, until nothing comes any more.
     std::string echoed(size_t expected) {
         std::string all;
@@ -321,13 +328,26 @@ void compare(const Termios& termios, const std::string& keys) {
     LineDiscipline line(host, termios);
     line.receive(bytes_of(keys));
     std::string shown;
-    for (char c : keys) shown += "\\x" + std::string(1, "0123456789abcdef"[static_cast<uint8_t>(c) >> 4]) + "0123456789abcdef"[c & 15];
-    EXPECT_EQ(linux_tty.echoed(host.out.size()), host.out) << "keys " << shown << " iflag " << std::oct << termios.iflag << " lflag " << termios.lflag << " oflag " << termios.oflag;
-    EXPECT_EQ(linux_tty.read_all(), read_all(line)) << "keys " << shown << " iflag " << std::oct << termios.iflag << " lflag " << termios.lflag;
+    for (char c : keys)
+        shown += "\\x" + std::string(1, "0123456789abcdef"[static_cast<uint8_t>(c) >> 4]) + "0123456789abcdef"[c & 15];
+    EXPECT_EQ(linux_tty.echoed(host.out.size()), host.out) << "keys " << shown << " iflag " << std::oct << termios.iflag
+                                                           << " lflag " << termios.lflag << " oflag " << termios.oflag;
+    EXPECT_EQ(linux_tty.read_all(), read_all(line))
+        << "keys " << shown << " iflag " << std::oct << termios.iflag << " lflag " << termios.lflag;
 }
 
 TEST(LineDisciplineLikeLinux, EditingKeys) {
-    for (const char* keys : {"abc\x7f\x7fx\n", "one two\x17three\n", "a\tb\x7f\x7f\x7f\n", "ab\x15" "cd\n", "ab\x12" "cd\r", "a\x16\x7f\x7f" "b\n", "\x04", "ab\x04" "cd\n", "\x01\x02\x7f\n"})
+    for (const char* keys : {"abc\x7f\x7fx\n", "one two\x17three\n", "a\tb\x7f\x7f\x7f\n",
+                             "ab\x15"
+                             "cd\n",
+                             "ab\x12"
+                             "cd\r",
+                             "a\x16\x7f\x7f"
+                             "b\n",
+                             "\x04",
+                             "ab\x04"
+                             "cd\n",
+                             "\x01\x02\x7f\n"})
         compare(kStandardTermios, keys);
 }
 

@@ -10,7 +10,8 @@ constexpr size_t kMaxStore = 4096;
 
 class TextFile final : public vfs::InodeFile {
   public:
-    TextFile(RefPtr<TextNode> node, const vfs::Path& path, uint32_t flags) : InodeFile(path, flags), node_(std::move(node)) {}
+    TextFile(RefPtr<TextNode> node, const vfs::Path& path, uint32_t flags)
+        : InodeFile(path, flags), node_(std::move(node)) {}
     Result<size_t> read_at(mm::IoBuffer& to, uint64_t offset) override {
         sched::MutexGuard guard(text_lock_);
         if (offset == 0 || !made_) {
@@ -43,7 +44,8 @@ class TextFile final : public vfs::InodeFile {
 
 class StaticText final : public TextNode {
   public:
-    StaticText(RefPtr<vfs::FileSystem> fs, uint64_t ino, const StaticEntry& entry) : TextNode(std::move(fs), ino, entry.permissions), entry_(entry) {}
+    StaticText(RefPtr<vfs::FileSystem> fs, uint64_t ino, const StaticEntry& entry)
+        : TextNode(std::move(fs), ino, entry.permissions), entry_(entry) {}
     Result<> generate(TextSink& sink) override {
         if (entry_.generate) return entry_.generate(sink);
         sink.put(entry_.text);
@@ -57,10 +59,12 @@ class StaticText final : public TextNode {
 
 class StaticDirectory final : public SyntheticNode {
   public:
-    StaticDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino, const StaticEntry& entry) : SyntheticNode(std::move(fs), ino, entry.mode()), entries_(entry.children, entry.child_count) {}
+    StaticDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino, const StaticEntry& entry)
+        : SyntheticNode(std::move(fs), ino, entry.mode()), entries_(entry.children, entry.child_count) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override {
         for (size_t i = 0; i < entries_.size(); ++i)
-            if (entries_[i].name == name) return make_static_node(RefPtr<vfs::FileSystem>(fs()), entries_[i], child_ino(ino, i));
+            if (entries_[i].name == name)
+                return make_static_node(RefPtr<vfs::FileSystem>(fs()), entries_[i], child_ino(ino, i));
         return Errno::kNOENT;
     }
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override {
@@ -89,7 +93,8 @@ Result<vfs::Attributes> SyntheticNode::attributes() {
     result.size = size();
     owner(result.uid, result.gid);
     const uint64_t now = sched::realtime_now();
-    result.atime = result.mtime = result.ctime = {static_cast<int64_t>(now / kSecond), static_cast<uint32_t>(now % kSecond)};
+    result.atime = result.mtime =
+        result.ctime = {static_cast<int64_t>(now / kSecond), static_cast<uint32_t>(now % kSecond)};
     return result;
 }
 
@@ -102,12 +107,15 @@ Result<RefPtr<vfs::File>> TextNode::open(const vfs::Path& path, uint32_t flags) 
     return RefPtr<vfs::File>(TRY(make_ref<TextFile>(RefPtr<TextNode>(*this), path, flags)));
 }
 
-uint32_t StaticEntry::mode() const { return (children ? vfs::kModeDirectory : is_link ? vfs::kModeLink : vfs::kModeRegular) | permissions; }
+uint32_t StaticEntry::mode() const {
+    return (children ? vfs::kModeDirectory : is_link ? vfs::kModeLink : vfs::kModeRegular) | permissions;
+}
 uint8_t StaticEntry::directory_type() const { return children ? kDtDirectory : is_link ? kDtLink : kDtRegular; }
 
 Result<RefPtr<vfs::Inode>> make_static_node(RefPtr<vfs::FileSystem> fs, const StaticEntry& entry, uint64_t ino) {
     if (entry.children) return RefPtr<vfs::Inode>(TRY(make_ref<StaticDirectory>(std::move(fs), ino, entry)));
-    if (entry.is_link) return RefPtr<vfs::Inode>(TRY(make_ref<LinkNode>(std::move(fs), ino, TRY(String::create(entry.text)))));
+    if (entry.is_link)
+        return RefPtr<vfs::Inode>(TRY(make_ref<LinkNode>(std::move(fs), ino, TRY(String::create(entry.text)))));
     return RefPtr<vfs::Inode>(TRY(make_ref<StaticText>(std::move(fs), ino, entry)));
 }
 
@@ -116,7 +124,8 @@ bool visit_dots(uint64_t cookie, uint64_t ino, vfs::DirectoryVisitor& visitor) {
     return cookie >= 2 || visitor.visit({"..", ino, kDtDirectory, 2});
 }
 
-bool visit_entries(uint64_t cookie, uint64_t ino, std::span<const StaticEntry> entries, vfs::DirectoryVisitor& visitor) {
+bool visit_entries(uint64_t cookie, uint64_t ino, std::span<const StaticEntry> entries,
+                   vfs::DirectoryVisitor& visitor) {
     for (size_t i = cookie > 2 ? cookie - 2 : 0; i < entries.size(); ++i)
         if (!visitor.visit({entries[i].name, child_ino(ino, i), entries[i].directory_type(), i + 3})) return false;
     return true;
@@ -153,7 +162,8 @@ void put_cpu_list(TextSink& sink, uint64_t mask) {
 }
 
 std::string_view trimmed(std::string_view text) {
-    while (!text.empty() && (text.back() == '\n' || text.back() == ' ' || text.back() == '\t' || text.back() == '\0')) text.remove_suffix(1);
+    while (!text.empty() && (text.back() == '\n' || text.back() == ' ' || text.back() == '\t' || text.back() == '\0'))
+        text.remove_suffix(1);
     while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
     return text;
 }

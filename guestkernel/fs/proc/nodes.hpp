@@ -1,9 +1,10 @@
 #pragma once
 // Inodes whose content is made up when it is read: the base of proc and sys.
 //
-// Model. A TextNode writes its whole content into a TextSink; a TextFile keeps one such text, made anew at each read at offset 0, so that a reader who goes on
-// from where it was sees one consistent text and one who rewinds (top, uptime) sees news. Fixed trees are tables of StaticEntry: a name with a generator (and
-// perhaps a writer), a link target, or a table of children. Inodes are made at lookup and hold no state but what they stand for; names are never cached
+// Model. A TextNode writes its whole content into a TextSink; a TextFile keeps one such text, made anew at each read at
+// offset 0, so that a reader who goes on from where it was sees one consistent text and one who rewinds (top, uptime)
+// sees news. Fixed trees are tables of StaticEntry: a name with a generator (and perhaps a writer), a link target, or a
+// table of children. Inodes are made at lookup and hold no state but what they stand for; names are never cached
 // (FileSystem::cacheable_names is false), because processes come and go.
 #include <span>
 
@@ -29,7 +30,8 @@ class SyntheticFileSystem final : public vfs::FileSystem {
 class SyntheticNode : public vfs::Inode {
   public:
     // mode: type and permission bits.
-    SyntheticNode(RefPtr<vfs::FileSystem> fs, uint64_t ino, uint32_t mode) : Inode(std::move(fs)), ino(ino), mode_(mode) {}
+    SyntheticNode(RefPtr<vfs::FileSystem> fs, uint64_t ino, uint32_t mode)
+        : Inode(std::move(fs)), ino(ino), mode_(mode) {}
     // SAFETY: a synthetic file system has no other inodes than these.
     bool is_same(const vfs::Inode& other) const override {
         const auto& node = static_cast<const SyntheticNode&>(other);
@@ -43,7 +45,9 @@ class SyntheticNode : public vfs::Inode {
     Result<RefPtr<vfs::Inode>> create(std::string_view, const vfs::NewNode&) override { return Errno::kNOENT; }
     Result<RefPtr<vfs::Inode>> make_directory(std::string_view, const vfs::NewNode&) override { return Errno::kNOENT; }
     Result<RefPtr<vfs::Inode>> make_node(std::string_view, const vfs::NewNode&) override { return Errno::kNOENT; }
-    Result<RefPtr<vfs::Inode>> make_symlink(std::string_view, std::string_view, const vfs::NewNode&) override { return Errno::kNOENT; }
+    Result<RefPtr<vfs::Inode>> make_symlink(std::string_view, std::string_view, const vfs::NewNode&) override {
+        return Errno::kNOENT;
+    }
     uint32_t type() const override { return mode_ & vfs::kModeTypeMask; }
     Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override;
     const uint64_t ino;
@@ -61,11 +65,14 @@ class SyntheticNode : public vfs::Inode {
 
 class TextNode : public SyntheticNode {
   public:
-    TextNode(RefPtr<vfs::FileSystem> fs, uint64_t ino, uint32_t permissions) : SyntheticNode(std::move(fs), ino, vfs::kModeRegular | permissions) {}
+    TextNode(RefPtr<vfs::FileSystem> fs, uint64_t ino, uint32_t permissions)
+        : SyntheticNode(std::move(fs), ino, vfs::kModeRegular | permissions) {}
     virtual Result<> generate(TextSink& sink) = 0;
     virtual Result<> store(std::string_view) { return Errno::kINVAL; }
     // open(2) with O_TRUNC, as shells do it for ">".
-    Result<> set_attributes(const vfs::AttributeChange& change) override { return (change.valid & vfs::AttributeChange::kSize) ? Result<>() : Errno::kPERM; }
+    Result<> set_attributes(const vfs::AttributeChange& change) override {
+        return (change.valid & vfs::AttributeChange::kSize) ? Result<>() : Errno::kPERM;
+    }
     Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) final;
 };
 
@@ -77,7 +84,7 @@ struct StaticEntry {
     uint32_t permissions = 0444;
     Generator generate = nullptr;  // a file
     Writer store = nullptr;
-    std::string_view text = {};    // a file with this content, if generate is null; or a link's target
+    std::string_view text = {};  // a file with this content, if generate is null; or a link's target
     bool is_link = false;
     const StaticEntry* children = nullptr;  // a directory
     size_t child_count = 0;
@@ -85,11 +92,16 @@ struct StaticEntry {
     uint8_t directory_type() const;
 };
 
-constexpr StaticEntry text_entry(std::string_view name, Generator generate, uint32_t permissions = 0444, Writer store = nullptr) {
+constexpr StaticEntry text_entry(std::string_view name, Generator generate, uint32_t permissions = 0444,
+                                 Writer store = nullptr) {
     return {.name = name, .permissions = permissions, .generate = generate, .store = store};
 }
-constexpr StaticEntry constant_entry(std::string_view name, std::string_view text) { return {.name = name, .text = text}; }
-constexpr StaticEntry link_entry(std::string_view name, std::string_view target) { return {.name = name, .permissions = 0777, .text = target, .is_link = true}; }
+constexpr StaticEntry constant_entry(std::string_view name, std::string_view text) {
+    return {.name = name, .text = text};
+}
+constexpr StaticEntry link_entry(std::string_view name, std::string_view target) {
+    return {.name = name, .permissions = 0777, .text = target, .is_link = true};
+}
 template <size_t N>
 constexpr StaticEntry directory_entry(std::string_view name, const StaticEntry (&children)[N]) {
     return {.name = name, .permissions = 0555, .children = children, .child_count = N};
@@ -107,7 +119,8 @@ bool visit_entries(uint64_t cookie, uint64_t ino, std::span<const StaticEntry> e
 
 class LinkNode final : public SyntheticNode {
   public:
-    LinkNode(RefPtr<vfs::FileSystem> fs, uint64_t ino, String target) : SyntheticNode(std::move(fs), ino, vfs::kModeLink | 0777), target_(std::move(target)) {}
+    LinkNode(RefPtr<vfs::FileSystem> fs, uint64_t ino, String target)
+        : SyntheticNode(std::move(fs), ino, vfs::kModeLink | 0777), target_(std::move(target)) {}
     Result<String> read_link() override { return target_.clone(); }
 
   private:

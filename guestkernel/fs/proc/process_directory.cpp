@@ -37,12 +37,22 @@ struct TextRow {
     Result<> (*store)(const ProcSubject&, std::string_view);
 };
 constexpr TextRow kTexts[] = {
-    {"auxv", 0400, put_auxv, nullptr},       {"cgroup", 0444, put_cgroup, nullptr},   {"cmdline", 0444, put_cmdline, nullptr},
-    {"comm", 0644, put_comm, store_comm},    {"environ", 0400, put_environ, nullptr}, {"gid_map", 0444, put_id_map, nullptr},
-    {"limits", 0444, put_limits, nullptr},   {"maps", 0444, put_maps, nullptr},       {"mountinfo", 0444, put_mountinfo, nullptr},
-    {"mounts", 0444, put_mounts, nullptr},   {"personality", 0400, put_personality, nullptr},
-    {"stat", 0444, put_stat, nullptr},       {"statm", 0444, put_statm, nullptr},     {"status", 0444, put_status, nullptr},
-    {"uid_map", 0444, put_id_map, nullptr},  {"wchan", 0444, put_wchan, nullptr},
+    {"auxv", 0400, put_auxv, nullptr},
+    {"cgroup", 0444, put_cgroup, nullptr},
+    {"cmdline", 0444, put_cmdline, nullptr},
+    {"comm", 0644, put_comm, store_comm},
+    {"environ", 0400, put_environ, nullptr},
+    {"gid_map", 0444, put_id_map, nullptr},
+    {"limits", 0444, put_limits, nullptr},
+    {"maps", 0444, put_maps, nullptr},
+    {"mountinfo", 0444, put_mountinfo, nullptr},
+    {"mounts", 0444, put_mounts, nullptr},
+    {"personality", 0400, put_personality, nullptr},
+    {"stat", 0444, put_stat, nullptr},
+    {"statm", 0444, put_statm, nullptr},
+    {"status", 0444, put_status, nullptr},
+    {"uid_map", 0444, put_id_map, nullptr},
+    {"wchan", 0444, put_wchan, nullptr},
 };
 constexpr size_t kTextCount = std::size(kTexts);
 
@@ -51,7 +61,9 @@ struct SpecialRow {
     std::string_view name;
     uint8_t type;
 };
-constexpr SpecialRow kSpecials[kSpecialCount] = {{"fd", kDtDirectory}, {"fdinfo", kDtDirectory}, {"exe", kDtLink}, {"cwd", kDtLink}, {"root", kDtLink}, {"task", kDtDirectory}};
+constexpr SpecialRow kSpecials[kSpecialCount] = {{"fd", kDtDirectory}, {"fdinfo", kDtDirectory},
+                                                 {"exe", kDtLink},     {"cwd", kDtLink},
+                                                 {"root", kDtLink},    {"task", kDtDirectory}};
 
 class ProcessText final : public TextNode {
   public:
@@ -70,7 +82,8 @@ class ProcessText final : public TextNode {
 class ProcessDirectory final : public SyntheticNode {
   public:
     ProcessDirectory(RefPtr<vfs::FileSystem> fs, ProcSubject subject)
-        : SyntheticNode(std::move(fs), process_ino(subject), vfs::kModeDirectory | 0555), subject_(std::move(subject)) {}
+        : SyntheticNode(std::move(fs), process_ino(subject), vfs::kModeDirectory | 0555),
+          subject_(std::move(subject)) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
 
@@ -85,7 +98,8 @@ class ProcessDirectory final : public SyntheticNode {
 // /proc/PID/task.
 class TaskDirectory final : public SyntheticNode {
   public:
-    TaskDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject) : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | 0555), subject_(std::move(subject)) {}
+    TaskDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject)
+        : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | 0555), subject_(std::move(subject)) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
 
@@ -111,7 +125,9 @@ Result<RefPtr<vfs::Inode>> ProcessDirectory::make_special(size_t which) {
 Result<RefPtr<vfs::Inode>> ProcessDirectory::lookup(std::string_view name) {
     if (!subject_.alive()) return Errno::kNOENT;
     for (size_t i = 0; i < kTextCount; ++i)
-        if (kTexts[i].name == name) return RefPtr<vfs::Inode>(TRY(make_ref<ProcessText>(RefPtr<vfs::FileSystem>(fs()), ino + 1 + i, subject_, kTexts[i])));
+        if (kTexts[i].name == name)
+            return RefPtr<vfs::Inode>(
+                TRY(make_ref<ProcessText>(RefPtr<vfs::FileSystem>(fs()), ino + 1 + i, subject_, kTexts[i])));
     for (size_t i = 0; i < special_count(); ++i)
         if (kSpecials[i].name == name) return make_special(i);
     return Errno::kNOENT;
@@ -147,7 +163,8 @@ Result<> TaskDirectory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& v
         FixedText<16> name;
         format_to(name, "{}", next);
         const ProcSubject thread{subject_.process, next, true};
-        if (!visitor.visit({name.view(), process_ino(thread), kDtDirectory, static_cast<uint64_t>(next) + 2})) return {};
+        if (!visitor.visit({name.view(), process_ino(thread), kDtDirectory, static_cast<uint64_t>(next) + 2}))
+            return {};
         last = next;
     }
 }

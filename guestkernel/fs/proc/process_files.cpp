@@ -48,7 +48,8 @@ class MagicLink : public SyntheticNode {
 
 class PlaceLink final : public MagicLink {
   public:
-    PlaceLink(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject, Place place) : MagicLink(std::move(fs), ino, 0777, std::move(subject)), place_(place) {}
+    PlaceLink(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject, Place place)
+        : MagicLink(std::move(fs), ino, 0777, std::move(subject)), place_(place) {}
 
   private:
     Result<vfs::Path> place() override {
@@ -66,7 +67,9 @@ class PlaceLink final : public MagicLink {
     const Place place_;
 };
 
-uint32_t link_permissions(const vfs::File& file) { return (file.readable() ? 0500U : 0) | (file.writable() ? 0300U : 0); }
+uint32_t link_permissions(const vfs::File& file) {
+    return (file.readable() ? 0500U : 0) | (file.writable() ? 0300U : 0);
+}
 
 class FdLink final : public MagicLink {
   public:
@@ -80,13 +83,17 @@ class FdLink final : public MagicLink {
         const vfs::Path* path = file->path();
         return path ? Result<vfs::Path>(*path) : Errno::kNXIO;
     }
-    Result<String> describe() override { return TRY(file_of(subject_, fd_))->describe(); }
+    Result<String> describe() override {
+        return TRY(file_of(subject_, fd_))
+        ->describe();
+    }
     const int fd_;
 };
 
 class FdInfo final : public TextNode {
   public:
-    FdInfo(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject, int fd) : TextNode(std::move(fs), ino, 0444), subject_(std::move(subject)), fd_(fd) {}
+    FdInfo(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject, int fd)
+        : TextNode(std::move(fs), ino, 0444), subject_(std::move(subject)), fd_(fd) {}
     Result<> generate(TextSink& sink) override {
         TRY(may_inspect(subject_));
         const auto file = TRY(file_of(subject_, fd_));
@@ -115,7 +122,9 @@ class FdInfo final : public TextNode {
 class FdDirectory final : public SyntheticNode {
   public:
     FdDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject, FdView view)
-        : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | (view == FdView::kLinks ? 0500 : 0555)), subject_(std::move(subject)), view_(view) {}
+        : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | (view == FdView::kLinks ? 0500 : 0555)),
+          subject_(std::move(subject)),
+          view_(view) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
 
@@ -132,8 +141,10 @@ Result<RefPtr<vfs::Inode>> FdDirectory::lookup(std::string_view name) {
     if (fd < 0) return Errno::kNOENT;
     const auto file = TRY(file_of(subject_, fd));
     RefPtr<vfs::FileSystem> file_system(fs());
-    if (view_ == FdView::kInfo) return RefPtr<vfs::Inode>(TRY(make_ref<FdInfo>(std::move(file_system), entry_ino(fd), subject_, fd)));
-    return RefPtr<vfs::Inode>(TRY(make_ref<FdLink>(std::move(file_system), entry_ino(fd), link_permissions(*file), subject_, fd)));
+    if (view_ == FdView::kInfo)
+        return RefPtr<vfs::Inode>(TRY(make_ref<FdInfo>(std::move(file_system), entry_ino(fd), subject_, fd)));
+    return RefPtr<vfs::Inode>(
+        TRY(make_ref<FdLink>(std::move(file_system), entry_ino(fd), link_permissions(*file), subject_, fd)));
 }
 
 // Cookies: 3 + fd.
@@ -141,7 +152,8 @@ Result<> FdDirectory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& vis
     TRY(may_inspect(subject_));
     const auto table = TRY(table_of(subject_));
     if (!visit_dots(cookie, ino, visitor)) return {};
-    for (int fd = table->next_open(cookie > 2 ? static_cast<int>(cookie - 2) : 0); fd >= 0; fd = table->next_open(fd + 1)) {
+    for (int fd = table->next_open(cookie > 2 ? static_cast<int>(cookie - 2) : 0); fd >= 0;
+         fd = table->next_open(fd + 1)) {
         FixedText<16> name;
         format_to(name, "{}", fd);
         const uint8_t type = view_ == FdView::kLinks ? kDtLink : kDtRegular;
@@ -152,7 +164,8 @@ Result<> FdDirectory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& vis
 
 }  // namespace
 
-Result<RefPtr<vfs::Inode>> make_fd_directory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject, FdView view) {
+Result<RefPtr<vfs::Inode>> make_fd_directory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject,
+                                             FdView view) {
     return RefPtr<vfs::Inode>(TRY(make_ref<FdDirectory>(std::move(fs), ino, std::move(subject), view)));
 }
 

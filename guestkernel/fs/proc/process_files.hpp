@@ -6,7 +6,8 @@
 namespace kvmsbx::fs {
 
 enum class FdView : uint8_t { kLinks, kInfo };
-Result<RefPtr<vfs::Inode>> make_fd_directory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject, FdView view);
+Result<RefPtr<vfs::Inode>> make_fd_directory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject,
+                                             FdView view);
 
 enum class Place : uint8_t { kExecutable, kWorkingDirectory, kRoot };
 Result<RefPtr<vfs::Inode>> make_place_link(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject, Place place);

@@ -1,5 +1,5 @@
-// /proc/PID/maps, cmdline, environ, auxv and sizes (Linux: fs/proc/task_mmu.c). An address space may change whenever something here blocks (names and inode
-// numbers of files, user memory): walks go on by address, never by VMA.
+// /proc/PID/maps, cmdline, environ, auxv and sizes (Linux: fs/proc/task_mmu.c). An address space may change whenever
+// something here blocks (names and inode numbers of files, user memory): walks go on by address, never by VMA.
 #include "guestkernel/fs/proc/subject.hpp"
 #include "guestkernel/vfs/device.hpp"
 #include "guestkernel/vfs/inode.hpp"
@@ -26,8 +26,13 @@ struct Line {
     mm::Vma::Kind kind;
     RefPtr<vfs::File> file;
     explicit Line(const mm::Vma& vma)
-        : start(vma.start), end(vma.end), protection(vma.protection), shared(vma.shared), anonymous(!vma.object),
-          offset(vma.object ? vma.first_page * mm::kPageSize : 0), kind(vma.kind),
+        : start(vma.start),
+          end(vma.end),
+          protection(vma.protection),
+          shared(vma.shared),
+          anonymous(!vma.object),
+          offset(vma.object ? vma.first_page * mm::kPageSize : 0),
+          kind(vma.kind),
           // SAFETY: Vma::file is a vfs::File by its contract (mm/address_space.hpp).
           file(static_cast<vfs::File*>(vma.file.get())) {}
 };
@@ -64,8 +69,9 @@ Result<> put_line(const Line& line, TextSink& sink) {
         }
     }
     const bool file_offset = line.file || line.shared;
-    format_to(head, "{08x}-{08x} {}{}{}{} {08x} {02x}:{02x} {} ", line.start, line.end, line.protection & mm::kProtRead ? 'r' : '-',
-              line.protection & mm::kProtWrite ? 'w' : '-', line.protection & mm::kProtExec ? 'x' : '-', line.shared ? 's' : 'p', file_offset ? line.offset : 0,
+    format_to(head, "{08x}-{08x} {}{}{}{} {08x} {02x}:{02x} {} ", line.start, line.end,
+              line.protection & mm::kProtRead ? 'r' : '-', line.protection & mm::kProtWrite ? 'w' : '-',
+              line.protection & mm::kProtExec ? 'x' : '-', line.shared ? 's' : 'p', file_offset ? line.offset : 0,
               vfs::major_of(device), vfs::minor_of(device), ino);
     sink.put(head.view());
     const std::string_view fixed = kind_name(line.kind);

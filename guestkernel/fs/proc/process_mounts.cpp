@@ -15,7 +15,8 @@ void put_escaped(TextSink& sink, std::string_view text) {
             continue;
         }
         const auto value = static_cast<unsigned char>(c);
-        const char escaped[] = {'\\', static_cast<char>('0' + (value >> 6)), static_cast<char>('0' + (value >> 3 & 7)), static_cast<char>('0' + (value & 7))};
+        const char escaped[] = {'\\', static_cast<char>('0' + (value >> 6)), static_cast<char>('0' + (value >> 3 & 7)),
+                                static_cast<char>('0' + (value & 7))};
         sink.put({escaped, sizeof escaped});
     }
 }
@@ -25,7 +26,7 @@ void put_mount_flags(TextSink& sink, uint64_t flags) {
     const struct {
         uint64_t flag;
         std::string_view text;
-    } rows[] = {{vfs::kMsNosuid, ",nosuid"}, {vfs::kMsNodev, ",nodev"},           {vfs::kMsNoexec, ",noexec"},
+    } rows[] = {{vfs::kMsNosuid, ",nosuid"},   {vfs::kMsNodev, ",nodev"},           {vfs::kMsNoexec, ",noexec"},
                 {vfs::kMsNoatime, ",noatime"}, {vfs::kMsNodiratime, ",nodiratime"}, {vfs::kMsRelatime, ",relatime"}};
     for (const auto& row : rows)
         if (flags & row.flag) sink.put(row.text);
@@ -39,12 +40,15 @@ Result<> put_file_system_options(TextSink& sink, vfs::Mount& mount) {
     return {};
 }
 
-std::string_view source_of(const vfs::Mount& mount) { return mount.source.empty() ? std::string_view("none") : mount.source.view(); }
+std::string_view source_of(const vfs::Mount& mount) {
+    return mount.source.empty() ? std::string_view("none") : mount.source.view();
+}
 
 // The path of the mount's root inside its file system.
 Result<String> root_inside(const vfs::Mount& mount) {
     Vector<std::string_view> names;
-    for (const vfs::Dentry* dentry = mount.root().get(); dentry->parent(); dentry = dentry->parent().get()) TRY(names.push_back(dentry->name()));
+    for (const vfs::Dentry* dentry = mount.root().get(); dentry->parent(); dentry = dentry->parent().get())
+        TRY(names.push_back(dentry->name()));
     String text;
     for (size_t i = names.size(); i > 0; --i) {
         TRY(text.append('/'));

@@ -75,8 +75,9 @@ void put_identity(const ProcSubject& subject, TextSink& sink) {
     }
     uint32_t flags = kFlagRandomize;
     if (!process.executed) flags |= kFlagForkNoExec;
-    format_to(sink, "{} ({}) {} {} {} {} {} {} {}", subject.thread ? subject.tid : process.pid, name_of(subject), state_of(subject),
-              process.parent ? process.parent->pid : 0, process.group, process.session ? process.session->id : 0, terminal, foreground, flags);
+    format_to(sink, "{} ({}) {} {} {} {} {} {} {}", subject.thread ? subject.tid : process.pid, name_of(subject),
+              state_of(subject), process.parent ? process.parent->pid : 0, process.group,
+              process.session ? process.session->id : 0, terminal, foreground, flags);
 }
 
 struct LimitRow {
@@ -84,14 +85,14 @@ struct LimitRow {
     unsigned resource;
 };
 constexpr LimitRow kLimits[] = {
-    {"Max cpu time", "seconds", task::kRlimitCpu},        {"Max file size", "bytes", task::kRlimitFsize},
-    {"Max data size", "bytes", task::kRlimitData},        {"Max stack size", "bytes", task::kRlimitStack},
-    {"Max core file size", "bytes", task::kRlimitCore},   {"Max resident set", "bytes", task::kRlimitRss},
-    {"Max processes", "processes", task::kRlimitNproc},   {"Max open files", "files", task::kRlimitNofile},
-    {"Max locked memory", "bytes", task::kRlimitMemlock}, {"Max address space", "bytes", task::kRlimitAs},
-    {"Max file locks", "locks", task::kRlimitLocks},      {"Max pending signals", "signals", task::kRlimitSigpending},
+    {"Max cpu time", "seconds", task::kRlimitCpu},         {"Max file size", "bytes", task::kRlimitFsize},
+    {"Max data size", "bytes", task::kRlimitData},         {"Max stack size", "bytes", task::kRlimitStack},
+    {"Max core file size", "bytes", task::kRlimitCore},    {"Max resident set", "bytes", task::kRlimitRss},
+    {"Max processes", "processes", task::kRlimitNproc},    {"Max open files", "files", task::kRlimitNofile},
+    {"Max locked memory", "bytes", task::kRlimitMemlock},  {"Max address space", "bytes", task::kRlimitAs},
+    {"Max file locks", "locks", task::kRlimitLocks},       {"Max pending signals", "signals", task::kRlimitSigpending},
     {"Max msgqueue size", "bytes", task::kRlimitMsgqueue}, {"Max nice priority", "", task::kRlimitNice},
-    {"Max realtime priority", "", task::kRlimitRtprio},   {"Max realtime timeout", "us", task::kRlimitRttime},
+    {"Max realtime priority", "", task::kRlimitRtprio},    {"Max realtime timeout", "us", task::kRlimitRttime},
 };
 
 void put_limit(TextSink& sink, uint64_t value) {
@@ -109,35 +110,41 @@ void put_memory_lines(mm::AddressSpace& space, TextSink& sink) {
     const struct {
         std::string_view name;
         uint64_t bytes;
-    } rows[] = {{"VmSize", use.size}, {"VmLck", 0}, {"VmPin", 0}, {"VmRSS", use.resident}, {"VmData", use.data}, {"VmStk", use.stack},
-                {"VmExe", use.code},  {"VmLib", use.library}, {"VmSwap", 0}};
+    } rows[] = {{"VmSize", use.size},    {"VmLck", 0},           {"VmPin", 0},
+                {"VmRSS", use.resident}, {"VmData", use.data},   {"VmStk", use.stack},
+                {"VmExe", use.code},     {"VmLib", use.library}, {"VmSwap", 0}};
     for (const auto& row : rows) format_to(sink, "{}:\t{8} kB\n", row.name, row.bytes / kKilobyte);
 }
 
-void put_credentials(const auth::Credentials& who, uint32_t umask, TextSink& sink, const ProcSubject& subject, size_t descriptors) {
+void put_credentials(const auth::Credentials& who, uint32_t umask, TextSink& sink, const ProcSubject& subject,
+                     size_t descriptors) {
     const task::Process& process = *subject.process;
     const int32_t tid = subject.thread ? subject.tid : process.pid;
     sink.put("Umask:\t");
     put_octal(sink, umask, 4);
-    format_to(sink, "\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n", state_name(state_of(subject)), process.pid, tid,
-              process.parent ? process.parent->pid : 0);
-    format_to(sink, "Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n", who.ruid, who.euid, who.suid, who.fsuid, who.rgid, who.egid, who.sgid, who.fsgid);
+    format_to(sink, "\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
+              state_name(state_of(subject)), process.pid, tid, process.parent ? process.parent->pid : 0);
+    format_to(sink, "Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n", who.ruid, who.euid, who.suid, who.fsuid, who.rgid,
+              who.egid, who.sgid, who.fsgid);
     format_to(sink, "FDSize:\t{}\nGroups:\t", descriptors);
     for (auth::Gid gid : who.groups) format_to(sink, "{} ", gid);
-    format_to(sink, "\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", process.pid, tid, process.group, process.session ? process.session->id : 0);
+    format_to(sink, "\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", process.pid, tid, process.group,
+              process.session ? process.session->id : 0);
 }
 
 void put_security(const ProcSubject& subject, const task::Task& task, TextSink& sink) {
     const SignalSummary signals = signals_of(subject);
     const auth::Credentials& who = task.credentials();
-    format_to(sink, "Threads:\t{}\nSigQ:\t0/{}\nSigPnd:\t{016x}\nShdPnd:\t{016x}\n", thread_count(*subject.process), subject.process->limits[task::kRlimitSigpending].soft,
-              signals.thread_pending, signals.process_pending);
-    format_to(sink, "SigBlk:\t{016x}\nSigIgn:\t{016x}\nSigCgt:\t{016x}\n", signals.blocked, signals.ignored, signals.caught);
-    format_to(sink, "CapInh:\t{016x}\nCapPrm:\t{016x}\nCapEff:\t{016x}\nCapBnd:\t{016x}\nCapAmb:\t{016x}\n", who.inheritable.bits, who.permitted.bits,
-              who.effective.bits, who.bounding.bits, who.ambient.bits);
+    format_to(sink, "Threads:\t{}\nSigQ:\t0/{}\nSigPnd:\t{016x}\nShdPnd:\t{016x}\n", thread_count(*subject.process),
+              subject.process->limits[task::kRlimitSigpending].soft, signals.thread_pending, signals.process_pending);
+    format_to(sink, "SigBlk:\t{016x}\nSigIgn:\t{016x}\nSigCgt:\t{016x}\n", signals.blocked, signals.ignored,
+              signals.caught);
+    format_to(sink, "CapInh:\t{016x}\nCapPrm:\t{016x}\nCapEff:\t{016x}\nCapBnd:\t{016x}\nCapAmb:\t{016x}\n",
+              who.inheritable.bits, who.permitted.bits, who.effective.bits, who.bounding.bits, who.ambient.bits);
     const unsigned count = arch::boot_info().cpu_count;
     const uint64_t cpus = task.affinity & (count >= 64 ? ~0ULL : (1ULL << count) - 1);
-    format_to(sink, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{x}\nCpus_allowed_list:\t", who.no_new_privileges ? 1 : 0, cpus);
+    format_to(sink, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{x}\nCpus_allowed_list:\t",
+              who.no_new_privileges ? 1 : 0, cpus);
     put_cpu_list(sink, cpus);
     sink.put("\nMems_allowed:\t1\nMems_allowed_list:\t0\n");
 }
@@ -150,13 +157,14 @@ Result<> put_stat(const ProcSubject& subject, TextSink& sink) {
     task::Task* task = subject.task();
     const task::CpuUsage usage = subject.thread ? task::usage_of(*task) : task::usage_of(process);
     put_identity(subject, sink);
-    format_to(sink, " 0 0 0 0 {} {} {} {}", ticks(usage.user), ticks(usage.system), ticks(process.children_usage.user), ticks(process.children_usage.system));
+    format_to(sink, " 0 0 0 0 {} {} {} {}", ticks(usage.user), ticks(usage.system), ticks(process.children_usage.user),
+              ticks(process.children_usage.system));
     const int nice = task ? task->nice : 0;
     MemoryUse use;
     RefPtr<mm::AddressSpace> space = task ? task->space_ : RefPtr<mm::AddressSpace>();
     if (space) use = memory_use(*space);
-    format_to(sink, " {} {} {} 0 {} {} {} {}", 20 + nice, nice, thread_count(process), ticks(process.start_time), use.size, use.resident >> kPageShift,
-              process.limits[task::kRlimitRss].soft);
+    format_to(sink, " {} {} {} 0 {} {} {} {}", 20 + nice, nice, thread_count(process), ticks(process.start_time),
+              use.size, use.resident >> kPageShift, process.limits[task::kRlimitRss].soft);
     const bool visible = space && may_inspect(subject).is_ok();  // addresses are not for everybody
     if (visible)
         format_to(sink, " {} {} {} 0 0", space->code_start, space->code_end, space->stack_top);
@@ -164,11 +172,13 @@ Result<> put_stat(const ProcSubject& subject, TextSink& sink) {
         format_to(sink, " {} {} 0 0 0", space ? 1 : 0, space ? 1 : 0);
     const SignalSummary signals = signals_of(subject);
     constexpr uint64_t kOldSet = 0x7fffffff;
-    format_to(sink, " {} {} {} {} 0 0 0 {} {} 0 {} 0 0 0", signals.thread_pending & kOldSet, signals.blocked & kOldSet, signals.ignored & kOldSet,
-              signals.caught & kOldSet, process.exit_signal, task && task->last_cpu ? task->last_cpu->cpu_id : 0, task ? task->scheduling_policy : 0);
+    format_to(sink, " {} {} {} {} 0 0 0 {} {} 0 {} 0 0 0", signals.thread_pending & kOldSet, signals.blocked & kOldSet,
+              signals.ignored & kOldSet, signals.caught & kOldSet, process.exit_signal,
+              task && task->last_cpu ? task->last_cpu->cpu_id : 0, task ? task->scheduling_policy : 0);
     if (visible)
-        format_to(sink, " {} {} {} {} {} {} {} {}\n", space->data_start, space->data_end, space->break_start, space->arguments_start, space->arguments_end,
-                  space->environment_start, space->environment_end, process.exit_status);
+        format_to(sink, " {} {} {} {} {} {} {} {}\n", space->data_start, space->data_end, space->break_start,
+                  space->arguments_start, space->arguments_end, space->environment_start, space->environment_end,
+                  process.exit_status);
     else
         sink.put(" 0 0 0 0 0 0 0 0\n");
     return {};
@@ -179,8 +189,8 @@ Result<> put_statm(const ProcSubject& subject, TextSink& sink) {
     const task::Task* task = subject.task();
     MemoryUse use;
     if (task && task->space_) use = memory_use(task->space());
-    format_to(sink, "{} {} {} {} 0 {} 0\n", use.size >> kPageShift, use.resident >> kPageShift, use.shared >> kPageShift, use.code >> kPageShift,
-              (use.data + use.stack) >> kPageShift);
+    format_to(sink, "{} {} {} {} 0 {} 0\n", use.size >> kPageShift, use.resident >> kPageShift,
+              use.shared >> kPageShift, use.code >> kPageShift, (use.data + use.stack) >> kPageShift);
     return {};
 }
 
@@ -189,15 +199,18 @@ Result<> put_status(const ProcSubject& subject, TextSink& sink) {
     const task::Task* task = subject.task();
     format_to(sink, "Name:\t{}\n", name_of(subject));
     if (!task) {
-        format_to(sink, "State:\tZ (zombie)\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\nThreads:\t0\n", subject.process->pid, subject.process->pid,
+        format_to(sink, "State:\tZ (zombie)\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\nThreads:\t0\n",
+                  subject.process->pid, subject.process->pid,
                   subject.process->parent ? subject.process->parent->pid : 0);
         return {};
     }
     size_t descriptors = 0;
     if (task->files_)
-        for (int fd = task->files().next_open(0); fd >= 0; fd = task->files().next_open(fd + 1)) descriptors = static_cast<size_t>(fd) + 1;
+        for (int fd = task->files().next_open(0); fd >= 0; fd = task->files().next_open(fd + 1))
+            descriptors = static_cast<size_t>(fd) + 1;
     constexpr size_t kStep = 64;
-    put_credentials(task->credentials(), task->fs_ ? task->fs().umask : 0, sink, subject, (descriptors + kStep - 1) / kStep * kStep);
+    put_credentials(task->credentials(), task->fs_ ? task->fs().umask : 0, sink, subject,
+                    (descriptors + kStep - 1) / kStep * kStep);
     if (task->space_) put_memory_lines(task->space(), sink);
     put_security(subject, *task, sink);
     return {};

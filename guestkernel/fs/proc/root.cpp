@@ -14,9 +14,17 @@ namespace {
 constexpr uint64_t kRootIno = 1, kProcMagic = 0x9fa0;
 
 constexpr StaticEntry kEntries[] = {
-    constant_entry("cmdline", "\n"),         text_entry("cpuinfo", put_cpuinfo), text_entry("devices", put_devices), text_entry("filesystems", put_filesystems),
-    text_entry("loadavg", put_loadavg),      text_entry("meminfo", put_meminfo), link_entry("mounts", "self/mounts"), text_entry("stat", put_system_stat),
-    constant_entry("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"), text_entry("uptime", put_uptime), text_entry("version", put_version),
+    constant_entry("cmdline", "\n"),
+    text_entry("cpuinfo", put_cpuinfo),
+    text_entry("devices", put_devices),
+    text_entry("filesystems", put_filesystems),
+    text_entry("loadavg", put_loadavg),
+    text_entry("meminfo", put_meminfo),
+    link_entry("mounts", "self/mounts"),
+    text_entry("stat", put_system_stat),
+    constant_entry("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
+    text_entry("uptime", put_uptime),
+    text_entry("version", put_version),
 };
 constexpr size_t kEntryCount = std::size(kEntries);
 enum Extra : size_t { kSys, kSelf, kThreadSelf, kExtraCount };
@@ -26,7 +34,8 @@ static_assert(kEntryCount + kExtraCount + 3 < kFirstProcessCookie);
 // /proc/self and /proc/thread-self: whoever reads them.
 class SelfLink final : public SyntheticNode {
   public:
-    SelfLink(RefPtr<vfs::FileSystem> fs, uint64_t ino, Extra which) : SyntheticNode(std::move(fs), ino, vfs::kModeLink | 0777), which_(which) {}
+    SelfLink(RefPtr<vfs::FileSystem> fs, uint64_t ino, Extra which)
+        : SyntheticNode(std::move(fs), ino, vfs::kModeLink | 0777), which_(which) {}
     Result<String> read_link() override {
         const task::Task& task = task::current();
         FixedText<48> target;
@@ -43,7 +52,8 @@ class SelfLink final : public SyntheticNode {
 
 class ProcRoot final : public SyntheticNode {
   public:
-    explicit ProcRoot(RefPtr<vfs::FileSystem> fs) : SyntheticNode(std::move(fs), kRootIno, vfs::kModeDirectory | 0555) {}
+    explicit ProcRoot(RefPtr<vfs::FileSystem> fs)
+        : SyntheticNode(std::move(fs), kRootIno, vfs::kModeDirectory | 0555) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
 
@@ -63,10 +73,12 @@ Result<RefPtr<vfs::Inode>> ProcRoot::lookup(std::string_view name) {
         return make_process_directory(std::move(file_system), {RefPtr<task::Process>(process), number, false});
     }
     for (size_t i = 0; i < kEntryCount; ++i)
-        if (kEntries[i].name == name) return make_static_node(std::move(file_system), kEntries[i], child_ino(kRootIno, i));
+        if (kEntries[i].name == name)
+            return make_static_node(std::move(file_system), kEntries[i], child_ino(kRootIno, i));
     if (name == "sys") return make_static_node(std::move(file_system), kSysctlDirectory, extra_ino(kSys));
     const Extra which = name == "thread-self" ? kThreadSelf : kSelf;
-    if (name == "self" || which == kThreadSelf) return RefPtr<vfs::Inode>(TRY(make_ref<SelfLink>(std::move(file_system), extra_ino(which), which)));
+    if (name == "self" || which == kThreadSelf)
+        return RefPtr<vfs::Inode>(TRY(make_ref<SelfLink>(std::move(file_system), extra_ino(which), which)));
     return Errno::kNOENT;
 }
 
@@ -85,7 +97,9 @@ Result<> ProcRoot::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visito
         FixedText<16> name;
         format_to(name, "{}", process->pid);
         const int32_t pid = process->pid;
-        if (!visitor.visit({name.view(), process_ino({RefPtr<task::Process>(process), pid, false}), kDtDirectory, kFirstProcessCookie + static_cast<uint64_t>(pid)})) return {};
+        if (!visitor.visit({name.view(), process_ino({RefPtr<task::Process>(process), pid, false}), kDtDirectory,
+                            kFirstProcessCookie + static_cast<uint64_t>(pid)}))
+            return {};
     }
     return {};
 }

@@ -36,9 +36,9 @@ Result<> store_comm(const ProcSubject& subject, std::string_view text);
 
 // Sizes of an address space in kB and pages, for status, stat and statm.
 struct MemoryUse {
-    uint64_t size = 0, resident = 0;                     // bytes
+    uint64_t size = 0, resident = 0;                      // bytes
     uint64_t data = 0, stack = 0, code = 0, library = 0;  // bytes
-    uint64_t shared = 0;                                 // bytes mapped from files
+    uint64_t shared = 0;                                  // bytes mapped from files
 };
 MemoryUse memory_use(mm::AddressSpace& space);
 

@@ -59,8 +59,8 @@ Result<> put_boot_id(TextSink& sink) {
     return {};
 }
 
-constexpr StaticEntry kRandom[] = {text_entry("boot_id", put_boot_id), constant_entry("entropy_avail", "256\n"), constant_entry("poolsize", "256\n"),
-                                   text_entry("uuid", put_uuid)};
+constexpr StaticEntry kRandom[] = {text_entry("boot_id", put_boot_id), constant_entry("entropy_avail", "256\n"),
+                                   constant_entry("poolsize", "256\n"), text_entry("uuid", put_uuid)};
 constexpr StaticEntry kKernel[] = {
     constant_entry("cap_last_cap", "40\n"),
     constant_entry("core_pattern", "core\n"),
@@ -77,10 +77,13 @@ constexpr StaticEntry kKernel[] = {
     constant_entry("threads-max", "32768\n"),
     text_entry("version", put_os_version),
 };
-constexpr StaticEntry kVm[] = {constant_entry("max_map_count", "65530\n"), constant_entry("mmap_min_addr", "65536\n"), constant_entry("overcommit_memory", "0\n"),
-                               constant_entry("overcommit_ratio", "50\n"), constant_entry("swappiness", "0\n")};
-constexpr StaticEntry kFs[] = {constant_entry("file-max", "9223372036854775807\n"), constant_entry("nr_open", "1048576\n"), constant_entry("pipe-max-size", "1048576\n")};
-constexpr StaticEntry kSysctl[] = {directory_entry("fs", kFs), directory_entry("kernel", kKernel), directory_entry("vm", kVm)};
+constexpr StaticEntry kVm[] = {constant_entry("max_map_count", "65530\n"), constant_entry("mmap_min_addr", "65536\n"),
+                               constant_entry("overcommit_memory", "0\n"), constant_entry("overcommit_ratio", "50\n"),
+                               constant_entry("swappiness", "0\n")};
+constexpr StaticEntry kFs[] = {constant_entry("file-max", "9223372036854775807\n"),
+                               constant_entry("nr_open", "1048576\n"), constant_entry("pipe-max-size", "1048576\n")};
+constexpr StaticEntry kSysctl[] = {directory_entry("fs", kFs), directory_entry("kernel", kKernel),
+                                   directory_entry("vm", kVm)};
 
 }  // namespace
 

@@ -42,7 +42,9 @@ ThreadCounts count_threads() {
     return counts;
 }
 
-void put_ticks(TextSink& sink, uint64_t user, uint64_t idle) { format_to(sink, " {} 0 0 {} 0 0 0 0 0 0\n", user, idle); }
+void put_ticks(TextSink& sink, uint64_t user, uint64_t idle) {
+    format_to(sink, " {} 0 0 {} 0 0 0 0 0 0\n", user, idle);
+}
 
 }  // namespace
 
@@ -52,12 +54,19 @@ Result<> put_meminfo(TextSink& sink) {
         std::string_view name;
         uint64_t bytes;
     } rows[] = {
-        {"MemTotal:       ", memory.total}, {"MemFree:        ", memory.free}, {"MemAvailable:   ", std::min(memory.total, memory.free + memory.cached)},
-        {"Buffers:        ", 0},            {"Cached:         ", memory.cached}, {"SwapCached:     ", 0},
-        {"SwapTotal:      ", 0},            {"SwapFree:       ", 0},
+        {"MemTotal:       ", memory.total},
+        {"MemFree:        ", memory.free},
+        {"MemAvailable:   ", std::min(memory.total, memory.free + memory.cached)},
+        {"Buffers:        ", 0},
+        {"Cached:         ", memory.cached},
+        {"SwapCached:     ", 0},
+        {"SwapTotal:      ", 0},
+        {"SwapFree:       ", 0},
     };
     for (const auto& row : rows) format_to(sink, "{}{8} kB\n", row.name, row.bytes / kKilobyte);
-    sink.put("HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        0\nHugepagesize:       2048 kB\n");
+    sink.put(
+        "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        "
+        "0\nHugepagesize:       2048 kB\n");
     return {};
 }
 
@@ -74,7 +83,8 @@ Result<> put_system_stat(TextSink& sink) {
         put_ticks(sink, used / cpus, idle / cpus);
     }
     const ThreadCounts threads = count_threads();
-    format_to(sink, "btime {}\nprocesses {}\nprocs_running {}\nprocs_blocked {}\n", (sched::realtime_now() - sched::boottime_now()) / kSecond, task::tasks_started(), threads.running,
+    format_to(sink, "btime {}\nprocesses {}\nprocs_running {}\nprocs_blocked {}\n",
+              (sched::realtime_now() - sched::boottime_now()) / kSecond, task::tasks_started(), threads.running,
               threads.blocked);
     return {};
 }
@@ -82,7 +92,8 @@ Result<> put_system_stat(TextSink& sink) {
 Result<> put_uptime(TextSink& sink) {
     const uint64_t up = sched::boottime_now(), all = up * arch::boot_info().cpu_count, used = used_time();
     const uint64_t idle = all > used ? all - used : 0;
-    format_to(sink, "{}.{02} {}.{02}\n", up / kSecond, up % kSecond / kHundredth, idle / kSecond, idle % kSecond / kHundredth);
+    format_to(sink, "{}.{02} {}.{02}\n", up / kSecond, up % kSecond / kHundredth, idle / kSecond,
+              idle % kSecond / kHundredth);
     return {};
 }
 
@@ -95,12 +106,14 @@ Result<> put_loadavg(TextSink& sink) {
 
 Result<> put_version(TextSink& sink) {
     const task::UtsName& name = task::uts();
-    format_to(sink, "{} version {} {}\n", std::string_view(name.sysname), std::string_view(name.release), std::string_view(name.version));
+    format_to(sink, "{} version {} {}\n", std::string_view(name.sysname), std::string_view(name.release),
+              std::string_view(name.version));
     return {};
 }
 
 Result<> put_filesystems(TextSink& sink) {
-    for (const vfs::FileSystemType& type : vfs::file_system_types()) format_to(sink, "{}\t{}\n", type.needs_device ? std::string_view() : std::string_view("nodev"), type.name);
+    for (const vfs::FileSystemType& type : vfs::file_system_types())
+        format_to(sink, "{}\t{}\n", type.needs_device ? std::string_view() : std::string_view("nodev"), type.name);
     return {};
 }
 

@@ -20,13 +20,15 @@ Result<> put_cpus(TextSink& sink) {
     return {};
 }
 
-constexpr StaticEntry kCpuTexts[] = {text_entry("online", put_cpus), text_entry("possible", put_cpus), text_entry("present", put_cpus), constant_entry("offline", "\n"),
+constexpr StaticEntry kCpuTexts[] = {text_entry("online", put_cpus), text_entry("possible", put_cpus),
+                                     text_entry("present", put_cpus), constant_entry("offline", "\n"),
                                      constant_entry("kernel_max", "63\n")};
 
 // /sys/devices/system/cpu: the fixed files and a directory per CPU.
 class CpuDirectory final : public SyntheticNode {
   public:
-    CpuDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino) : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | 0755) {}
+    CpuDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino)
+        : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | 0755) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
 };
@@ -51,7 +53,8 @@ Result<RefPtr<vfs::Inode>> CpuDirectory::lookup(std::string_view name) {
     for (unsigned cpu = 0; cpu < arch::boot_info().cpu_count; ++cpu) {
         FixedText<16> wanted;
         format_to(wanted, "cpu{}", cpu);
-        if (wanted.view() == name) return RefPtr<vfs::Inode>(TRY(make_ref<OneCpu>(std::move(file_system), (ino << 8) + cpu)));
+        if (wanted.view() == name)
+            return RefPtr<vfs::Inode>(TRY(make_ref<OneCpu>(std::move(file_system), (ino << 8) + cpu)));
     }
     return Errno::kNOENT;
 }
@@ -70,15 +73,18 @@ Result<> CpuDirectory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& vi
 // A directory with one child: the way down to cpu/.
 class Step final : public SyntheticNode {
   public:
-    Step(RefPtr<vfs::FileSystem> fs, unsigned depth) : SyntheticNode(std::move(fs), kRootIno + depth, vfs::kModeDirectory | 0755), depth_(depth) {}
+    Step(RefPtr<vfs::FileSystem> fs, unsigned depth)
+        : SyntheticNode(std::move(fs), kRootIno + depth, vfs::kModeDirectory | 0755), depth_(depth) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override {
         if (name != kNames[depth_]) return Errno::kNOENT;
         RefPtr<vfs::FileSystem> file_system(fs());
-        if (depth_ + 1 == std::size(kNames)) return RefPtr<vfs::Inode>(TRY(make_ref<CpuDirectory>(std::move(file_system), kRootIno + depth_ + 1)));
+        if (depth_ + 1 == std::size(kNames))
+            return RefPtr<vfs::Inode>(TRY(make_ref<CpuDirectory>(std::move(file_system), kRootIno + depth_ + 1)));
         return RefPtr<vfs::Inode>(TRY(make_ref<Step>(std::move(file_system), depth_ + 1)));
     }
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override {
-        if (visit_dots(cookie, ino, visitor) && cookie < 3) (void)visitor.visit({kNames[depth_], ino + 1, kDtDirectory, 3});
+        if (visit_dots(cookie, ino, visitor) && cookie < 3)
+            (void)visitor.visit({kNames[depth_], ino + 1, kDtDirectory, 3});
         return {};
     }
 

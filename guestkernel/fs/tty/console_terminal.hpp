@@ -1,6 +1,7 @@
 #pragma once
-// The console of a container with process.terminal: a terminal whose lower end is the host's (in raw mode there), reached by hypercalls that never
-// block. After EAGAIN the VMM sends HostEventType::kConsole when the stream can go on. It is /dev/pts/0 and /dev/console.
+// The console of a container with process.terminal: a terminal whose lower end is the host's (in raw mode there),
+// reached by hypercalls that never block. After EAGAIN the VMM sends HostEventType::kConsole when the stream can go on.
+// It is /dev/pts/0 and /dev/console.
 #include "guestkernel/fs/tty/terminal.hpp"
 
 namespace kvmsbx::fs {

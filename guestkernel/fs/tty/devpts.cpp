@@ -9,10 +9,13 @@ namespace {
 
 constexpr uint64_t kRootInode = 1, kPtmxInode = 2, kFirstInode = 3;
 constexpr uint8_t kTypeDirectory = 4, kTypeChar = 2;  // DT_*
-constexpr uint32_t kTtyMajor = 5, kTtyMinor = 0, kConsoleMinor = 1, kPtmxMinor = 2, kPtsMajor = 136, kPtsCount = 1 << 20;
+constexpr uint32_t kTtyMajor = 5, kTtyMinor = 0, kConsoleMinor = 1, kPtmxMinor = 2, kPtsMajor = 136,
+                   kPtsCount = 1 << 20;
 constexpr uint64_t kSecond = 1'000'000'000;
 
-vfs::Timestamp timestamp(uint64_t ns) { return {static_cast<int64_t>(ns / kSecond), static_cast<uint32_t>(ns % kSecond)}; }
+vfs::Timestamp timestamp(uint64_t ns) {
+    return {static_cast<int64_t>(ns / kSecond), static_cast<uint32_t>(ns % kSecond)};
+}
 
 Result<uint32_t> parse_number(std::string_view text, unsigned base) {
     uint64_t value = 0;
@@ -25,16 +28,22 @@ Result<uint32_t> parse_number(std::string_view text, unsigned base) {
     return static_cast<uint32_t>(value);
 }
 
-// A character device of the file system. Cached names hold inodes long after a pty is gone, so a node finds its terminal by number and serial; the
-// terminal keeps the attributes.
+// A character device of the file system. Cached names hold inodes long after a pty is gone, so a node finds its
+// terminal by number and serial; the terminal keeps the attributes.
 class PtsNode final : public vfs::Inode {
   public:
     // terminal null: ptmx.
     PtsNode(RefPtr<PtsFileSystem> fs, const Terminal* terminal)
-        : Inode(fs), instance(std::move(fs)), is_ptmx_(!terminal), device_(terminal ? terminal->device_number() : vfs::make_device(kTtyMajor, kPtmxMinor)),
-          serial_(terminal ? terminal->serial : 0), ptmx_{.mode = instance->ptmx_mode(), .created = instance->created} {}
+        : Inode(fs),
+          instance(std::move(fs)),
+          is_ptmx_(!terminal),
+          device_(terminal ? terminal->device_number() : vfs::make_device(kTtyMajor, kPtmxMinor)),
+          serial_(terminal ? terminal->serial : 0),
+          ptmx_{.mode = instance->ptmx_mode(), .created = instance->created} {}
     // SAFETY: all character devices of this file system are PtsNodes.
-    bool is_same(const vfs::Inode& other) const override { return other.type() == vfs::kModeChar && static_cast<const PtsNode&>(other).serial_ == serial_; }
+    bool is_same(const vfs::Inode& other) const override {
+        return other.type() == vfs::kModeChar && static_cast<const PtsNode&>(other).serial_ == serial_;
+    }
     Result<vfs::Attributes> attributes() override {
         const Terminal::Node* node = find_node();
         if (!node) return Errno::kIO;
@@ -58,7 +67,9 @@ class PtsNode final : public vfs::Inode {
         return {};
     }
     uint32_t type() const override { return vfs::kModeChar; }
-    Result<RefPtr<vfs::File>> open(const vfs::Path&, uint32_t) override { return Errno::kNXIO; }  // the VFS opens devices by number
+    Result<RefPtr<vfs::File>> open(const vfs::Path&, uint32_t) override {
+        return Errno::kNXIO;
+    }  // the VFS opens devices by number
     // Null: it is gone, or this is ptmx.
     Terminal* terminal() const {
         Terminal* found = is_ptmx_ ? nullptr : instance->at(vfs::minor_of(device_));
@@ -94,7 +105,9 @@ class PtsRoot final : public vfs::Inode {
     uint32_t type() const override { return vfs::kModeDirectory; }
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
-    Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override { return vfs::open_directory(path, flags); }
+    Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override {
+        return vfs::open_directory(path, flags);
+    }
 
   private:
     RefPtr<PtsFileSystem> instance_;
@@ -138,7 +151,9 @@ Result<RefPtr<vfs::Inode>> make_devpts(const vfs::MountOptions& options) {
 
 // SAFETY: the type of file system tells the type of its character-device inodes.
 PtsNode* pts_node(const vfs::Path& path) {
-    return path.inode().fs().type_name() == "devpts" && path.inode().type() == vfs::kModeChar ? static_cast<PtsNode*>(&path.inode()) : nullptr;
+    return path.inode().fs().type_name() == "devpts" && path.inode().type() == vfs::kModeChar
+               ? static_cast<PtsNode*>(&path.inode())
+               : nullptr;
 }
 
 Result<RefPtr<vfs::File>> open_pts(const vfs::Path& path, uint32_t, uint32_t flags) {
@@ -172,18 +187,23 @@ Result<RefPtr<vfs::File>> open_aux(const vfs::Path& path, uint32_t minor, uint32
 
 Result<> PtsFileSystem::configure(std::string_view data) {
     std::string_view value;
-    if (vfs::mount_option(data, "mode", value)) mode_ = TRY(parse_number(value, 8)) & 07777;
-    if (vfs::mount_option(data, "ptmxmode", value)) ptmx_mode_ = TRY(parse_number(value, 8)) & 07777;
+    if (vfs::mount_option(data, "mode", value)) mode_ = TRY(parse_number(value, 8))
+    &07777;
+    if (vfs::mount_option(data, "ptmxmode", value)) ptmx_mode_ = TRY(parse_number(value, 8))
+    &07777;
     if (vfs::mount_option(data, "max", value)) maximum_ = std::min(TRY(parse_number(value, 10)), kMaximum);
-    if (vfs::mount_option(data, "uid", value)) uid_ = TRY(parse_number(value, 10)), has_uid_ = true;
-    if (vfs::mount_option(data, "gid", value)) gid_ = TRY(parse_number(value, 10)), has_gid_ = true;
+    if (vfs::mount_option(data, "uid", value)) uid_ = TRY(parse_number(value, 10))
+    , has_uid_ = true;
+    if (vfs::mount_option(data, "gid", value)) gid_ = TRY(parse_number(value, 10))
+    , has_gid_ = true;
     return {};
 }
 
 Result<String> PtsFileSystem::options() {
     FixedText<128> text;
     const auto octal = [&](uint32_t mode) {
-        const char digits[] = {static_cast<char>('0' + (mode >> 6 & 7)), static_cast<char>('0' + (mode >> 3 & 7)), static_cast<char>('0' + (mode & 7))};
+        const char digits[] = {static_cast<char>('0' + (mode >> 6 & 7)), static_cast<char>('0' + (mode >> 3 & 7)),
+                               static_cast<char>('0' + (mode & 7))};
         text.put({digits, 3});
     };
     if (has_uid_) format_to(text, "uid={},", uid_);
@@ -203,7 +223,10 @@ Result<RefPtr<PtyTerminal>> PtsFileSystem::create_pty() {
     auto terminal = TRY(make_ref<PtyTerminal>(RefPtr<PtsFileSystem>(*this), index));
     TRY(terminal->create());
     const auth::Credentials& creator = task::current().credentials();
-    terminal->node = {.mode = mode_, .uid = has_uid_ ? uid_ : creator.fsuid, .gid = has_gid_ ? gid_ : creator.fsgid, .created = sched::realtime_now()};
+    terminal->node = {.mode = mode_,
+                      .uid = has_uid_ ? uid_ : creator.fsuid,
+                      .gid = has_gid_ ? gid_ : creator.fsgid,
+                      .created = sched::realtime_now()};
     slots_[index] = terminal.get();
     return terminal;
 }
@@ -214,7 +237,9 @@ bool PtsFileSystem::visible(uint32_t index) const {
     return slots_[index] == console_.get() || static_cast<PtyTerminal*>(slots_[index])->master_open;
 }
 
-RefPtr<Terminal> PtsFileSystem::find(uint32_t index) const { return visible(index) ? RefPtr<Terminal>(*slots_[index]) : RefPtr<Terminal>(); }
+RefPtr<Terminal> PtsFileSystem::find(uint32_t index) const {
+    return visible(index) ? RefPtr<Terminal>(*slots_[index]) : RefPtr<Terminal>();
+}
 
 int PtsFileSystem::next(uint32_t from) const {
     for (; from < slots_.size(); ++from)

@@ -8,7 +8,8 @@ namespace {
 constexpr int kSignalInterrupt = 2, kSignalQuit = 3, kSignalSuspend = 20;
 
 bool is_control(uint8_t c) { return c < 0x20 || c == 0x7f; }
-// Letters are the kernel's, which are those of Latin-1 (lib/ctype.c): so the first bytes of UTF-8 characters count as letters.
+// Letters are the kernel's, which are those of Latin-1 (lib/ctype.c): so the first bytes of UTF-8 characters count as
+// letters.
 bool is_upper(uint8_t c) { return (c >= 'A' && c <= 'Z') || (c >= 0xc0 && c <= 0xde && c != 0xd7); }
 bool is_lower(uint8_t c) { return (c >= 'a' && c <= 'z') || (c >= 0xdf && c != 0xf7); }
 bool is_word(uint8_t c) { return is_upper(c) || is_lower(c) || (c >= '0' && c <= '9') || c == '_'; }
@@ -126,7 +127,8 @@ LineDiscipline::ReadResult LineDiscipline::read_canonical(std::span<uint8_t> to)
         mark(tail_, false);
         ++tail_;
         if (ends) {
-            // A line made up by the switch to canonical mode (pushed_) has its end there, but nothing was typed to end it.
+            // A line made up by the switch to canonical mode (pushed_) has its end there, but nothing was typed to end
+            // it.
             pushed_ = false;
             return {size, true};
         }
@@ -283,9 +285,7 @@ void LineDiscipline::erase(uint8_t pressed) {
     bool seen_word = false;
     while (head_ != canon_head_) {
         uint64_t start = head_;
-        do {
-            --start;
-        } while (is_continuation(at(start)) && start != canon_head_);
+        do { --start; } while (is_continuation(at(start)) && start != canon_head_);
         const uint8_t c = at(start);
         if (is_continuation(c)) break;  // never half a character
         if (word) {

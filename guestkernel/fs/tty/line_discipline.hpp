@@ -1,13 +1,15 @@
 #pragma once
 // The line discipline N_TTY (termios(3)): what turns keys into lines and lines into what a terminal shows.
 //
-// Model. A pure class: no tasks, no hypercalls, no blocking. The lower end (host terminal or pty master) calls receive(); the upper end calls
-// read() and write(); everything else that happens (bytes for the lower end, signals, flow control, "there is input") goes through LineHost.
+// Model. A pure class: no tasks, no hypercalls, no blocking. The lower end (host terminal or pty master) calls
+// receive(); the upper end calls read() and write(); everything else that happens (bytes for the lower end, signals,
+// flow control, "there is input") goes through LineHost.
 //   lower end --receive()--> [ iflag, signals, editing, echo ] --> queue_ --read()--> application
 //   lower end <--LineHost::output()-- [ oflag ] <--write()-- application
-// The queue is a ring of kQueueSize bytes with running indices: tail_ <= canon_head_ <= head_. In canonical mode [tail_, canon_head_) are finished
-// lines, whose last bytes are marked in `delimiters_` (an end-of-file key is a marked 0 byte that read() does not give), and [canon_head_, head_)
-// is the line being edited. Behaviour follows Linux's drivers/tty/n_tty.c, except that echo is put out at once and not kept apart.
+// The queue is a ring of kQueueSize bytes with running indices: tail_ <= canon_head_ <= head_. In canonical mode
+// [tail_, canon_head_) are finished lines, whose last bytes are marked in `delimiters_` (an end-of-file key is a marked
+// 0 byte that read() does not give), and [canon_head_, head_) is the line being edited. Behaviour follows Linux's
+// drivers/tty/n_tty.c, except that echo is put out at once and not kept apart.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -37,15 +39,17 @@ class LineDiscipline {
   public:
     static constexpr size_t kQueueSize = 4096;
 
-    explicit LineDiscipline(LineHost& host, const Termios& termios = kStandardTermios) : host_(host), termios_(termios) {}
+    explicit LineDiscipline(LineHost& host, const Termios& termios = kStandardTermios)
+        : host_(host), termios_(termios) {}
 
     const Termios& termios() const { return termios_; }
-    // tcsetattr(3): the change applies at once; draining and flushing before it are the caller's. A switch of ICANON keeps what is queued.
+    // tcsetattr(3): the change applies at once; draining and flushing before it are the caller's. A switch of ICANON
+    // keeps what is queued.
     void set_termios(const Termios& termios);
     bool canonical() const { return termios_.has_local(kICanon); }
 
-    // Input from the lower end. Returns how many bytes were taken: fewer than given when the queue is full (never in canonical mode without a
-    // finished line, where the excess of an overlong line is dropped).
+    // Input from the lower end. Returns how many bytes were taken: fewer than given when the queue is full (never in
+    // canonical mode without a finished line, where the excess of an overlong line is dropped).
     size_t receive(std::span<const uint8_t> bytes);
     // How many bytes receive() would surely take.
     size_t receive_room() const;
@@ -62,7 +66,8 @@ class LineDiscipline {
     size_t readable_bytes() const;
     void flush_input();
 
-    // Output from the application, processed by oflag into LineHost::output; returns how many bytes were taken (by room).
+    // Output from the application, processed by oflag into LineHost::output; returns how many bytes were taken (by
+    // room).
     size_t write(std::span<const uint8_t> bytes);
 
     bool output_stopped() const { return stopped_; }
@@ -90,7 +95,7 @@ class LineDiscipline {
     void erase_echo(uint8_t c, uint64_t start, uint64_t end, bool single);
     void erase_tab();
     void finish_erasing();
-    void echo(uint8_t c);      // control characters as ^X with ECHOCTL
+    void echo(uint8_t c);  // control characters as ^X with ECHOCTL
     void echo_raw(uint8_t c);
     void start_output();
     void stop_output();

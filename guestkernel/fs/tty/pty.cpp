@@ -68,8 +68,11 @@ Result<size_t> PtyTerminal::master_write(mm::IoBuffer& from, bool nonblocking) {
             done += part;
             if (at == taken.value()) break;
             if (nonblocking) return done ? Result<size_t>(done) : Errno::kAGAIN;
-            const auto room = [&] { return discipline().receive_room() > 0 || (discipline().canonical() && !discipline().has_input()); };
-            if (const auto waited = changed_.wait(room); waited.is_error()) return done ? Result<size_t>(done) : waited.error();
+            const auto room = [&] {
+                return discipline().receive_room() > 0 || (discipline().canonical() && !discipline().has_input());
+            };
+            if (const auto waited = changed_.wait(room); waited.is_error())
+                return done ? Result<size_t>(done) : waited.error();
         }
     }
     return done;
@@ -86,7 +89,8 @@ vfs::PollState PtyTerminal::master_poll() {
     uint32_t events = 0;
     if (!output_.empty()) events |= kPollIn | kPollRdNorm;
     if (slaves_closed_) events |= kPollHup;
-    if (discipline().receive_room() > 0 || (discipline().canonical() && !discipline().has_input())) events |= kPollOut | kPollWrNorm;
+    if (discipline().receive_room() > 0 || (discipline().canonical() && !discipline().has_input()))
+        events |= kPollOut | kPollWrNorm;
     return {events, &changed_};
 }
 

@@ -1,8 +1,9 @@
 #pragma once
-// Pseudoterminals and devpts (pts(4)). A PtyTerminal is the slave with its discipline; the master's File is its lower end: it reads the
-// slave's output ring and gives keys by input(). Each devpts mount with pty instances of its own is a PtsFileSystem; the first one also holds the
-// container's console as number 0 (as engines that set the console up in the container's devpts have it).
-// A pty's number is taken until master and slaves are closed; its node goes with the master. When the master closes, the slave hangs up.
+// Pseudoterminals and devpts (pts(4)). A PtyTerminal is the slave with its discipline; the master's File is its lower
+// end: it reads the slave's output ring and gives keys by input(). Each devpts mount with pty instances of its own is a
+// PtsFileSystem; the first one also holds the container's console as number 0 (as engines that set the console up in
+// the container's devpts have it). A pty's number is taken until master and slaves are closed; its node goes with the
+// master. When the master closes, the slave hangs up.
 #include "guestkernel/fs/tty/terminal.hpp"
 #include "guestkernel/vfs/file_system.hpp"
 
@@ -17,7 +18,7 @@ class PtyTerminal final : public Terminal {
     Result<> create() { return create_ring(kRingPages); }
 
     const uint32_t index;
-    bool locked_by_master = true;   // TIOCSPTLCK
+    bool locked_by_master = true;  // TIOCSPTLCK
     bool master_open = true;
 
     // The master's side.
@@ -48,7 +49,7 @@ class PtyTerminal final : public Terminal {
 class PtsFileSystem final : public vfs::FileSystem {
   public:
     PtsFileSystem() { cacheable_names = false; }
-    Result<> configure(std::string_view data);  // EINVAL
+    Result<> configure(std::string_view data);                                                     // EINVAL
     Result<vfs::FsStatistics> statistics() override { return vfs::FsStatistics{.type = 0x1cd1}; }  // DEVPTS_SUPER_MAGIC
     std::string_view type_name() const override { return "devpts"; }
     Result<String> options() override;

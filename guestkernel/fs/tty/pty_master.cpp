@@ -2,8 +2,8 @@
 #include "guestkernel/fs/tty/pty_master.hpp"
 
 #include "guestkernel/lib/format.hpp"
-#include "guestkernel/vfs/device.hpp"
 #include "guestkernel/vfs/dentry.hpp"
+#include "guestkernel/vfs/device.hpp"
 #include "guestkernel/vfs/mount.hpp"
 
 namespace kvmsbx::fs {
@@ -13,7 +13,8 @@ constexpr uint64_t kFlushInput = 0, kFlushOutput = 1, kFlushBoth = 2;
 
 class PtyMaster final : public vfs::File {
   public:
-    PtyMaster(RefPtr<PtyTerminal> terminal, const vfs::Path& path, uint32_t flags) : File(flags), terminal_(std::move(terminal)), path_(path) {}
+    PtyMaster(RefPtr<PtyTerminal> terminal, const vfs::Path& path, uint32_t flags)
+        : File(flags), terminal_(std::move(terminal)), path_(path) {}
     ~PtyMaster() override { terminal_->master_closed(); }
     Result<size_t> read(mm::IoBuffer& to) override { return terminal_->master_read(to, nonblocking()); }
     Result<size_t> write(mm::IoBuffer& from) override { return terminal_->master_write(from, nonblocking()); }
@@ -55,17 +56,13 @@ Result<int64_t> PtyMaster::flush_queue(uint64_t queue) {
 
 Result<int64_t> PtyMaster::ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument) {
     switch (request) {
-        case kTiocGptn:
-            TRY(mm::UserOut<uint32_t>{argument}.store(space, terminal_->index));
-            return 0;
+        case kTiocGptn: TRY(mm::UserOut<uint32_t>{argument}.store(space, terminal_->index)); return 0;
         case kTiocSptlck:
-            terminal_->locked_by_master = TRY(mm::UserIn<int32_t>{argument}.load(space)) != 0;
+            terminal_->locked_by_master = TRY(mm::UserIn<int32_t>{argument}.load(space))
+            != 0;
             return 0;
-        case kTiocGptlck:
-            TRY(mm::UserOut<int32_t>{argument}.store(space, terminal_->locked_by_master));
-            return 0;
-        case kTiocGptpeer:
-            return open_peer(static_cast<uint32_t>(argument));
+        case kTiocGptlck: TRY(mm::UserOut<int32_t>{argument}.store(space, terminal_->locked_by_master)); return 0;
+        case kTiocGptpeer: return open_peer(static_cast<uint32_t>(argument));
         case kTiocSig:
             if (argument < 1 || argument > task::kSigMax) return Errno::kINVAL;
             (void)terminal_->signal_foreground(static_cast<int>(argument));
@@ -73,12 +70,12 @@ Result<int64_t> PtyMaster::ioctl(mm::AddressSpace& space, uint32_t request, uint
         case kFionRead:
             TRY(mm::UserOut<int32_t>{argument}.store(space, static_cast<int32_t>(terminal_->waiting_output())));
             return 0;
-        case kTcFlsh:
-            return flush_queue(argument);
-        case kTiocSctty: case kTiocNotty: case kTiocSti: case kTcXonc:
-            return Errno::kIO;  // a master is nobody's terminal
-        default:
-            return terminal_->ioctl(space, request, argument, flags, Terminal::Side::kMaster);
+        case kTcFlsh: return flush_queue(argument);
+        case kTiocSctty:
+        case kTiocNotty:
+        case kTiocSti:
+        case kTcXonc: return Errno::kIO;  // a master is nobody's terminal
+        default: return terminal_->ioctl(space, request, argument, flags, Terminal::Side::kMaster);
     }
 }
 

@@ -98,8 +98,10 @@ Result<size_t> Terminal::read(TerminalFile& file, mm::IoBuffer& to) {
         if (is_dead(file)) break;
         if (deadline != sched::kNever && sched::now() >= deadline) break;
         if (file.nonblocking()) return done ? Result<size_t>(done) : Errno::kAGAIN;
-        const auto waited = changed_.wait([&] { return discipline_.has_input() || is_dead(file); }, sched::Interruptible::kYes, deadline);
-        if (waited.is_error() && waited.error() != Errno::kTIMEDOUT) return done ? Result<size_t>(done) : waited.error();
+        const auto waited = changed_.wait([&] { return discipline_.has_input() || is_dead(file); },
+                                          sched::Interruptible::kYes, deadline);
+        if (waited.is_error() && waited.error() != Errno::kTIMEDOUT)
+            return done ? Result<size_t>(done) : waited.error();
     }
     return done;
 }

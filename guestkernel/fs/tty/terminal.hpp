@@ -1,11 +1,15 @@
 #pragma once
-// Terminals: what is common to the console and to ptys (tty_ioctl(4), termios(3), credentials(7) for sessions and job control).
+// Terminals: what is common to the console and to ptys (tty_ioctl(4), termios(3), credentials(7) for sessions and job
+// control).
 //
-// Model. A Terminal joins a LineDiscipline with an output ring and the rules of job control. Its upper end are TerminalFiles, which tasks hold; its lower end
-// is a derived class: ConsoleTerminal moves bytes by hypercalls, PtyTerminal leaves them in the ring for the master to read.
+// Model. A Terminal joins a LineDiscipline with an output ring and the rules of job control. Its upper end are
+// TerminalFiles, which tasks hold; its lower end is a derived class: ConsoleTerminal moves bytes by hypercalls,
+// PtyTerminal leaves them in the ring for the master to read.
 // - Output goes through output_; while ^S holds it, echo waits in held_ and writers block.
-// - A session has a reference to its terminal and a terminal one to its session; whoever ends the tie (hang-up, the leader's exit, TIOCNOTTY) clears both.
-// - hang_up() is for ever for the files that were open then (their generation_ is an old one): reads give end of file, writes EIO. New opens work again where the lower end lives.
+// - A session has a reference to its terminal and a terminal one to its session; whoever ends the tie (hang-up, the
+// leader's exit, TIOCNOTTY) clears both.
+// - hang_up() is for ever for the files that were open then (their generation_ is an old one): reads give end of file,
+// writes EIO. New opens work again where the lower end lives.
 // - Kernel lock throughout. Copying user memory and waiting may block: after each the state is looked at anew.
 #include "guestkernel/fs/tty/byte_ring.hpp"
 #include "guestkernel/fs/tty/line_discipline.hpp"
@@ -28,10 +32,12 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
     Result<size_t> read(TerminalFile& file, mm::IoBuffer& to);
     Result<size_t> write(TerminalFile& file, mm::IoBuffer& from);
     vfs::PollState poll(TerminalFile& file);
-    // caller: the task::current(). ENOTTY: not an ioctl of terminals. through_master: called on a pty's master (job control does not apply).
+    // caller: the task::current(). ENOTTY: not an ioctl of terminals. through_master: called on a pty's master (job
+    // control does not apply).
     enum class Side : bool { kTerminal, kMaster };
     Result<int64_t> ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument, uint32_t flags, Side side);
-    // What open(2) does besides making the File: EIO, EBUSY (TIOCEXCL); makes it the controlling terminal of a session leader that has none, unless noctty.
+    // What open(2) does besides making the File: EIO, EBUSY (TIOCEXCL); makes it the controlling terminal of a session
+    // leader that has none, unless noctty.
     Result<> opened(bool noctty, uint32_t flags);
     virtual void file_opened() {}
     virtual void closed() {}
@@ -95,12 +101,14 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
     Result<> drain();
     void detach_session();
     bool controls(const task::Process& process) const;
-    // Background access by the current task: sends `signal` to its group and gives ERESTARTSYS, or EIO where that would be of no use.
+    // Background access by the current task: sends `signal` to its group and gives ERESTARTSYS, or EIO where that would
+    // be of no use.
     Result<> check_foreground(int signal);
 
     Result<> get_attributes(mm::AddressSpace& space, uint32_t request, uint64_t argument);
     Result<> set_attributes(mm::AddressSpace& space, uint32_t request, uint64_t argument);
-    Result<int64_t> session_ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument, uint32_t flags, Side side);
+    Result<int64_t> session_ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument, uint32_t flags,
+                                  Side side);
     Result<> make_controlling(uint64_t argument, uint32_t flags);
     Result<> set_foreground(mm::AddressSpace& space, uint64_t argument);
     Result<> give_up_controlling();
@@ -126,7 +134,8 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
 class TerminalFile final : public vfs::File {
   public:
     // path: may be not set (a console that no node names).
-    static Result<RefPtr<vfs::File>> open(RefPtr<Terminal> terminal, const vfs::Path& path, uint32_t flags, bool noctty);
+    static Result<RefPtr<vfs::File>> open(RefPtr<Terminal> terminal, const vfs::Path& path, uint32_t flags,
+                                          bool noctty);
     TerminalFile(RefPtr<Terminal> terminal, const vfs::Path& path, uint32_t flags);
     ~TerminalFile() override;
     Terminal& terminal() const { return *terminal_; }

@@ -9,8 +9,10 @@ TerminalFile::~TerminalFile() {
     if (counted_) terminal_->closed();
 }
 
-Result<RefPtr<vfs::File>> TerminalFile::open(RefPtr<Terminal> terminal, const vfs::Path& path, uint32_t flags, bool noctty) {
-    auto file = TRY(make_ref<TerminalFile>(terminal, path, flags & ~(vfs::kOCreat | vfs::kOExcl | vfs::kONoctty | vfs::kOTrunc | vfs::kOCloexec)));
+Result<RefPtr<vfs::File>> TerminalFile::open(RefPtr<Terminal> terminal, const vfs::Path& path, uint32_t flags,
+                                             bool noctty) {
+    auto file = TRY(make_ref<TerminalFile>(
+        terminal, path, flags & ~(vfs::kOCreat | vfs::kOExcl | vfs::kONoctty | vfs::kOTrunc | vfs::kOCloexec)));
     TRY(terminal->opened(noctty, flags));
     file->counted_ = true;
     file->generation_ = terminal->generation();

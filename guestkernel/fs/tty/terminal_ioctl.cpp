@@ -5,7 +5,7 @@
 namespace kvmsbx::fs {
 namespace {
 
-constexpr uint64_t kFlushInput = 0, kFlushOutput = 1, kFlushBoth = 2;     // tcflush(3)
+constexpr uint64_t kFlushInput = 0, kFlushOutput = 1, kFlushBoth = 2;           // tcflush(3)
 constexpr uint64_t kOutputOff = 0, kOutputOn = 1, kInputOff = 2, kInputOn = 3;  // tcflow(3)
 constexpr int32_t kDisciplineNtty = 0;
 
@@ -31,8 +31,10 @@ void from_termio(Termios& termios, const Termio& old) {
 
 // The speed that CBAUD names (tty_baudrate.c).
 uint32_t speed_of(uint32_t cflag, uint32_t current) {
-    static constexpr uint32_t kSpeeds[] = {0, 50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19200, 38400};
-    static constexpr uint32_t kHighSpeeds[] = {0, 57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000, 1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000};
+    static constexpr uint32_t kSpeeds[] = {0,   50,   75,   110,  134,  150,  200,   300,
+                                           600, 1200, 1800, 2400, 4800, 9600, 19200, 38400};
+    static constexpr uint32_t kHighSpeeds[] = {0,       57600,   115200,  230400,  460800,  500000,  576000,  921600,
+                                               1000000, 1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000};
     const uint32_t index = cflag & 017;
     if (!(cflag & 010000)) return kSpeeds[index];
     return index == 0 ? current : kHighSpeeds[index];
@@ -82,9 +84,7 @@ Result<> Terminal::flow(uint64_t action) {
     const Termios& termios = discipline_.termios();
     switch (action) {
         case kOutputOff:
-        case kOutputOn:
-            discipline_.set_stopped_by_call(action == kOutputOff);
-            return {};
+        case kOutputOn: discipline_.set_stopped_by_call(action == kOutputOff); return {};
         case kInputOff:
         case kInputOn: {
             const uint8_t key = termios.cc[action == kInputOff ? kVStop : kVStart];
@@ -93,8 +93,7 @@ Result<> Terminal::flow(uint64_t action) {
             push_output();
             return {};
         }
-        default:
-            return Errno::kINVAL;
+        default: return Errno::kINVAL;
     }
 }
 
@@ -121,64 +120,55 @@ void Terminal::set_window_size(const WindowSize& size) {
     signal_foreground(task::kSigWinch);
 }
 
-Result<int64_t> Terminal::ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument, uint32_t flags, Side side) {
+Result<int64_t> Terminal::ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument, uint32_t flags,
+                                Side side) {
     switch (request) {
-        case kTcGetS: case kTcGetS2: case kTcGetA:
-            TRY(get_attributes(space, request, argument));
-            return 0;
-        case kTcSetS: case kTcSetSW: case kTcSetSF: case kTcSetS2: case kTcSetSW2: case kTcSetSF2: case kTcSetA: case kTcSetAW: case kTcSetAF:
-            TRY(set_attributes(space, request, argument));
-            return 0;
-        case kTiocSctty: case kTiocNotty: case kTiocSpgrp: case kTiocGpgrp: case kTiocGsid:
-            return session_ioctl(space, request, argument, flags, side);
-        case kTiocGwinsz:
-            TRY(mm::UserOut<WindowSize>{argument}.store(space, window_));
-            return 0;
-        case kTiocSwinsz:
-            TRY(store_window_size(space, argument));
-            return 0;
+        case kTcGetS:
+        case kTcGetS2:
+        case kTcGetA: TRY(get_attributes(space, request, argument)); return 0;
+        case kTcSetS:
+        case kTcSetSW:
+        case kTcSetSF:
+        case kTcSetS2:
+        case kTcSetSW2:
+        case kTcSetSF2:
+        case kTcSetA:
+        case kTcSetAW:
+        case kTcSetAF: TRY(set_attributes(space, request, argument)); return 0;
+        case kTiocSctty:
+        case kTiocNotty:
+        case kTiocSpgrp:
+        case kTiocGpgrp:
+        case kTiocGsid: return session_ioctl(space, request, argument, flags, side);
+        case kTiocGwinsz: TRY(mm::UserOut<WindowSize>{argument}.store(space, window_)); return 0;
+        case kTiocSwinsz: TRY(store_window_size(space, argument)); return 0;
         case kFionRead:
             TRY(mm::UserOut<int32_t>{argument}.store(space, static_cast<int32_t>(discipline_.readable_bytes())));
             return 0;
-        case kTiocOutq:
-            TRY(mm::UserOut<int32_t>{argument}.store(space, static_cast<int32_t>(unsent())));
-            return 0;
-        case kTcXonc:
-            TRY(flow(argument));
-            return 0;
-        case kTcFlsh:
-            TRY(flush(argument));
-            return 0;
-        case kTcSBrk: case kTcSBrkP: case kTiocSBrk:  // a line without breaks: what is left is tcdrain(3)
+        case kTiocOutq: TRY(mm::UserOut<int32_t>{argument}.store(space, static_cast<int32_t>(unsent()))); return 0;
+        case kTcXonc: TRY(flow(argument)); return 0;
+        case kTcFlsh: TRY(flush(argument)); return 0;
+        case kTcSBrk:
+        case kTcSBrkP:
+        case kTiocSBrk:  // a line without breaks: what is left is tcdrain(3)
             TRY(check_foreground(task::kSigTtou));
             TRY(drain());
             return 0;
-        case kTiocCBrk:
-            TRY(check_foreground(task::kSigTtou));
-            return 0;
-        case kTiocSti:
-            TRY(simulate_input(space, argument));
-            return 0;
-        case kTiocExcl: case kTiocNxcl:
-            exclusive_ = request == kTiocExcl;
-            return 0;
-        case kTiocGexcl:
-            TRY(mm::UserOut<int32_t>{argument}.store(space, exclusive_));
-            return 0;
-        case kTiocGetd:
-            TRY(mm::UserOut<int32_t>{argument}.store(space, kDisciplineNtty));
-            return 0;
+        case kTiocCBrk: TRY(check_foreground(task::kSigTtou)); return 0;
+        case kTiocSti: TRY(simulate_input(space, argument)); return 0;
+        case kTiocExcl:
+        case kTiocNxcl: exclusive_ = request == kTiocExcl; return 0;
+        case kTiocGexcl: TRY(mm::UserOut<int32_t>{argument}.store(space, exclusive_)); return 0;
+        case kTiocGetd: TRY(mm::UserOut<int32_t>{argument}.store(space, kDisciplineNtty)); return 0;
         case kTiocSetd:
-            return TRY(mm::UserIn<int32_t>{argument}.load(space)) == kDisciplineNtty ? Result<int64_t>(0) : Errno::kINVAL;
-        case kTiocGdev:
-            TRY(mm::UserOut<uint32_t>{argument}.store(space, static_cast<uint32_t>(device_)));
-            return 0;
+            return TRY(mm::UserIn<int32_t>{argument}.load(space))
+            == kDisciplineNtty ? Result<int64_t>(0) : Errno::kINVAL;
+        case kTiocGdev: TRY(mm::UserOut<uint32_t>{argument}.store(space, static_cast<uint32_t>(device_))); return 0;
         case kTiocVhangup:
             if (!task::current().credentials().has(auth::Capability::kSysAdmin)) return Errno::kPERM;
             hang_up();
             return 0;
-        default:
-            return Errno::kNOTTY;
+        default: return Errno::kNOTTY;
     }
 }
 

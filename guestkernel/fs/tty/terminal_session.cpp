@@ -15,7 +15,9 @@ Terminal* current_terminal() {
     return session && session->terminal ? static_cast<Terminal*>(session->terminal.get()) : nullptr;
 }
 
-bool Terminal::controls(const task::Process& process) const { return process.session && process.session->terminal == this; }
+bool Terminal::controls(const task::Process& process) const {
+    return process.session && process.session->terminal == this;
+}
 
 void Terminal::attach_to(task::Process& process) {
     session_ = process.session;
@@ -126,18 +128,13 @@ Result<> Terminal::set_foreground(mm::AddressSpace& space, uint64_t argument) {
     return {};
 }
 
-Result<int64_t> Terminal::session_ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument, uint32_t flags, Side side) {
+Result<int64_t> Terminal::session_ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument, uint32_t flags,
+                                        Side side) {
     const bool allowed = side == Side::kMaster || controls(task::current().process());
     switch (request) {
-        case kTiocSctty:
-            TRY(make_controlling(argument, flags));
-            return 0;
-        case kTiocNotty:
-            TRY(give_up_controlling());
-            return 0;
-        case kTiocSpgrp:
-            TRY(set_foreground(space, argument));
-            return 0;
+        case kTiocSctty: TRY(make_controlling(argument, flags)); return 0;
+        case kTiocNotty: TRY(give_up_controlling()); return 0;
+        case kTiocSpgrp: TRY(set_foreground(space, argument)); return 0;
         case kTiocGpgrp:
             if (!allowed) return Errno::kNOTTY;
             TRY(mm::UserOut<int32_t>{argument}.store(space, foreground_));

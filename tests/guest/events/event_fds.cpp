@@ -83,7 +83,8 @@ TEST("timerfd_absolute") {
         OK(clock_gettime(clock, &now));
         itimerspec setting = {{0, 0}, now};
         setting.it_value.tv_nsec += 50'000'000;
-        if (setting.it_value.tv_nsec >= 1'000'000'000) setting.it_value.tv_nsec -= 1'000'000'000, ++setting.it_value.tv_sec;
+        if (setting.it_value.tv_nsec >= 1'000'000'000)
+            setting.it_value.tv_nsec -= 1'000'000'000, ++setting.it_value.tv_sec;
         const uint64_t start = now_ns();
         OK(timerfd_settime(fd, TFD_TIMER_ABSTIME, &setting, nullptr));
         uint64_t count = 0;

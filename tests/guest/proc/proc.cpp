@@ -36,14 +36,15 @@ TEST("proc_self") {
     OK(readlink("/proc/self", target, sizeof target - 1));
     CHECK_EQ(atoi(target), getpid());
     CHECK_EXITED(run_child([] {
-        char own[64] = {};
-        OK(readlink("/proc/self", own, sizeof own - 1));
-        CHECK_EQ(atoi(own), getpid());
-        OK(readlink("/proc/thread-self", own, sizeof own - 1));
-        char expected[64];
-        snprintf(expected, sizeof expected, "%d/task/%d", getpid(), getpid());
-        CHECK_STREQ(own, expected);
-    }), 0);
+                     char own[64] = {};
+                     OK(readlink("/proc/self", own, sizeof own - 1));
+                     CHECK_EQ(atoi(own), getpid());
+                     OK(readlink("/proc/thread-self", own, sizeof own - 1));
+                     char expected[64];
+                     snprintf(expected, sizeof expected, "%d/task/%d", getpid(), getpid());
+                     CHECK_STREQ(own, expected);
+                 }),
+                 0);
     struct statfs fs;
     OK(statfs("/proc", &fs));
     CHECK_EQ(fs.f_type, 0x9fa0);
@@ -94,7 +95,8 @@ TEST("proc_maps") {
     char* area = static_cast<char*>(OK(mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
     OK(mprotect(area, 4096, PROT_READ | PROT_WRITE));
     char line[64];
-    snprintf(line, sizeof line, "%08lx-%08lx rw-p 00000000 00:00 0 ", reinterpret_cast<unsigned long>(area), reinterpret_cast<unsigned long>(area) + 4096);
+    snprintf(line, sizeof line, "%08lx-%08lx rw-p 00000000 00:00 0 ", reinterpret_cast<unsigned long>(area),
+             reinterpret_cast<unsigned long>(area) + 4096);
     const char* maps = content("/proc/self/maps");
     CHECK(strstr(maps, line) != nullptr);
     CHECK(strstr(maps, "[stack]\n") != nullptr);
