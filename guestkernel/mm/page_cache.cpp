@@ -9,7 +9,8 @@ constexpr uint64_t kDirty = 1;  // lowest bit of a leaf's slot
 constexpr unsigned kMaxLevels = 11;
 }  // namespace
 
-// Inner nodes hold nodes, the lowest level holds frames. SAFETY: slots are pointers of one kind by level, with a mark in bit 0.
+// Inner nodes hold nodes, the lowest level holds frames.
+// SAFETY: slots are pointers of one kind by level, with a mark in bit 0.
 struct PageCache::Node {
     uint64_t slots[kFanout] = {};
     unsigned used = 0;
