@@ -64,7 +64,8 @@ void make_mount_points(const Bundle& bundle, Reporter& reporter) {
             below |= &other != &mount && destination.starts_with(other.destination + "/");
         if (below || destination.size() < 2 || open_in_root(root.get(), destination).is_valid()) continue;
         if (!make_path(root.get(), destination, is_file(folder, mount)))
-            reporter.debug("mount point " + destination + " is not in the image and cannot be made: " + strerror(errno));
+            reporter.debug("mount point " + destination +
+                           " is not in the image and cannot be made: " + strerror(errno));
     }
 }
 

@@ -83,7 +83,8 @@ Outcome<int> run_in_sandbox(const LaunchPlan& plan, const Bundle& bundle, StateD
 
 Outcome<int> run(const RunOptions& options, Reporter& reporter) {
     if (options.overlay)
-        return Failure{"--overlay: this version has no overlay file system; run without it, or on a copy of the bundle"};
+        return Failure{
+            "--overlay: this version has no overlay file system; run without it, or on a copy of the bundle"};
     const Bundle bundle = TRY(load_bundle(options.bundle));
     const std::string id = options.id.empty() ? make_container_id(bundle.path) : options.id;
     TRY(validate_container_id(id));

@@ -1,29 +1,34 @@
 #pragma once
-// Sentry -> VMM calls. Boundary 2. The Sentry fills CpuArea::hypercall and writes 4 bytes to kDeviceGpa + kHypercallOffset; the VMM copies the block
-// in, checks it and writes `result` back. All addresses are guest-physical, inside RAM; the VMM copies bytes before it looks at them. No call blocks the vCPU.
+// Sentry -> VMM calls. Boundary 2. The Sentry fills CpuArea::hypercall and writes 4 bytes to kDeviceGpa +
+// kHypercallOffset; the VMM copies the block in, checks it and writes `result` back. All addresses are guest-physical,
+// inside RAM; the VMM copies bytes before it looks at them. No call blocks the vCPU.
 #include <cstdint>
 
 namespace kvmsbx::abi {
 
 enum class HypercallNumber : uint64_t {
-    kLog = 1,            // gpa, length: debug text for the VMM's log (with --debug; --strace lines too)
-    kPanic = 2,          // gpa of PanicInfo: prints it, symbolised, and ends the sandbox. Does not return
-    kExit = 3,           // code: the container's first process ended with this exit code (128+N for a signal). Does not return
+    kLog = 1,    // gpa, length: debug text for the VMM's log (with --debug; --strace lines too)
+    kPanic = 2,  // gpa of PanicInfo: prints it, symbolised, and ends the sandbox. Does not return
+    kExit = 3,   // code: the container's first process ended with this exit code (128+N for a signal). Does not return
     kReleaseMemory = 4,  // gpa, length (multiples of 4 KiB): contents are given up, next touch reads zeroes
-    kConsoleRead = 5,    // gpa, length, stream 0: bytes from the host's stdin; 0 = end of file, -EAGAIN = none now (kHostEventConsole follows)
-    kConsoleWrite = 6,   // gpa, length, stream 1 or 2: bytes written, -EAGAIN = cannot now (kHostEventConsole follows), -EPIPE
+    kConsoleRead = 5,    // gpa, length, stream 0: bytes from the host's stdin; 0 = end of file, -EAGAIN = none now
+                         // (kHostEventConsole follows)
+    kConsoleWrite =
+        6,  // gpa, length, stream 1 or 2: bytes written, -EAGAIN = cannot now (kHostEventConsole follows), -EPIPE
     kNextHostEvent = 7,  // gpa of a HostEvent: fills it; 1 = one event taken, 0 = none
     kGetTime = 8,        // gpa of HostTime: fills it
     kDebugLevel = 9,     // returns bit 0: --debug, bit 1: --strace
     kEventReply = 10,    // id, value: the answer to a HostEvent that has an id (exec, ps, ...)
-    kBackMemory = 12,    // bytes: makes at least that many bytes from ram_gpa usable (KVM's tables for RAM cost start-up time); returns how many now are, or -ENOMEM
-    kControlOutput = 11, // id, gpa, length: JSON bytes for a control-socket request
+    kBackMemory = 12,  // bytes: makes at least that many bytes from ram_gpa usable (KVM's tables for RAM cost start-up
+                       // time); returns how many now are, or -ENOMEM
+    kControlOutput = 11,  // id, gpa, length: JSON bytes for a control-socket request
 };
 
 enum class HostEventType : uint32_t {
     kNone = 0,
-    kConsole = 1,     // arg = stream that can be read or written again
-    kSignal = 2,      // arg = signal number for the container's first process (the foreground group where there is a terminal)
+    kConsole = 1,  // arg = stream that can be read or written again
+    kSignal =
+        2,  // arg = signal number for the container's first process (the foreground group where there is a terminal)
     kWindowSize = 3,  // arg = rows << 16 | columns
     kCrash = 4,       // debug: the Sentry panics (arg 0) or writes through a null pointer (arg 1)
 };
@@ -43,9 +48,9 @@ struct HostTime {
 };
 
 struct PanicInfo {
-    char message[256];      // NUL-terminated
-    uint64_t registers[24]; // SentryFault as it stands, or zeroes
-    uint64_t backtrace[32]; // return addresses, innermost first, 0 ends
+    char message[256];       // NUL-terminated
+    uint64_t registers[24];  // SentryFault as it stands, or zeroes
+    uint64_t backtrace[32];  // return addresses, innermost first, 0 ends
 };
 
 }  // namespace kvmsbx::abi

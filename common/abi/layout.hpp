@@ -1,11 +1,12 @@
 #pragma once
-// Where things lie in guest-physical and in Sentry-virtual memory. Boundary 2 (Sentry -> VMM), version in boot_info.hpp.
+// Where things lie in guest-physical and in Sentry-virtual memory. Boundary 2 (Sentry -> VMM), version in
+// boot_info.hpp.
 //
-//   guest-physical                                   Sentry-virtual (every Sentry page table, never an application's in ring 3 mode)
-//   0x0000_8000_0000  channel region (memfd)         kDirectMap + gpa      RAM, channel, device page, LAPIC: data, never executable
-//   0x0000_d000_0000  device page (MMIO exits)       kGateBase + cpu*kGateStride   entry code and CPU tables of one vCPU
-//   0x0000_fee0_0000  LAPIC (in-kernel irqchip)      kSentryBase           the Sentry's image, linked there
-//   0x0001_0000_0000  guest RAM, contiguous
+//   guest-physical                                   Sentry-virtual (every Sentry page table, never an application's in
+//   ring 3 mode) 0x0000_8000_0000  channel region (memfd)         kDirectMap + gpa      RAM, channel, device page,
+//   LAPIC: data, never executable 0x0000_d000_0000  device page (MMIO exits)       kGateBase + cpu*kGateStride   entry
+//   code and CPU tables of one vCPU 0x0000_fee0_0000  LAPIC (in-kernel irqchip)      kSentryBase           the Sentry's
+//   image, linked there 0x0001_0000_0000  guest RAM, contiguous
 #include <cstdint>
 
 namespace kvmsbx::abi {
@@ -19,14 +20,16 @@ inline constexpr uint64_t kLapicGpa = 0xfee0'0000;
 inline constexpr uint64_t kRamGpa = 0x1'0000'0000;
 
 // Offsets in the device page: a 4-byte write there leaves the guest.
-inline constexpr uint64_t kHypercallOffset = 0x000;     // exits to the VMM, which reads CpuArea::hypercall of that vCPU
+inline constexpr uint64_t kHypercallOffset = 0x000;  // exits to the VMM, which reads CpuArea::hypercall of that vCPU
 inline constexpr uint64_t kGoferDoorbellOffset = 0x100;  // matched by an ioeventfd: the gofer's doorbell
 
-// Not 0xffff'8000'0000'0000: on PVM ring 3 cannot use the first PML4 slot of the upper half (tried: every other one works).
+// Not 0xffff'8000'0000'0000: on PVM ring 3 cannot use the first PML4 slot of the upper half (tried: every other one
+// works).
 inline constexpr uint64_t kDirectMap = 0xffff'8800'0000'0000;
 inline constexpr uint64_t kGateBase = 0xffff'c000'0000'0000;
 inline constexpr uint64_t kGateStride = 0x1'0000;
-inline constexpr uint64_t kSyscallStub = kGateBase + 0x4000'0000 - 0x1000;  // LSTAR page of ring 3 mode: the one gate page with U=1 (r-x)
+inline constexpr uint64_t kSyscallStub =
+    kGateBase + 0x4000'0000 - 0x1000;  // LSTAR page of ring 3 mode: the one gate page with U=1 (r-x)
 inline constexpr uint64_t kSentryBase = 0xffff'ffff'8000'0000;
 
 // The lower half belongs to applications. As on Linux the last page below 2^47 is never mapped.

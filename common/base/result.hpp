@@ -14,9 +14,10 @@ class [[nodiscard]] Result {
     Result(T value) : ok_(true) { new (&value_) T(std::move(value)); }
     Result(Errno error) : error_(error), ok_(false) {}
     template <typename U>
-        requires(std::is_convertible_v<U, T> && !std::is_same_v<std::remove_cvref_t<U>, Result> &&
-                 !std::is_same_v<std::remove_cvref_t<U>, T> && !std::is_same_v<std::remove_cvref_t<U>, Errno>)
-    Result(U&& value) : ok_(true) {
+    requires(std::is_convertible_v<U, T> && !std::is_same_v<std::remove_cvref_t<U>, Result> &&
+             !std::is_same_v<std::remove_cvref_t<U>, T> && !std::is_same_v<std::remove_cvref_t<U>, Errno>)
+        Result(U&& value)
+        : ok_(true) {
         new (&value_) T(std::forward<U>(value));
     }
     Result(Result&& other) : ok_(other.ok_) {
@@ -72,10 +73,10 @@ class [[nodiscard]] Result<void> {
 
 }  // namespace kvmsbx
 
-#define TRY(expression)                                                              \
-    ({                                                                               \
-        auto try_result_ = (expression);                                             \
-        if (try_result_.is_error()) [[unlikely]]                                     \
-            return try_result_.error();                                              \
-        try_result_.release_value();                                                 \
+#define TRY(expression)                          \
+    ({                                           \
+        auto try_result_ = (expression);         \
+        if (try_result_.is_error()) [[unlikely]] \
+            return try_result_.error();          \
+        try_result_.release_value();             \
     })

@@ -1,7 +1,7 @@
 #pragma once
-// What the Sentry needs from the machine. The Sentry has no privileged instruction: the functions below use the CpuArea's
-// generated code, LAPIC registers in memory, and unprivileged instructions. arch/x86_64/ implements them for the guest, arch/host/ for unit
-// tests in a host process. Both privilege modes look the same from here.
+// What the Sentry needs from the machine. The Sentry has no privileged instruction: the functions below use the
+// CpuArea's generated code, LAPIC registers in memory, and unprivileged instructions. arch/x86_64/ implements them for
+// the guest, arch/host/ for unit tests in a host process. Both privilege modes look the same from here.
 #include <cstddef>
 #include <cstdint>
 
@@ -66,7 +66,8 @@ void set_timer(uint64_t ns);
 void send_ipi(const CpuArea& target);
 // Ends the service of an interrupt that the LAPIC of this vCPU delivered.
 void end_of_interrupt();
-// Waits (sti; hlt; cli) for interrupts; returns the set that came, bit (vector - kVectorFirst). They are acknowledged already.
+// Waits (sti; hlt; cli) for interrupts; returns the set that came, bit (vector - kVectorFirst). They are acknowledged
+// already.
 uint64_t wait_for_interrupts();
 #if __STDC_HOSTED__
 [[noreturn]] void resume_user();

@@ -7,7 +7,9 @@ namespace {
 
 using Bytes = std::span<const std::byte>;
 
-std::string_view text_of(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }  // SAFETY: bytes as text
+std::string_view text_of(Bytes bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}  // SAFETY: bytes as text
 
 template <typename T>
 Result<T> read(Bytes bytes) {
@@ -39,7 +41,8 @@ Result<vfs::SpecMount> parse_mount(Bytes bytes) {
 
 Result<> parse_credentials(AppSpec& spec, Bytes bytes) {
     spec.credentials = TRY(read<abi::AppCredentials>(bytes));
-    for (bytes = bytes.subspan(sizeof(abi::AppCredentials)); bytes.size() >= sizeof(uint32_t); bytes = bytes.subspan(sizeof(uint32_t)))
+    for (bytes = bytes.subspan(sizeof(abi::AppCredentials)); bytes.size() >= sizeof(uint32_t);
+         bytes = bytes.subspan(sizeof(uint32_t)))
         TRY(spec.groups.push_back(TRY(read<uint32_t>(bytes))));
     return {};
 }

@@ -1,5 +1,6 @@
 #pragma once
-// Reads the application spec that the CLI wrote (common/abi/app_spec.hpp). Every length is checked: a bad spec is an error, not a crash.
+// Reads the application spec that the CLI wrote (common/abi/app_spec.hpp). Every length is checked: a bad spec is an
+// error, not a crash.
 #include <cstddef>
 #include <span>
 

@@ -7,9 +7,9 @@
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/frame.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
-#include "guestkernel/task/uts.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
+#include "guestkernel/task/uts.hpp"
 
 namespace kvmsbx::init {
 namespace {
@@ -30,7 +30,8 @@ void say(std::string_view line) {
 [[noreturn]] void fail(std::string_view what, std::string_view name, Errno error, std::string_view advice) {
     FixedText<768> line;
     const char* text = syscalls::error_text(static_cast<int>(error));
-    format_to(line, "{} \"{}\": {}; {}", what, name, text ? std::string_view(text) : std::string_view("unknown error"), advice);
+    format_to(line, "{} \"{}\": {}; {}", what, name, text ? std::string_view(text) : std::string_view("unknown error"),
+              advice);
     say(line.view());
     leave(kExitOwnFailure);
 }
@@ -56,11 +57,14 @@ Result<> apply_credentials(task::Task& task, const AppSpec& spec) {
 
 void mount_everything(task::Task& task, const AppSpec& spec) {
     auto context = vfs::mount_root(spec.mounts[0]);
-    if (context.is_error()) fail("cannot mount the root from the gofer", "/", context.error(), "see --debug for the gofer's log");
+    if (context.is_error())
+        fail("cannot mount the root from the gofer", "/", context.error(), "see --debug for the gofer's log");
     task.fs_ = context.release_value();
     for (size_t i = 1; i < spec.mounts.size(); ++i) {
         auto mounted = vfs::mount_spec(task.fs(), spec.mounts[i]);
-        if (mounted.is_error()) fail("cannot mount on", spec.mounts[i].destination, mounted.error(), "check this entry of mounts in config.json");
+        if (mounted.is_error())
+            fail("cannot mount on", spec.mounts[i].destination, mounted.error(),
+                 "check this entry of mounts in config.json");
     }
     for (std::string_view path : spec.masked_paths) (void)vfs::mask_path(task.fs(), path).is_ok();
     for (std::string_view path : spec.readonly_paths) (void)vfs::make_path_readonly(task.fs(), path).is_ok();
@@ -69,7 +73,9 @@ void mount_everything(task::Task& task, const AppSpec& spec) {
 void enter_cwd(task::Task& task, std::string_view cwd) {
     auto path = vfs::walk(task.caller(), task.fs().root, cwd, vfs::Follow::kYes);
     if (path.is_ok() && path->inode().type() != vfs::kModeDirectory) path = Errno::kNOTDIR;
-    if (path.is_error()) fail("cannot change to process.cwd", cwd, path.error(), "make the directory in the image or change config.json");
+    if (path.is_error())
+        fail("cannot change to process.cwd", cwd, path.error(),
+             "make the directory in the image or change config.json");
     task.fs().cwd = path.release_value();
 }
 
@@ -79,7 +85,8 @@ std::string_view search_path(const AppSpec& spec) {
     return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 }
 
-Result<task::ExecRequest> exec_request(task::Task& task, const AppSpec& spec, std::string_view directory, std::string_view program) {
+Result<task::ExecRequest> exec_request(task::Task& task, const AppSpec& spec, std::string_view directory,
+                                       std::string_view program) {
     task::ExecRequest request;
     request.base = task.fs().cwd;
     TRY(request.path.append(directory));
@@ -93,12 +100,14 @@ Result<task::ExecRequest> exec_request(task::Task& task, const AppSpec& spec, st
 // execvp(3)'s search: the first directory of PATH that has it; EACCES is remembered.
 Result<> execute_found(task::Task& task, const AppSpec& spec) {
     const std::string_view program = spec.arguments[0];
-    if (program.find('/') != std::string_view::npos) return task::execute(task, TRY(exec_request(task, spec, "", program)));
+    if (program.find('/') != std::string_view::npos)
+        return task::execute(task, TRY(exec_request(task, spec, "", program)));
     Errno error = Errno::kNOENT;
     std::string_view rest = search_path(spec);
     for (;;) {
         const size_t colon = rest.find(':');
-        const std::string_view directory = rest.substr(0, colon).empty() ? std::string_view(".") : rest.substr(0, colon);
+        const std::string_view directory =
+            rest.substr(0, colon).empty() ? std::string_view(".") : rest.substr(0, colon);
         auto done = task::execute(task, TRY(exec_request(task, spec, directory, program)));
         if (done.is_ok()) return {};
         if (done.error() != Errno::kNOENT && done.error() != Errno::kNOTDIR) error = done.error();
@@ -111,8 +120,10 @@ Result<> execute_found(task::Task& task, const AppSpec& spec) {
     const bool missing = error == Errno::kNOENT || error == Errno::kNOTDIR;
     FixedText<768> line;
     const char* text = syscalls::error_text(static_cast<int>(error));
-    format_to(line, "cannot run \"{}\": {}; {}", program, text ? std::string_view(text) : std::string_view("unknown error"),
-              missing ? std::string_view("is it (and its interpreter) in the image, and PATH in process.env right?") : std::string_view("it must be an executable x86-64 ELF file or a #! script"));
+    format_to(line, "cannot run \"{}\": {}; {}", program,
+              text ? std::string_view(text) : std::string_view("unknown error"),
+              missing ? std::string_view("is it (and its interpreter) in the image, and PATH in process.env right?")
+                      : std::string_view("it must be an executable x86-64 ELF file or a #! script"));
     say(line.view());
     leave(missing ? kExitNotFound : kExitNotExecutable);
 }
@@ -139,7 +150,8 @@ void run_first_task(task::Task& task) {
 
 void exit_sandbox(int status) {
     const int code = (status & 0x7f) ? 128 + (status & 0x7f) : status >> 8 & 0xff;
-    // As the end of a PID namespace: all other processes are gone at once; what they wrote to shared file mappings is not lost.
+    // As the end of a PID namespace: all other processes are gone at once; what they wrote to shared file mappings is
+    // not lost.
     fs::write_back_everything();
     leave(code);
 }
@@ -151,7 +163,9 @@ void handle_host_events() {
         switch (event.type) {
             case abi::HostEventType::kConsole: fs::console_host_event(event.arg); break;
             case abi::HostEventType::kSignal: fs::console_signal(static_cast<int>(event.arg)); break;
-            case abi::HostEventType::kWindowSize: fs::console_window_size(static_cast<uint16_t>(event.arg >> 16), static_cast<uint16_t>(event.arg)); break;
+            case abi::HostEventType::kWindowSize:
+                fs::console_window_size(static_cast<uint16_t>(event.arg >> 16), static_cast<uint16_t>(event.arg));
+                break;
             case abi::HostEventType::kCrash: panic("asked to by a debug event");
             default: break;
         }

@@ -4,7 +4,8 @@
 
 namespace kvmsbx::init {
 
-// The first task's bootstrap: mounts, standard files, credentials, execve. Ends the sandbox with 126 or 127 and a line on stderr if the program cannot be run.
+// The first task's bootstrap: mounts, standard files, credentials, execve. Ends the sandbox with 126 or 127 and a line
+// on stderr if the program cannot be run.
 void run_first_task(task::Task& task);
 // status as wait4(2) gives it.
 [[noreturn]] void exit_sandbox(int status);

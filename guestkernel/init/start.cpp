@@ -1,4 +1,5 @@
-// The Sentry's start: sentry_start on every vCPU; vCPU 0 sets everything up and makes the first task, whose bootstrap (first_task.cpp) goes on from there.
+// The Sentry's start: sentry_start on every vCPU; vCPU 0 sets everything up and makes the first task, whose bootstrap
+// (first_task.cpp) goes on from there.
 #include "guestkernel/arch/x86_64/start.hpp"
 #include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/ninep/channel.hpp"
@@ -24,7 +25,8 @@ char* entry_stack_of(const abi::CpuArea& area) {
 }
 
 void prepare_cpu(abi::CpuArea& area) {
-    sched::prepare_idle(area, *reinterpret_cast<arch::StackHeader*>(entry_stack_of(area)));  // SAFETY: see arch::StackHeader
+    sched::prepare_idle(area,
+                        *reinterpret_cast<arch::StackHeader*>(entry_stack_of(area)));  // SAFETY: see arch::StackHeader
     arch::init_lapic_timer();
     task::install_traps(area);
 }
@@ -36,7 +38,8 @@ void run_constructors() {
 }
 
 void set_up_sentry(const abi::BootInfo& info) {
-    if (info.magic != abi::kBootInfoMagic || info.version != abi::kBootInfoVersion || info.size != sizeof info) panic("boot info is of another version");
+    if (info.magic != abi::kBootInfoMagic || info.version != abi::kBootInfoVersion || info.size != sizeof info)
+        panic("boot info is of another version");
     mm::init_frames(info.ram_gpa, info.ram_size, info.ram_first_free, info.ram_backed);
     random::seed(info.random_seed);
     sched::init_clock();

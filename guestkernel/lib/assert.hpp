@@ -9,10 +9,10 @@ namespace kvmsbx {
 
 #define KVMSBX_STRING2(x) #x
 #define KVMSBX_STRING(x) KVMSBX_STRING2(x)
-#define VERIFY(condition)                                                                  \
-    do {                                                                                   \
-        if (!(condition)) [[unlikely]]                                                     \
-            ::kvmsbx::panic(__FILE__ ":" KVMSBX_STRING(__LINE__) ": " #condition);         \
+#define VERIFY(condition)                                                          \
+    do {                                                                           \
+        if (!(condition)) [[unlikely]]                                             \
+            ::kvmsbx::panic(__FILE__ ":" KVMSBX_STRING(__LINE__) ": " #condition); \
     } while (0)
 #ifdef KVMSBX_DCHECK
 #define DCHECK(condition) VERIFY(condition)

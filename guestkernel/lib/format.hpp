@@ -1,6 +1,6 @@
 #pragma once
-// Text formatting for logs and procfs: "{}" prints the next argument, "{x}" in hexadecimal, "{8}" at least 8 wide, "{08x}" filled with
-// zeroes, "{{" a brace. The number of placeholders is checked at compile time.
+// Text formatting for logs and procfs: "{}" prints the next argument, "{x}" in hexadecimal, "{8}" at least 8 wide,
+// "{08x}" filled with zeroes, "{{" a brace. The number of placeholders is checked at compile time.
 #include <concepts>
 #include <cstdint>
 #include <string_view>

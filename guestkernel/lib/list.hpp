@@ -1,5 +1,6 @@
 #pragma once
-// Boost.Intrusive as the Sentry uses it: lists and red-black trees that never allocate; hooks unlink themselves when their object dies.
+// Boost.Intrusive as the Sentry uses it: lists and red-black trees that never allocate; hooks unlink themselves when
+// their object dies.
 #include "guestkernel/lib/assert.hpp"
 #define BOOST_INTRUSIVE_INVARIANT_ASSERT(condition) DCHECK(condition)
 #define BOOST_INTRUSIVE_SAFE_HOOK_DEFAULT_ASSERT(condition) VERIFY(condition)

@@ -1,6 +1,6 @@
 #pragma once
-// Reference counting for Sentry objects. Counts are plain integers: every one of them is touched with the kernel lock held
-// (sched/kernel_lock.hpp).
+// Reference counting for Sentry objects. Counts are plain integers: every one of them is touched with the kernel lock
+// held (sched/kernel_lock.hpp).
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -45,11 +45,9 @@ class RefPtr {
     RefPtr(const RefPtr& other) : RefPtr(other.pointer_) {}
     RefPtr(RefPtr&& other) noexcept : pointer_(std::exchange(other.pointer_, nullptr)) {}
     template <typename U>
-        requires std::is_convertible_v<U*, T*>
-    RefPtr(const RefPtr<U>& other) : RefPtr(static_cast<T*>(other.get())) {}
+    requires std::is_convertible_v<U*, T*> RefPtr(const RefPtr<U>& other) : RefPtr(static_cast<T*>(other.get())) {}
     template <typename U>
-        requires std::is_convertible_v<U*, T*>
-    RefPtr(RefPtr<U>&& other) : pointer_(other.leak()) {}
+    requires std::is_convertible_v<U*, T*> RefPtr(RefPtr<U>&& other) : pointer_(other.leak()) {}
     ~RefPtr() {
         if (pointer_) pointer_->unref();
     }

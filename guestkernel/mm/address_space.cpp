@@ -1,4 +1,5 @@
-// mmap, munmap, mprotect, brk: the set of VMAs. Faults are in fault.cpp, fork in fork.cpp, mremap and madvise in remap.cpp.
+// mmap, munmap, mprotect, brk: the set of VMAs. Faults are in fault.cpp, fork in fork.cpp, mremap and madvise in
+// remap.cpp.
 #include "guestkernel/mm/address_space.hpp"
 
 #include "guestkernel/lib/assert.hpp"
@@ -7,9 +8,9 @@
 namespace kvmsbx::mm {
 namespace {
 
-constexpr UserAddress kMapBottom = 0x10000;          // vm.mmap_min_addr
-constexpr UserAddress kMap32End = 0x8000'0000;       // MAP_32BIT: the first 2 GiB
-constexpr uint64_t kDropTables = 64 << 20;           // unmapping this much gives page tables back at once
+constexpr UserAddress kMapBottom = 0x10000;           // vm.mmap_min_addr
+constexpr UserAddress kMap32End = 0x8000'0000;        // MAP_32BIT: the first 2 GiB
+constexpr uint64_t kDropTables = 64 << 20;            // unmapping this much gives page tables back at once
 constexpr uint64_t kStackGuardGap = 256 * kPageSize;  // stack_guard_gap
 
 uint64_t round_up(uint64_t value) { return (value + kPageSize - 1) & ~(kPageSize - 1); }
@@ -110,10 +111,11 @@ Result<> AddressSpace::split_boundaries(UserAddress start, UserAddress end) {
 // Joins a VMA with the one that follows it, where the two are one range of the same thing.
 void AddressSpace::try_merge(Vma& vma) {
     Vma* after = next(vma);
-    if (!after || after->start != vma.end || after->protection != vma.protection || after->max_protection != vma.max_protection ||
-        after->shared != vma.shared || after->grows_down != vma.grows_down || after->kind != vma.kind || after->object.get() != vma.object.get() ||
-        after->file.get() != vma.file.get() || after->no_fork != vma.no_fork || after->wipe_on_fork != vma.wipe_on_fork ||
-        after->no_huge != vma.no_huge)
+    if (!after || after->start != vma.end || after->protection != vma.protection ||
+        after->max_protection != vma.max_protection || after->shared != vma.shared ||
+        after->grows_down != vma.grows_down || after->kind != vma.kind || after->object.get() != vma.object.get() ||
+        after->file.get() != vma.file.get() || after->no_fork != vma.no_fork ||
+        after->wipe_on_fork != vma.wipe_on_fork || after->no_huge != vma.no_huge)
         return;
     if (vma.object && after->first_page != vma.page_index(vma.end)) return;
     const UserAddress end = after->end;
@@ -129,7 +131,8 @@ void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
         const UserAddress block_end = block + kHugePageSize;
         Pte& huge = *table_.find_huge(at);
         if (huge.huge() && (at > block || end < block_end)) {
-            // Part of a 2 MiB page: if it cannot be split for want of memory, its content is lost as a whole, never kept.
+            // Part of a 2 MiB page: if it cannot be split for want of memory, its content is lost as a whole, never
+            // kept.
             if (table_.split_huge(huge).is_error()) at = block, end = end > block_end ? end : block_end;
         }
         if (huge.huge()) {
@@ -159,7 +162,8 @@ void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
 }
 
 void AddressSpace::unmap_object_pages(Vma& vma, UserAddress start, UserAddress end, bool also_private_copies) {
-    for (UserAddress at = table_.next_populated(start, end); at < end; at = table_.next_populated(at + kPageSize, end)) {
+    for (UserAddress at = table_.next_populated(start, end); at < end;
+         at = table_.next_populated(at + kPageSize, end)) {
         Pte* pte = table_.find(at);
         if (!pte || !pte->present()) continue;
         const bool copy = !vma.shared && vma.object->cached_page(vma.page_index(at)) != pte->frame();
@@ -194,7 +198,9 @@ Result<> AddressSpace::unmap_range(UserAddress start, UserAddress end) {
 }
 
 Result<> AddressSpace::unmap(UserAddress start, uint64_t length) {
-    if (start % kPageSize || length == 0 || start >= abi::kUserEnd || round_up(length) > abi::kUserEnd - start || round_up(length) < length) return Errno::kINVAL;
+    if (start % kPageSize || length == 0 || start >= abi::kUserEnd || round_up(length) > abi::kUserEnd - start ||
+        round_up(length) < length)
+        return Errno::kINVAL;
     return unmap_range(start, start + round_up(length));
 }
 
@@ -292,10 +298,12 @@ Result<> AddressSpace::protect(UserAddress start, uint64_t length, uint32_t prot
         TRY(split_boundaries(start, stop));
         for (Vma* vma = find(start); vma && vma->start < stop; vma = next(*vma)) {
             vma->protection = protection;
-            for (UserAddress at = table_.next_populated(vma->start, vma->end); at < vma->end; at = table_.next_populated(at, vma->end)) {
+            for (UserAddress at = table_.next_populated(vma->start, vma->end); at < vma->end;
+                 at = table_.next_populated(at, vma->end)) {
                 const UserAddress block = at & ~(kHugePageSize - 1);
                 Pte& huge = *table_.find_huge(at);
-                if (huge.huge() && (vma->start > block || vma->end < block + kHugePageSize)) TRY(table_.split_huge(huge));
+                if (huge.huge() && (vma->start > block || vma->end < block + kHugePageSize))
+                    TRY(table_.split_huge(huge));
                 if (huge.huge()) {
                     narrow(huge, protection);
                     at = block + kHugePageSize;
@@ -351,7 +359,8 @@ char* AddressSpace::translate(UserAddress address, Access access) const {
 
 uint64_t AddressSpace::resident_pages() {
     uint64_t pages = 0;
-    for (UserAddress at = table_.next_populated(0, abi::kUserEnd); at < abi::kUserEnd; at = table_.next_populated(at + kHugePageSize, abi::kUserEnd)) {
+    for (UserAddress at = table_.next_populated(0, abi::kUserEnd); at < abi::kUserEnd;
+         at = table_.next_populated(at + kHugePageSize, abi::kUserEnd)) {
         at &= ~(kHugePageSize - 1);
         const Pte& huge = *table_.find_huge(at);
         if (huge.huge()) {

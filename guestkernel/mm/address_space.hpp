@@ -1,12 +1,18 @@
 #pragma once
 // Address spaces. Model:
-// - An AddressSpace is a set of VMAs (address ranges with one kind of content and protection) and an x86-64 page table of its own that is filled by
-//   faults. Content is anonymous memory (a frame per touched page, 2 MiB frames in large areas) or a Mappable at an offset, private or shared.
-// - A private page that is not ours alone (its frame has other users: the page cache, the parent after fork) is mapped read-only; the
+// - An AddressSpace is a set of VMAs (address ranges with one kind of content and protection) and an x86-64 page table
+// of its own that is filled by
+//   faults. Content is anonymous memory (a frame per touched page, 2 MiB frames in large areas) or a Mappable at an
+//   offset, private or shared.
+// - A private page that is not ours alone (its frame has other users: the page cache, the parent after fork) is mapped
+// read-only; the
 //   write fault copies it, or just allows writing when it has become ours alone.
-// - Faults map neighbours too: up to 64 pages that are in the page cache, a growing run of fresh pages in small anonymous areas.
-// - Page-table changes that take rights away end with flush(): every vCPU that runs this space re-enters (sched::shoot_down).
-// - Ranges are [start, end) in bytes, page aligned. Kernel lock held throughout; a fault on a file may block, and looks everything up again.
+// - Faults map neighbours too: up to 64 pages that are in the page cache, a growing run of fresh pages in small
+// anonymous areas.
+// - Page-table changes that take rights away end with flush(): every vCPU that runs this space re-enters
+// (sched::shoot_down).
+// - Ranges are [start, end) in bytes, page aligned. Kernel lock held throughout; a fault on a file may block, and looks
+// everything up again.
 #include <cstdint>
 
 #include "guestkernel/lib/list.hpp"
@@ -20,16 +26,18 @@ namespace kvmsbx::mm {
 // PROT_* of mmap(2).
 inline constexpr uint32_t kProtRead = 1, kProtWrite = 2, kProtExec = 4;
 // MAP_* of mmap(2), x86-64.
-inline constexpr uint32_t kMapShared = 0x01, kMapPrivate = 0x02, kMapSharedValidate = 0x03, kMapFixed = 0x10, kMapAnonymous = 0x20, kMap32bit = 0x40, kMapGrowsdown = 0x100,
-                          kMapDenywrite = 0x800, kMapLocked = 0x2000, kMapNoreserve = 0x4000, kMapPopulate = 0x8000,
-                          kMapStack = 0x20000, kMapHugetlb = 0x40000, kMapFixedNoreplace = 0x100000;
+inline constexpr uint32_t kMapShared = 0x01, kMapPrivate = 0x02, kMapSharedValidate = 0x03, kMapFixed = 0x10,
+                          kMapAnonymous = 0x20, kMap32bit = 0x40, kMapGrowsdown = 0x100, kMapDenywrite = 0x800,
+                          kMapLocked = 0x2000, kMapNoreserve = 0x4000, kMapPopulate = 0x8000, kMapStack = 0x20000,
+                          kMapHugetlb = 0x40000, kMapFixedNoreplace = 0x100000;
 
 // A mapped range.
 class Vma {
   public:
     UserAddress start = 0, end = 0;
     uint32_t protection = 0;
-    uint32_t max_protection = kProtRead | kProtWrite | kProtExec;  // what mprotect may allow (files opened read-only, shared)
+    uint32_t max_protection =
+        kProtRead | kProtWrite | kProtExec;  // what mprotect may allow (files opened read-only, shared)
     bool shared = false;
     bool grows_down = false;
     bool no_fork = false, wipe_on_fork = false;  // madvise
@@ -85,26 +93,29 @@ class AddressSpace : public RefCounted {
     Result<> unmap(UserAddress start, uint64_t length);
     Result<> protect(UserAddress start, uint64_t length, uint32_t protection);
     // mremap(2).
-    Result<UserAddress> remap(UserAddress old_address, uint64_t old_size, uint64_t new_size, uint32_t flags, UserAddress new_address);
-    Result<> advise(UserAddress start, uint64_t length, int advice);  // madvise(2)
+    Result<UserAddress> remap(UserAddress old_address, uint64_t old_size, uint64_t new_size, uint32_t flags,
+                              UserAddress new_address);
+    Result<> advise(UserAddress start, uint64_t length, int advice);           // madvise(2)
     Result<> synchronize(UserAddress start, uint64_t length, uint32_t flags);  // msync(2)
     Result<> resident(UserAddress start, uint64_t length, UserAddress out);    // mincore(2)
     // brk(2): the new break, or the old one where it cannot be had.
     UserAddress set_break(UserAddress wanted, uint64_t data_limit);
 
-    // Makes the page at `address` accessible as the CPU's fault wants it. EFAULT: nothing mapped (SEGV_MAPERR); EACCES: protection (SEGV_ACCERR);
-    // ENXIO: beyond the object's end (SIGBUS); EIO: the same; ENOMEM: out of memory. May block.
+    // Makes the page at `address` accessible as the CPU's fault wants it. EFAULT: nothing mapped (SEGV_MAPERR); EACCES:
+    // protection (SEGV_ACCERR); ENXIO: beyond the object's end (SIGBUS); EIO: the same; ENOMEM: out of memory. May
+    // block.
     Result<> fault(UserAddress address, Access access);
     // The frame behind a user page, faulted in, with a reference. Errors as fault().
     Result<Frame*> pin(UserAddress address, Access access);
     Result<FutexKey> futex_key(UserAddress address, bool shared);
 
-    // Fast lookup for user-memory access: the direct-map address of `address` if its page is present with the right, else null.
+    // Fast lookup for user-memory access: the direct-map address of `address` if its page is present with the right,
+    // else null.
     char* translate(UserAddress address, Access access) const;
 
     Phys cr3() const { return table_.root(); }
-    Vma* find(UserAddress address);             // the VMA that contains it, or null
-    Vma* find_from(UserAddress address);        // the first VMA with end > address, or null
+    Vma* find(UserAddress address);       // the VMA that contains it, or null
+    Vma* find_from(UserAddress address);  // the first VMA with end > address, or null
     Vma* next(Vma& vma);
     // Counters for /proc: bytes.
     uint64_t mapped_bytes() const { return mapped_; }
@@ -115,10 +126,10 @@ class AddressSpace : public RefCounted {
     UserAddress stack_top = 0, arguments_start = 0, arguments_end = 0, environment_start = 0, environment_end = 0;
     UserAddress code_start = 0, code_end = 0, data_start = 0, data_end = 0;
     UserAddress vdso = 0;
-    UserAddress map_top = 0;   // mmap goes down from here
+    UserAddress map_top = 0;  // mmap goes down from here
     uint64_t stack_limit = 8 << 20;
     uint64_t address_limit = ~0ULL;  // RLIMIT_AS
-    RefPtr<RefCounted> executable;  // the vfs::File of /proc/PID/exe
+    RefPtr<RefCounted> executable;   // the vfs::File of /proc/PID/exe
     Vector<uint64_t> auxiliary_vector;
 
     // Mappable::unmap_pages for one VMA.
@@ -142,8 +153,8 @@ class AddressSpace : public RefCounted {
     Result<> move_entries(UserAddress from, UserAddress to, uint64_t length);
     Vma* grow_stack(UserAddress address);
     Vma* find_before(UserAddress address);  // the last VMA with start < address
-    void flush();         // on all vCPUs
-    void flush_here();    // this vCPU's TLB
+    void flush();                           // on all vCPUs
+    void flush_here();                      // this vCPU's TLB
 
     PageTable table_;
     uint64_t layout_ = 0;

@@ -8,11 +8,13 @@
 namespace kvmsbx::mm {
 namespace {
 
-// Pages mapped around a fault: of files (those in memory), of anonymous areas at first and at most, and after a copy-on-write fault.
+// Pages mapped around a fault: of files (those in memory), of anonymous areas at first and at most, and after a
+// copy-on-write fault.
 constexpr unsigned kFileWindow = 64;
 constexpr uint32_t kFirstAnonymousWindow = 4, kMaxAnonymousWindow = 32;
 constexpr unsigned kReclaimWindow = 16;
-// A private file mapping of at most this many pages (a program's data) is copied as a whole at its first write: relocation writes all of it.
+// A private file mapping of at most this many pages (a program's data) is copied as a whole at its first write:
+// relocation writes all of it.
 constexpr uint64_t kSmallMapping = 16;
 
 uint64_t rights(uint32_t protection, bool writable) {
@@ -64,11 +66,13 @@ struct FaultHandler {
         return anonymous_page();
     }
 
-    // Rights that the entry lacks, though the VMA has them (after mprotect), or a write to a page that is not ours alone.
+    // Rights that the entry lacks, though the VMA has them (after mprotect), or a write to a page that is not ours
+    // alone.
     Result<> present(Pte& pte) {
         if (!writes() || pte.writable()) {
             const bool writable = pte.writable();
-            pte.value = (pte.value & (kPteAddress | kPteDirty)) | rights(vma.protection, writable) | (writable ? kPteWrite : 0);
+            pte.value =
+                (pte.value & (kPteAddress | kPteDirty)) | rights(vma.protection, writable) | (writable ? kPteWrite : 0);
             return {};
         }
         if (vma.shared) return write_shared(pte);
@@ -164,7 +168,8 @@ struct FaultHandler {
         }
     }
 
-    // Calls visit(address, entry) for the entries of the aligned window of `pages` pages around the fault, inside the VMA and one table.
+    // Calls visit(address, entry) for the entries of the aligned window of `pages` pages around the fault, inside the
+    // VMA and one table.
     template <typename Visit>
     void for_window(unsigned pages, Visit visit) {
         const uint64_t span = pages * kPageSize;
@@ -197,10 +202,13 @@ struct FaultHandler {
         return fresh_run();
     }
 
-    // A run of fresh pages from the fault on (downwards in a stack); longer each time the faults go on where the last run ended.
+    // A run of fresh pages from the fault on (downwards in a stack); longer each time the faults go on where the last
+    // run ended.
     Result<> fresh_run() {
         const bool continues = page == vma.last_fault;
-        vma.fault_window = continues ? (vma.fault_window * 2 > kMaxAnonymousWindow ? kMaxAnonymousWindow : vma.fault_window * 2) : kFirstAnonymousWindow;
+        vma.fault_window =
+            continues ? (vma.fault_window * 2 > kMaxAnonymousWindow ? kMaxAnonymousWindow : vma.fault_window * 2)
+                      : kFirstAnonymousWindow;
         const bool down = vma.grows_down;
         Pte* pte = TRY(space.table_.obtain(page));
         UserAddress at = page;
@@ -212,7 +220,8 @@ struct FaultHandler {
                 break;
             }
             pte->value = frame.value()->phys() | rights(vma.protection, true);
-            if (down ? at == vma.start || at % kHugePageSize == 0 : at + kPageSize >= vma.end || (at + kPageSize) % kHugePageSize == 0) {
+            if (down ? at == vma.start || at % kHugePageSize == 0
+                     : at + kPageSize >= vma.end || (at + kPageSize) % kHugePageSize == 0) {
                 at = down ? at - kPageSize : at + kPageSize;
                 break;
             }
@@ -223,7 +232,8 @@ struct FaultHandler {
         return {};
     }
 
-    // The object's page, with the VMA looked up again after a possible block. A null frame: things changed, fault again.
+    // The object's page, with the VMA looked up again after a possible block. A null frame: things changed, fault
+    // again.
     Result<Frame*> object_page(bool for_write) {
         RefPtr<Mappable> object = vma.object;
         const uint64_t index = vma.page_index(page);

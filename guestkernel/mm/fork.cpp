@@ -12,7 +12,8 @@ Result<OwnPtr<Vma>> copy_vma(const Vma& vma) {
     auto copy = TRY(make_own<Vma>());
     copy->start = vma.start, copy->end = vma.end;
     copy->protection = vma.protection, copy->max_protection = vma.max_protection;
-    copy->shared = vma.shared, copy->grows_down = vma.grows_down, copy->wipe_on_fork = vma.wipe_on_fork, copy->no_huge = vma.no_huge;
+    copy->shared = vma.shared, copy->grows_down = vma.grows_down, copy->wipe_on_fork = vma.wipe_on_fork,
+    copy->no_huge = vma.no_huge;
     copy->kind = vma.kind;
     copy->object = vma.object;
     copy->first_page = vma.first_page;
@@ -20,7 +21,8 @@ Result<OwnPtr<Vma>> copy_vma(const Vma& vma) {
     return copy;
 }
 
-// Pages written since the last fork will most likely be written again, by both sides: up to this many are copied at once, which saves each side a fault.
+// Pages written since the last fork will most likely be written again, by both sides: up to this many are copied at
+// once, which saves each side a fault.
 constexpr unsigned kEagerCopies = 24;
 
 // A private page for the child: a copy of its own, or null where that is not worth it or memory is short.
@@ -48,7 +50,8 @@ void copy_entry(Pte& source, Pte& target, bool shared, unsigned& budget) {
 
 // Copies the entries of a VMA, one table at a time; those of private memory become read-only on both sides.
 Result<> copy_entries(PageTable& from, PageTable& to, const Vma& vma, unsigned& budget) {
-    for (UserAddress at = from.next_populated(vma.start, vma.end); at < vma.end; at = from.next_populated(at, vma.end)) {
+    for (UserAddress at = from.next_populated(vma.start, vma.end); at < vma.end;
+         at = from.next_populated(at, vma.end)) {
         const UserAddress block_end = (at & ~(kHugePageSize - 1)) + kHugePageSize;
         Pte& huge = *from.find_huge(at);
         if (huge.huge()) TRY(from.split_huge(huge));
@@ -72,7 +75,8 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     child->stack_top = stack_top;
     child->arguments_start = arguments_start, child->arguments_end = arguments_end;
     child->environment_start = environment_start, child->environment_end = environment_end;
-    child->code_start = code_start, child->code_end = code_end, child->data_start = data_start, child->data_end = data_end;
+    child->code_start = code_start, child->code_end = code_end, child->data_start = data_start,
+    child->data_end = data_end;
     child->vdso = vdso;
     child->map_top = map_top;
     child->stack_limit = stack_limit;

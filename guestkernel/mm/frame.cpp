@@ -1,4 +1,5 @@
-// A binary buddy allocator over 2 MiB blocks. Blocks above `fresh` were never handed out: they are zero and the host has no memory behind them.
+// A binary buddy allocator over 2 MiB blocks. Blocks above `fresh` were never handed out: they are zero and the host
+// has no memory behind them.
 #include "guestkernel/mm/frame.hpp"
 
 #include <cstring>
@@ -19,7 +20,7 @@ constexpr sched::Nanoseconds kReleaseDelay = 100'000'000;
 Frame* frames;
 Phys ram_start;
 uint32_t frame_count;
-uint32_t fresh;  // index of the first block never handed out
+uint32_t fresh;   // index of the first block never handed out
 uint32_t backed;  // index of the first frame that the VMM has to be asked for (kBackMemory)
 uint32_t free_lists[kMaxOrder + 1];
 uint64_t free_frames, cached_frames, limit_frames = ~0ULL;
@@ -89,7 +90,8 @@ void give_back(uint32_t index, unsigned order);
 struct ReleaseTimer final : sched::Timer {
     void fire() override {
         uint32_t released = 0;
-        for (uint32_t index = free_lists[kMaxOrder]; index != kNone && dirty_free_blocks > kKeepBlocks && released < kReleaseBatch;) {
+        for (uint32_t index = free_lists[kMaxOrder];
+             index != kNone && dirty_free_blocks > kKeepBlocks && released < kReleaseBatch;) {
             const uint32_t next = frames[index].next;
             if (!(frames[index].flags & Frame::kKnownZero) &&
                 arch::hypercall(abi::HypercallNumber::kReleaseMemory, frames[index].phys(), kHugePageSize) == 0) {

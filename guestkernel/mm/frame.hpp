@@ -1,6 +1,7 @@
 #pragma once
-// Page frames of guest RAM. Free RAM is kept as 2 MiB blocks, of which single frames are cut; RAM never touched since start (or given back
-// to the host) is known to be zero and costs the host nothing. A frame has a count of users: page tables, page caches, kernel data.
+// Page frames of guest RAM. Free RAM is kept as 2 MiB blocks, of which single frames are cut; RAM never touched since
+// start (or given back to the host) is known to be zero and costs the host nothing. A frame has a count of users: page
+// tables, page caches, kernel data.
 #include <cstdint>
 
 #include "common/base/result.hpp"
@@ -32,7 +33,8 @@ enum class Zero : bool { kNo, kYes };
 Result<Frame*> allocate_frame(Zero zero);
 // 512 frames in a row, 2 MiB aligned, each with one reference. Zero::kYes costs nothing for RAM never touched.
 Result<Frame*> allocate_huge(Zero zero);
-// `count` (a power of two, at most 512) contiguous frames, naturally aligned, one reference each; for kernel stacks and tables.
+// `count` (a power of two, at most 512) contiguous frames, naturally aligned, one reference each; for kernel stacks and
+// tables.
 Result<Frame*> allocate_contiguous(unsigned count, Zero zero);
 void release(Frame* frame);  // drops a reference; the last one frees
 void release_contiguous(Frame* first, unsigned count);
@@ -42,8 +44,9 @@ inline constexpr uint32_t kNoFrame = ~0U;
 uint32_t index_of_frame(const Frame* frame);
 Frame* frame_at(uint32_t index);
 
-// Asked before an allocation fails: frees what can be had again (clean cached file pages), about `frames` of them, and gives how many went. It may be called
-// from any allocation, so it neither blocks nor allocates. Set by the file systems; null: nothing can be freed.
+// Asked before an allocation fails: frees what can be had again (clean cached file pages), about `frames` of them, and
+// gives how many went. It may be called from any allocation, so it neither blocks nor allocates. Set by the file
+// systems; null: nothing can be freed.
 extern uint64_t (*reclaim)(uint64_t frames);
 
 struct MemoryStatistics {
@@ -53,7 +56,8 @@ struct MemoryStatistics {
 MemoryStatistics memory_statistics();
 void count_cached(int64_t pages);
 
-// At start: RAM is [ram, ram + size), all of it below `first_free` is taken; `backed` bytes of it can be used before the VMM is asked for more.
+// At start: RAM is [ram, ram + size), all of it below `first_free` is taken; `backed` bytes of it can be used before
+// the VMM is asked for more.
 void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed);
 // The container's memory limit in bytes (0: none); allocations of frames beyond it fail with ENOMEM.
 void set_memory_limit(uint64_t bytes);

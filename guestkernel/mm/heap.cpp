@@ -1,4 +1,5 @@
-// The Sentry's heap: operator new and delete. Small objects come from slabs (one page, objects of one size), larger ones are powers of two of pages.
+// The Sentry's heap: operator new and delete. Small objects come from slabs (one page, objects of one size), larger
+// ones are powers of two of pages.
 #include <bit>
 #include <cstddef>
 #include <new>

@@ -107,7 +107,8 @@ void PageCache::remove(uint64_t index) {
     count_cached(-1);
     // The leaf's count is brought up to date by walking down once more; empty nodes stay until truncate.
     Node* node = root_;
-    for (unsigned level = levels_; level > 1; --level) node = Node::node(node->slots[index >> (kBits * (level - 1)) & (kFanout - 1)]);
+    for (unsigned level = levels_; level > 1; --level)
+        node = Node::node(node->slots[index >> (kBits * (level - 1)) & (kFanout - 1)]);
     --node->used;
 }
 
@@ -157,7 +158,8 @@ void Mappable::unmap_pages(uint64_t first, uint64_t last, bool also_private_copi
         if (vma->first_page > last || vma->first_page + pages <= first) continue;
         const uint64_t from = first > vma->first_page ? first - vma->first_page : 0;
         const uint64_t to = last - vma->first_page >= pages ? pages : last - vma->first_page + 1;
-        vma->space->unmap_object_pages(*vma, vma->start + from * kPageSize, vma->start + to * kPageSize, also_private_copies);
+        vma->space->unmap_object_pages(*vma, vma->start + from * kPageSize, vma->start + to * kPageSize,
+                                       also_private_copies);
     }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// What an address space can map, and the page cache: the pages of one file (or tmpfs inode, or shared anonymous area) by index. read, write and mmap see the
-// same frames.
+// What an address space can map, and the page cache: the pages of one file (or tmpfs inode, or shared anonymous area)
+// by index. read, write and mmap see the same frames.
 #include <cstdint>
 
 #include "guestkernel/lib/list.hpp"
@@ -17,10 +17,10 @@ class PageCache {
     PageCache() = default;
     ~PageCache() { truncate(0); }
     PageCache(const PageCache&) = delete;
-    Frame* find(uint64_t index) const;                // no new reference; null if not there
-    Result<> insert(uint64_t index, Frame* frame);    // takes over the caller's reference; EEXIST
+    Frame* find(uint64_t index) const;              // no new reference; null if not there
+    Result<> insert(uint64_t index, Frame* frame);  // takes over the caller's reference; EEXIST
     void remove(uint64_t index);
-    void truncate(uint64_t first_index);              // removes this index and all above
+    void truncate(uint64_t first_index);  // removes this index and all above
     uint64_t page_count() const { return pages_; }
     // First cached index >= `from`, or ~0.
     uint64_t next(uint64_t from) const;
@@ -37,11 +37,13 @@ class PageCache {
 
 enum class Access : uint8_t { kRead = 1, kWrite = 2, kExecute = 4 };
 
-// Something whose pages can be mapped: the interface between mm and files. Owned by an inode (or by mm for shared anonymous memory).
+// Something whose pages can be mapped: the interface between mm and files. Owned by an inode (or by mm for shared
+// anonymous memory).
 class Mappable : public RefCounted {
   public:
-    // The frame of page `index` (offset / kPageSize) with a new reference; may block for I/O. for_write: a shared mapping will write to it (the owner marks
-    // it dirty). ENXIO (the task gets SIGBUS) beyond the end of the object, ENOMEM, EIO.
+    // The frame of page `index` (offset / kPageSize) with a new reference; may block for I/O. for_write: a shared
+    // mapping will write to it (the owner marks it dirty). ENXIO (the task gets SIGBUS) beyond the end of the object,
+    // ENOMEM, EIO.
     virtual Result<Frame*> get_page(uint64_t index, bool for_write) = 0;
     // The frame if it is in memory now (for fault-around; never blocks, no new reference), or null.
     virtual Frame* cached_page(uint64_t index) = 0;
@@ -53,8 +55,8 @@ class Mappable : public RefCounted {
     // A shared writable mapping's page went away with its dirty bit set.
     virtual void mark_dirty(uint64_t index) { (void)index; }
 
-    // Removes pages [first, last] from all page tables that map them (truncate, hole punching). mm implements it; owners call it before they drop pages.
-    // Private copies (already copied on write) stay unless also_private_copies.
+    // Removes pages [first, last] from all page tables that map them (truncate, hole punching). mm implements it;
+    // owners call it before they drop pages. Private copies (already copied on write) stay unless also_private_copies.
     void unmap_pages(uint64_t first, uint64_t last, bool also_private_copies);
 
     // VMAs that map this object.

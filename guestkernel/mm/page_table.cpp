@@ -32,8 +32,8 @@ Result<Frame*> allocate_table(unsigned level) {
     return frame;
 }
 
-// Frees a table that was one for the hypervisor, too. One odd write first: it then drops the page's protection at once, where the page's next user would
-// write it in a loop.
+// Frees a table that was one for the hypervisor, too. One odd write first: it then drops the page's protection at once,
+// where the page's next user would write it in a loop.
 void release_table(Frame* frame) {
     static_cast<volatile char*>(frame->data())[1] = 0;
     release(frame);
@@ -94,9 +94,11 @@ Result<> PageTable::create(uint64_t layout) {
         tree = {};
         return {};
     }
-    root_ = TRY(allocate_table(4))->phys();
+    root_ = TRY(allocate_table(4))
+    ->phys();
     const uint64_t* upper = entries(arch::boot_info().user_pml4_template) + 256;
-    if (memcmp(entries(root_) + 256, upper, 256 * sizeof(uint64_t)) != 0) memcpy(entries(root_) + 256, upper, 256 * sizeof(uint64_t));
+    if (memcmp(entries(root_) + 256, upper, 256 * sizeof(uint64_t)) != 0)
+        memcpy(entries(root_) + 256, upper, 256 * sizeof(uint64_t));
     return {};
 }
 
@@ -133,7 +135,8 @@ Result<uint64_t*> PageTable::obtain_table(UserAddress address, unsigned level) {
         uint64_t& entry = table[slot(address, at)];
         if (entry & kPteHuge) TRY(split_huge(*as_pte(&entry)));
         if (!(entry & kPtePresent)) {
-            entry = TRY(allocate_table(at - 1))->phys() | kTableBits;
+            entry = TRY(allocate_table(at - 1))
+            ->phys() | kTableBits;
             ++tables_;
         }
         table = entries(entry & kPteAddress);
@@ -150,7 +153,9 @@ Pte* PageTable::find_huge(UserAddress address) const {
     uint64_t* table = table_at(address, 2);
     return table ? as_pte(&table[slot(address, 2)]) : nullptr;
 }
-Result<Pte*> PageTable::obtain_huge(UserAddress address) { return as_pte(&TRY(obtain_table(address, 2))[slot(address, 2)]); }
+Result<Pte*> PageTable::obtain_huge(UserAddress address) {
+    return as_pte(&TRY(obtain_table(address, 2))[slot(address, 2)]);
+}
 
 Result<> PageTable::split_huge(Pte& huge) {
     VERIFY(huge.present() && huge.huge());

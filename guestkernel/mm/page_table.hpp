@@ -1,5 +1,6 @@
 #pragma once
-// An application's x86-64 page table, walked and written in software through the direct map (Intel SDM vol. 3, 4.5). Upper half: copied from the VMM's template.
+// An application's x86-64 page table, walked and written in software through the direct map (Intel SDM vol. 3, 4.5).
+// Upper half: copied from the VMM's template.
 #include "common/abi/layout.hpp"
 #include "guestkernel/mm/frame.hpp"
 
@@ -8,8 +9,8 @@ namespace kvmsbx::mm {
 using UserAddress = uint64_t;
 
 // Bits of an entry.
-inline constexpr uint64_t kPtePresent = 1, kPteWrite = 2, kPteUser = 4, kPteAccessed = 0x20, kPteDirty = 0x40, kPteHuge = 0x80,
-                          kPteNoExecute = 1ULL << 63, kPteAddress = 0x000f'ffff'ffff'f000;
+inline constexpr uint64_t kPtePresent = 1, kPteWrite = 2, kPteUser = 4, kPteAccessed = 0x20, kPteDirty = 0x40,
+                          kPteHuge = 0x80, kPteNoExecute = 1ULL << 63, kPteAddress = 0x000f'ffff'ffff'f000;
 
 struct Pte {
     uint64_t value;
@@ -21,9 +22,10 @@ struct Pte {
     Frame* frame() const { return frame_of(phys()); }
 };
 
-// Tables cost most when they change hands: a hypervisor that shadows them must drop and rebuild what it knows, and emulates each write to an upper level. So a
-// table that nobody uses is kept, empty, for its level; and the whole tree of an address space that ends is kept for the next one with the same
-// `layout` (the parent's, for a forked child), whose upper levels then need no write at all.
+// Tables cost most when they change hands: a hypervisor that shadows them must drop and rebuild what it knows, and
+// emulates each write to an upper level. So a table that nobody uses is kept, empty, for its level; and the whole tree
+// of an address space that ends is kept for the next one with the same `layout` (the parent's, for a forked child),
+// whose upper levels then need no write at all.
 class PageTable {
   public:
     Result<> create(uint64_t layout);

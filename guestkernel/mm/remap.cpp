@@ -10,9 +10,28 @@ constexpr uint32_t kMsAsync = 1, kMsInvalidate = 2, kMsSync = 4;
 
 // madvise(2) advice values.
 enum Advice : int {
-    kNormal = 0, kRandom = 1, kSequential = 2, kWillneed = 3, kDontneed = 4, kFree = 8, kRemove = 9, kDontfork = 10, kDofork = 11,
-    kMergeable = 12, kUnmergeable = 13, kHugepage = 14, kNohugepage = 15, kDontdump = 16, kDodump = 17, kWipeonfork = 18,
-    kKeeponfork = 19, kCold = 20, kPageout = 21, kPopulateRead = 22, kPopulateWrite = 23, kDontneedLocked = 24,
+    kNormal = 0,
+    kRandom = 1,
+    kSequential = 2,
+    kWillneed = 3,
+    kDontneed = 4,
+    kFree = 8,
+    kRemove = 9,
+    kDontfork = 10,
+    kDofork = 11,
+    kMergeable = 12,
+    kUnmergeable = 13,
+    kHugepage = 14,
+    kNohugepage = 15,
+    kDontdump = 16,
+    kDodump = 17,
+    kWipeonfork = 18,
+    kKeeponfork = 19,
+    kCold = 20,
+    kPageout = 21,
+    kPopulateRead = 22,
+    kPopulateWrite = 23,
+    kDontneedLocked = 24,
 };
 
 uint64_t round_up(uint64_t value) { return (value + kPageSize - 1) & ~(kPageSize - 1); }
@@ -48,7 +67,8 @@ Result<> AddressSpace::move_entries(UserAddress from, UserAddress to, uint64_t l
     return {};
 }
 
-Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_size, uint64_t new_size, uint32_t flags, UserAddress new_address) {
+Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_size, uint64_t new_size, uint32_t flags,
+                                        UserAddress new_address) {
     if (flags & ~(kMremapMaymove | kMremapFixed | kMremapDontunmap)) return Errno::kINVAL;
     if ((flags & (kMremapFixed | kMremapDontunmap)) && !(flags & kMremapMaymove)) return Errno::kINVAL;
     if ((flags & kMremapDontunmap) && old_size != new_size) return Errno::kINVAL;
@@ -56,7 +76,8 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
     old_size = round_up(old_size), new_size = round_up(new_size);
     if (new_size == 0 || new_size > abi::kUserEnd) return Errno::kINVAL;
     if (flags & kMremapFixed) {
-        if (new_address % kPageSize || new_address >= abi::kUserEnd || new_size > abi::kUserEnd - new_address) return Errno::kINVAL;
+        if (new_address % kPageSize || new_address >= abi::kUserEnd || new_size > abi::kUserEnd - new_address)
+            return Errno::kINVAL;
         if (new_address < old_address + old_size && old_address < new_address + new_size) return Errno::kINVAL;
     }
     Vma* vma = find(old_address);
@@ -73,7 +94,8 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
         // In place, if the mapping ends there and the gap behind it is wide enough.
         if (mapped_ + (new_size - old_size) > address_limit) return Errno::kNOMEM;
         Vma* after = next(*vma);
-        if (old_address + old_size == vma->end && new_size <= abi::kUserEnd - old_address && (!after || after->start >= old_address + new_size)) {
+        if (old_address + old_size == vma->end && new_size <= abi::kUserEnd - old_address &&
+            (!after || after->start >= old_address + new_size)) {
             mapped_ += new_size - old_size;
             vma->end = old_address + new_size;
             try_merge(*vma);
@@ -87,7 +109,8 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
         vma = find(old_address);
         if (!vma) return Errno::kFAULT;
     }
-    MapRequest request = like(*vma, flags & kMremapFixed ? new_address : 0, new_size, flags & kMremapFixed ? kMapFixed : 0);
+    MapRequest request =
+        like(*vma, flags & kMremapFixed ? new_address : 0, new_size, flags & kMremapFixed ? kMapFixed : 0);
     request.offset = vma->page_index(old_address) * kPageSize;
     if (request.kind == Vma::Kind::kHeap || request.kind == Vma::Kind::kStack) request.kind = Vma::Kind::kOther;
     const UserAddress target = TRY(map(request));
@@ -104,10 +127,26 @@ Result<> AddressSpace::advise(UserAddress start, uint64_t length, int advice) {
     const UserAddress end = start + length;
     if (end < start) return Errno::kINVAL;
     switch (advice) {
-        case kNormal: case kRandom: case kSequential: case kWillneed: case kDontneed: case kFree: case kRemove: case kDontfork: case kDofork:
-        case kHugepage: case kNohugepage: case kDontdump: case kDodump: case kWipeonfork: case kKeeponfork: case kCold: case kPageout: case kPopulateRead:
-        case kPopulateWrite: case kDontneedLocked:
-            break;
+        case kNormal:
+        case kRandom:
+        case kSequential:
+        case kWillneed:
+        case kDontneed:
+        case kFree:
+        case kRemove:
+        case kDontfork:
+        case kDofork:
+        case kHugepage:
+        case kNohugepage:
+        case kDontdump:
+        case kDodump:
+        case kWipeonfork:
+        case kKeeponfork:
+        case kCold:
+        case kPageout:
+        case kPopulateRead:
+        case kPopulateWrite:
+        case kDontneedLocked: break;
         default: return Errno::kINVAL;
     }
     if (length == 0) return {};
@@ -115,11 +154,13 @@ Result<> AddressSpace::advise(UserAddress start, uint64_t length, int advice) {
         for (UserAddress at = start; at < end; at += kPageSize) {
             const Access access = advice == kPopulateWrite ? Access::kWrite : Access::kRead;
             while (!translate(at, access))
-                if (auto made = fault(at, access); made.is_error()) return made.error() == Errno::kFAULT ? Errno::kNOMEM : made.error();
+                if (auto made = fault(at, access); made.is_error())
+                    return made.error() == Errno::kFAULT ? Errno::kNOMEM : made.error();
         }
         return {};
     }
-    const bool changes_vma = advice == kDontfork || advice == kDofork || advice == kHugepage || advice == kNohugepage || advice == kWipeonfork || advice == kKeeponfork;
+    const bool changes_vma = advice == kDontfork || advice == kDofork || advice == kHugepage || advice == kNohugepage ||
+                             advice == kWipeonfork || advice == kKeeponfork;
     if (changes_vma) TRY(split_boundaries(start, end));
     bool hole = false;
     UserAddress covered = start;
@@ -129,7 +170,9 @@ Result<> AddressSpace::advise(UserAddress start, uint64_t length, int advice) {
         covered = to;
         if ((advice == kWipeonfork || advice == kFree) && (vma->object || vma->shared)) return Errno::kINVAL;
         switch (advice) {
-            case kDontneed: case kFree: case kDontneedLocked: zap(from, to, *vma); break;
+            case kDontneed:
+            case kFree:
+            case kDontneedLocked: zap(from, to, *vma); break;
             case kRemove: return Errno::kOPNOTSUPP;
             case kDontfork: vma->no_fork = true; break;
             case kDofork: vma->no_fork = false; break;
@@ -145,7 +188,8 @@ Result<> AddressSpace::advise(UserAddress start, uint64_t length, int advice) {
 }
 
 Result<> AddressSpace::synchronize(UserAddress start, uint64_t length, uint32_t flags) {
-    if (flags & ~(kMsAsync | kMsInvalidate | kMsSync) || start % kPageSize || ((flags & kMsAsync) && (flags & kMsSync))) return Errno::kINVAL;
+    if (flags & ~(kMsAsync | kMsInvalidate | kMsSync) || start % kPageSize || ((flags & kMsAsync) && (flags & kMsSync)))
+        return Errno::kINVAL;
     length = round_up(length);
     const UserAddress end = start + length;
     if (end < start) return Errno::kNOMEM;
@@ -176,7 +220,8 @@ Result<> AddressSpace::resident(UserAddress start, uint64_t length, UserAddress 
     for (UserAddress at = start; at < end; at += kPageSize) {
         Vma* vma = find(at);
         if (!vma) return Errno::kNOMEM;
-        const unsigned char in_core = translate(at, Access::kRead) || (vma->object && vma->object->cached_page(vma->page_index(at)));
+        const unsigned char in_core =
+            translate(at, Access::kRead) || (vma->object && vma->object->cached_page(vma->page_index(at)));
         TRY(copy_to_user(*this, out++, &in_core, 1));
     }
     return {};

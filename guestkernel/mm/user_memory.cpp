@@ -13,7 +13,8 @@ Result<> for_pages(AddressSpace& space, UserAddress address, size_t size, Access
     while (size > 0) {
         char* at = space.translate(address, access);
         if (!at) {
-            if (auto made = space.fault(address, access); made.is_error()) return made.error() == Errno::kNOMEM ? Errno::kNOMEM : Errno::kFAULT;
+            if (auto made = space.fault(address, access); made.is_error())
+                return made.error() == Errno::kNOMEM ? Errno::kNOMEM : Errno::kFAULT;
             continue;
         }
         const size_t in_page = kPageSize - address % kPageSize;
@@ -25,7 +26,9 @@ Result<> for_pages(AddressSpace& space, UserAddress address, size_t size, Access
     return {};
 }
 
-bool in_user_half(UserAddress address, size_t size) { return address <= abi::kUserEnd && size <= abi::kUserEnd - address; }
+bool in_user_half(UserAddress address, size_t size) {
+    return address <= abi::kUserEnd && size <= abi::kUserEnd - address;
+}
 
 }  // namespace
 
@@ -58,7 +61,8 @@ Result<String> copy_string_from_user(AddressSpace& space, UserAddress from, size
         if (from >= abi::kUserEnd) return Errno::kFAULT;
         const char* at = space.translate(from, Access::kRead);
         if (!at) {
-            if (auto made = space.fault(from, Access::kRead); made.is_error()) return made.error() == Errno::kNOMEM ? Errno::kNOMEM : Errno::kFAULT;
+            if (auto made = space.fault(from, Access::kRead); made.is_error())
+                return made.error() == Errno::kNOMEM ? Errno::kNOMEM : Errno::kFAULT;
             continue;
         }
         size_t step = kPageSize - from % kPageSize;
@@ -99,15 +103,20 @@ Result<IoBuffer> IoBuffer::user_vector(AddressSpace& space, UserAddress iovecs, 
 
 IoBuffer IoBuffer::kernel(std::span<std::byte> bytes) {
     IoBuffer buffer;
-    buffer.single_ = {reinterpret_cast<uint64_t>(bytes.data()), bytes.size()};  // SAFETY: kept as a number, used by kernel_bytes alone
+    buffer.single_ = {reinterpret_cast<uint64_t>(bytes.data()),
+                      bytes.size()};  // SAFETY: kept as a number, used by kernel_bytes alone
     buffer.remaining_ = bytes.size();
     return buffer;
 }
 
-IoBuffer IoBuffer::kernel_readonly(std::span<const std::byte> bytes) { return kernel({const_cast<std::byte*>(bytes.data()), bytes.size()}); }
+IoBuffer IoBuffer::kernel_readonly(std::span<const std::byte> bytes) {
+    return kernel({const_cast<std::byte*>(bytes.data()), bytes.size()});
+}
 
 namespace {
-char* kernel_bytes(UserAddress address) { return reinterpret_cast<char*>(address); }  // SAFETY: made by IoBuffer::kernel
+char* kernel_bytes(UserAddress address) {
+    return reinterpret_cast<char*>(address);
+}  // SAFETY: made by IoBuffer::kernel
 }  // namespace
 
 // Calls copy(segment's address, bytes, bytes done so far) piece by piece.

@@ -1,6 +1,7 @@
 #pragma once
-// User memory as types. Nothing else turns user addresses into memory: these walk the task's page table in software and use the direct map,
-// faulting pages in as the CPU would, so a call can be served on any vCPU. May block (page faults on files). Only trivially copyable types.
+// User memory as types. Nothing else turns user addresses into memory: these walk the task's page table in software and
+// use the direct map, faulting pages in as the CPU would, so a call can be served on any vCPU. May block (page faults
+// on files). Only trivially copyable types.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -42,7 +43,9 @@ struct UserOut {
     static_assert(std::is_trivially_copyable_v<T>);
     UserAddress address;
     explicit operator bool() const { return address != 0; }
-    Result<> store(AddressSpace& space, const T& value) const { return copy_to_user(space, address, &value, sizeof(T)); }
+    Result<> store(AddressSpace& space, const T& value) const {
+        return copy_to_user(space, address, &value, sizeof(T));
+    }
     Result<> store_array(AddressSpace& space, std::span<const T> values) const {
         return copy_to_user(space, address, values.data(), values.size_bytes());
     }
@@ -60,7 +63,9 @@ struct UserInOut {
 struct UserString {
     UserAddress address;
     explicit operator bool() const { return address != 0; }
-    Result<String> load(AddressSpace& space, size_t limit = 4096) const { return copy_string_from_user(space, address, limit); }
+    Result<String> load(AddressSpace& space, size_t limit = 4096) const {
+        return copy_string_from_user(space, address, limit);
+    }
 };
 
 // Untyped bytes in user memory: buffers of read and write.

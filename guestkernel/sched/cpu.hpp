@@ -9,9 +9,9 @@ using arch::Phys;
 
 // Set by the layers above at start; called with the kernel lock held.
 struct Hooks {
-    void (*gofer_collect)() = nullptr;  // takes what the gofer has completed; never blocks
+    void (*gofer_collect)() = nullptr;               // takes what the gofer has completed; never blocks
     bool (*gofer_pending)() = [] { return false; };  // requests are under way: polling a little may pay
-    bool (*gofer_arm)() = nullptr;      // asks for an interrupt at the next completion; false: one is there (and collected)
+    bool (*gofer_arm)() = nullptr;  // asks for an interrupt at the next completion; false: one is there (and collected)
     void (*host_event_interrupt)() = nullptr;
 };
 extern Hooks hooks;
@@ -24,8 +24,9 @@ void prepare_idle(CpuArea& area, arch::StackHeader& header);
 void serve_interrupt(uint8_t vector);
 // On the way to ring 3, kernel lock held: gives idle vCPUs the threads that wait, arms the slice timer.
 inline void before_resume();
-// Makes every other vCPU that runs an application with page table `cr3` enter the Sentry once; its TLB is flushed before it resumes (trap handling clears
-// loaded_cr3 on kVectorIpi). CpuArea::entries is odd while a vCPU is in the Sentry. Kernel lock held.
+// Makes every other vCPU that runs an application with page table `cr3` enter the Sentry once; its TLB is flushed
+// before it resumes (trap handling clears loaded_cr3 on kVectorIpi). CpuArea::entries is odd while a vCPU is in the
+// Sentry. Kernel lock held.
 void shoot_down(Phys cr3);
 
 // The rare part of before_resume, and whether threads wait for a vCPU.

@@ -110,7 +110,8 @@ struct Scheduler {
         arch::prepare_stack(thread.stack_);
         thread.header_ = reinterpret_cast<arch::StackHeader*>(thread.stack_);  // SAFETY: see arch::StackHeader
         *thread.header_ = {&thread, nullptr, arch::kStackCanary};
-        thread.context_ = make_fcontext(thread.stack_ + arch::kStackSize, arch::kStackSize - sizeof(arch::StackHeader), thread_entry);
+        thread.context_ =
+            make_fcontext(thread.stack_ + arch::kStackSize, arch::kStackSize - sizeof(arch::StackHeader), thread_entry);
         return {};
     }
 
@@ -121,7 +122,8 @@ struct Scheduler {
     }
 
     static void wake(Thread& thread) {
-        if (thread.state_ == Thread::State::kRunning && thread.last_cpu != &arch::cpu()) arch::send_ipi(*thread.last_cpu);
+        if (thread.state_ == Thread::State::kRunning && thread.last_cpu != &arch::cpu())
+            arch::send_ipi(*thread.last_cpu);
         if (thread.state_ != Thread::State::kBlocked) return;
         enqueue(thread);
         Thread& self = current();
@@ -296,7 +298,10 @@ void wake(Thread& thread) { Scheduler::wake(thread); }
 void block(Interruptible interruptible, Nanoseconds deadline) { Scheduler::block(interruptible, deadline); }
 void yield() { Scheduler::yield(); }
 void move_to_allowed_cpu(Thread& thread) { Scheduler::move_to_allowed_cpu(thread); }
-void exit_thread() { Scheduler::exit_current(); __builtin_unreachable(); }
+void exit_thread() {
+    Scheduler::exit_current();
+    __builtin_unreachable();
+}
 
 void WaitQueue::wake_all(uint32_t events) {
     // A waiter may unlink itself in notify(); a woken thread is unlinked here so that it is not woken twice.

@@ -1,12 +1,15 @@
 #pragma once
 // Scheduling. Model:
-// - A Thread is a kernel stack with an fcontext on it. Each task of an application is one; a thread in the Sentry is never preempted,
+// - A Thread is a kernel stack with an fcontext on it. Each task of an application is one; a thread in the Sentry is
+// never preempted,
 //   an application in ring 3 is (timer interrupt).
-// - The kernel lock: one spin lock that a vCPU holds whenever it runs Sentry code on a thread's stack, from trap entry until it resumes an
-//   application or halts. It passes on with the vCPU at a context switch. So Sentry data needs no other lock against parallelism; what
-//   is needed across a block (any WaitQueue::wait, Mutex::lock, 9P request, user-memory access that faults) is re-checked after it, or
-//   guarded by a Mutex.
-// - Run queue: one, in order of arrival, with a time slice of kTimeSlice while others wait. Affinity is kept per thread.
+// - The kernel lock: one spin lock that a vCPU holds whenever it runs Sentry code on a thread's stack, from trap entry
+// until it resumes an
+//   application or halts. It passes on with the vCPU at a context switch. So Sentry data needs no other lock against
+//   parallelism; what is needed across a block (any WaitQueue::wait, Mutex::lock, 9P request, user-memory access that
+//   faults) is re-checked after it, or guarded by a Mutex.
+// - Run queue: one, in order of arrival, with a time slice of kTimeSlice while others wait. Affinity is kept per
+// thread.
 // - An idle vCPU halts with no timer but the next Timer's deadline (vCPU 0), and is woken by IPI.
 // All functions here want the kernel lock held, unless they say otherwise.
 #include <cstdint>
@@ -45,10 +48,10 @@ class Thread : public RefCounted {
 
     State state() const { return state_; }
     bool interruptible() const { return interruptible_; }  // while blocked: S or D of ps(1)
-    arch::CpuArea* last_cpu = nullptr;       // the vCPU it runs or last ran on
+    arch::CpuArea* last_cpu = nullptr;                     // the vCPU it runs or last ran on
     char* stack() const { return stack_; }
-    uint64_t affinity = ~0ULL;         // bit n: may run on vCPU n
-    Nanoseconds cpu_time = 0;          // time on a vCPU so far, Sentry and application
+    uint64_t affinity = ~0ULL;  // bit n: may run on vCPU n
+    Nanoseconds cpu_time = 0;   // time on a vCPU so far, Sentry and application
     int nice = 0;
     // cpu_time with the present run included.
     Nanoseconds total_cpu_time() const { return cpu_time + (state_ == State::kRunning ? now() - started_ : 0); }
@@ -59,12 +62,13 @@ class Thread : public RefCounted {
 
   private:
     friend struct Scheduler;
-    char* stack_ = nullptr;    // lowest address; null for an idle thread, whose stack is not its own
+    char* stack_ = nullptr;  // lowest address; null for an idle thread, whose stack is not its own
     arch::StackHeader* header_ = nullptr;
     void* context_ = nullptr;  // fcontext while switched out
     State state_ = State::kNew;
-    bool interruptible_ = false;    // of the present block
-    uint8_t quick_blocks_ = 0;      // how often lately it blocked right after it woke another: then the other stays on this vCPU
+    bool interruptible_ = false;  // of the present block
+    uint8_t quick_blocks_ =
+        0;  // how often lately it blocked right after it woke another: then the other stays on this vCPU
     Nanoseconds started_ = 0;       // when it came onto its vCPU
     Nanoseconds woke_another_ = 0;  // when it last woke a thread
 };
@@ -73,7 +77,8 @@ class Thread : public RefCounted {
 inline Thread& current() { return *arch::stack_header().thread; }
 // Makes a new thread runnable.
 void start(Thread& thread);
-// Puts a blocked thread on the run queue; makes one that runs on another vCPU enter the Sentry (to see a signal). No effect on others.
+// Puts a blocked thread on the run queue; makes one that runs on another vCPU enter the Sentry (to see a signal). No
+// effect on others.
 void wake(Thread& thread);
 // Blocks the caller until wake() (a signal's arrival is one) or the deadline. Spurious returns happen: loop.
 void block(Interruptible interruptible, Nanoseconds deadline = kNever);
@@ -96,7 +101,7 @@ class Waiter {
   public:
     // Called by WaitQueue::wake_*; must not block. `events`: EPOLL* bits that happened, or ~0.
     virtual void notify(uint32_t events) = 0;
-    ListHook wait_hook;  // in one WaitQueue at most
+    ListHook wait_hook;      // in one WaitQueue at most
     bool exclusive = false;  // wake_one stops at it
 
   protected:
@@ -116,9 +121,10 @@ class WaitQueue {
 
     // Blocks until condition() is true. ERESTARTSYS after a signal, ETIMEDOUT after the deadline.
     template <typename Condition>
-    Result<> wait(Condition condition, Interruptible interruptible = Interruptible::kYes, Nanoseconds deadline = kNever) {
+    Result<> wait(Condition condition, Interruptible interruptible = Interruptible::kYes,
+                  Nanoseconds deadline = kNever) {
         ThreadWaiter waiter;
-                while (!condition()) {
+        while (!condition()) {
             if (interruptible == Interruptible::kYes && current().interrupted()) return Errno::kRESTARTSYS;
             if (deadline != kNever && now() >= deadline) return Errno::kTIMEDOUT;
             add(waiter);
@@ -165,7 +171,8 @@ class MutexGuard {
     Mutex& mutex_;
 };
 
-// Calls fire() once when its time has come, from an interrupt's service with the kernel lock held: fire() must not block.
+// Calls fire() once when its time has come, from an interrupt's service with the kernel lock held: fire() must not
+// block.
 class Timer {
   public:
     virtual void fire() = 0;

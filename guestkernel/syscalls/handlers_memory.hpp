@@ -13,10 +13,12 @@ void print_argument(TextSink& sink, Task& task, MapFlags value);
 using Address = Named<struct AddressTag, uint64_t>;
 inline void print_argument(TextSink& sink, Task&, Address value) { print_address(sink, value.value); }
 
-Result<int64_t> sys_mmap(Task&, Address address, size_t length, Protection protection, MapFlags flags, Fd fd, uint64_t offset);
+Result<int64_t> sys_mmap(Task&, Address address, size_t length, Protection protection, MapFlags flags, Fd fd,
+                         uint64_t offset);
 Result<int64_t> sys_munmap(Task&, Address address, size_t length);
 Result<int64_t> sys_mprotect(Task&, Address address, size_t length, Protection protection);
-Result<int64_t> sys_mremap(Task&, Address old_address, size_t old_size, size_t new_size, Flags flags, Address new_address);
+Result<int64_t> sys_mremap(Task&, Address old_address, size_t old_size, size_t new_size, Flags flags,
+                           Address new_address);
 Result<int64_t> sys_madvise(Task&, Address address, size_t length, int32_t advice);
 Result<int64_t> sys_brk(Task&, Address address);
 Result<int64_t> sys_msync(Task&, Address address, size_t length, Flags flags);

@@ -15,12 +15,14 @@ struct Rusage {  // struct rusage
     int64_t rest[14];
 };
 
-Result<int64_t> sys_clone(Task&, CloneFlags flags, uint64_t stack, UserOut<int32_t> parent_tid, UserOut<int32_t> child_tid, uint64_t tls);
+Result<int64_t> sys_clone(Task&, CloneFlags flags, uint64_t stack, UserOut<int32_t> parent_tid,
+                          UserOut<int32_t> child_tid, uint64_t tls);
 Result<int64_t> sys_clone3(Task&, UserIn<CloneArguments> arguments, size_t size);
 Result<int64_t> sys_fork(Task&);
 Result<int64_t> sys_vfork(Task&);
 Result<int64_t> sys_execve(Task&, UserString path, UserIn<uint64_t> arguments, UserIn<uint64_t> environment);
-Result<int64_t> sys_execveat(Task&, DirFd directory, UserString path, UserIn<uint64_t> arguments, UserIn<uint64_t> environment, Flags flags);
+Result<int64_t> sys_execveat(Task&, DirFd directory, UserString path, UserIn<uint64_t> arguments,
+                             UserIn<uint64_t> environment, Flags flags);
 Result<int64_t> sys_exit(Task&, int32_t code);
 Result<int64_t> sys_exit_group(Task&, int32_t code);
 Result<int64_t> sys_wait4(Task&, Pid pid, UserOut<int32_t> status, Flags options, UserOut<Rusage> usage);

@@ -32,7 +32,8 @@ Result<> populate(Task& task, uint64_t start, uint64_t length, bool write) {
 
 }  // namespace
 
-Result<int64_t> sys_mmap(Task& task, Address address, size_t length, Protection protection, MapFlags flags, Fd fd, uint64_t offset) {
+Result<int64_t> sys_mmap(Task& task, Address address, size_t length, Protection protection, MapFlags flags, Fd fd,
+                         uint64_t offset) {
     if (offset % mm::kPageSize) return Errno::kINVAL;
     const uint32_t type = flags.value & 0x0f;
     if (type != mm::kMapShared && type != mm::kMapPrivate && type != mm::kMapSharedValidate) return Errno::kINVAL;
@@ -55,7 +56,8 @@ Result<int64_t> sys_mmap(Task& task, Address address, size_t length, Protection 
     }
     const uint64_t start = TRY(task.space().map(request));
     const bool wants = flags.value & (mm::kMapPopulate | mm::kMapLocked);
-    if (wants && request.protection) (void)populate(task, start, pages * mm::kPageSize, request.protection & mm::kProtWrite).is_ok();
+    if (wants && request.protection)
+        (void)populate(task, start, pages * mm::kPageSize, request.protection & mm::kProtWrite).is_ok();
     return static_cast<int64_t>(start);
 }
 
@@ -70,8 +72,10 @@ Result<int64_t> sys_mprotect(Task& task, Address address, size_t length, Protect
     return 0;
 }
 
-Result<int64_t> sys_mremap(Task& task, Address old_address, size_t old_size, size_t new_size, Flags flags, Address new_address) {
-    return static_cast<int64_t>(TRY(task.space().remap(old_address, old_size, new_size, static_cast<uint32_t>(flags.value), new_address)));
+Result<int64_t> sys_mremap(Task& task, Address old_address, size_t old_size, size_t new_size, Flags flags,
+                           Address new_address) {
+    return static_cast<int64_t>(
+        TRY(task.space().remap(old_address, old_size, new_size, static_cast<uint32_t>(flags.value), new_address)));
 }
 
 Result<int64_t> sys_madvise(Task& task, Address address, size_t length, int32_t advice) {
@@ -79,7 +83,9 @@ Result<int64_t> sys_madvise(Task& task, Address address, size_t length, int32_t 
     return 0;
 }
 
-Result<int64_t> sys_brk(Task& task, Address address) { return static_cast<int64_t>(task.space().set_break(address, task.limit(task::kRlimitData))); }
+Result<int64_t> sys_brk(Task& task, Address address) {
+    return static_cast<int64_t>(task.space().set_break(address, task.limit(task::kRlimitData)));
+}
 
 Result<int64_t> sys_msync(Task& task, Address address, size_t length, Flags flags) {
     TRY(task.space().synchronize(address, length, static_cast<uint32_t>(flags.value)));
@@ -95,7 +101,8 @@ Result<int64_t> sys_mlock(Task& task, Address address, size_t length) {
     const uint64_t start = address.value & ~(mm::kPageSize - 1);
     const uint64_t end = (address.value + length + mm::kPageSize - 1) & ~(mm::kPageSize - 1);
     if (end < start) return Errno::kINVAL;
-    if (end - start > task.limit(task::kRlimitMemlock) && !task.credentials().has(auth::Capability::kIpcLock)) return Errno::kNOMEM;
+    if (end - start > task.limit(task::kRlimitMemlock) && !task.credentials().has(auth::Capability::kIpcLock))
+        return Errno::kNOMEM;
     for (uint64_t at = start; at < end; at += mm::kPageSize)
         if (!task.space().find(at)) return Errno::kNOMEM;
     if (populate(task, start, end - start, false).is_error()) return Errno::kNOMEM;

@@ -52,7 +52,8 @@ Result<> store_usage(Task& task, UserOut<Rusage> usage, const CpuUsage& used) {
 
 }  // namespace
 
-Result<int64_t> sys_clone(Task& task, CloneFlags flags, uint64_t stack, UserOut<int32_t> parent_tid, UserOut<int32_t> child_tid, uint64_t tls) {
+Result<int64_t> sys_clone(Task& task, CloneFlags flags, uint64_t stack, UserOut<int32_t> parent_tid,
+                          UserOut<int32_t> child_tid, uint64_t tls) {
     CloneRequest request;
     request.flags = flags.value & 0xffff'ff00;
     request.exit_signal = static_cast<int>(flags.value & 0xff);
@@ -110,7 +111,8 @@ Result<int64_t> sys_execve(Task& task, UserString path, UserIn<uint64_t> argumen
     return 0;
 }
 
-Result<int64_t> sys_execveat(Task& task, DirFd directory, UserString path, UserIn<uint64_t> arguments, UserIn<uint64_t> environment, Flags flags) {
+Result<int64_t> sys_execveat(Task& task, DirFd directory, UserString path, UserIn<uint64_t> arguments,
+                             UserIn<uint64_t> environment, Flags flags) {
     constexpr uint64_t kEmptyPath = 0x1000, kSymlinkNofollow = 0x100;
     if (flags.value & ~(kEmptyPath | kSymlinkNofollow)) return Errno::kINVAL;
     ExecRequest request;
@@ -162,10 +164,12 @@ Result<int64_t> sys_wait4(Task& task, Pid pid, UserOut<int32_t> status, Flags op
     return outcome.pid;
 }
 
-Result<int64_t> sys_waitid(Task& task, int32_t which, Pid id, UserOut<char> info, Flags options, UserOut<Rusage> usage) {
+Result<int64_t> sys_waitid(Task& task, int32_t which, Pid id, UserOut<char> info, Flags options,
+                           UserOut<Rusage> usage) {
     constexpr int32_t kAll = 0, kPid = 1, kGroup = 2;
     const uint64_t allowed = kWnohang | kWuntraced | kWexited | kWcontinued | kWnowait | kWnothread | kWall | kWclone;
-    if ((options.value & 0xffff'ffff & ~allowed) || !(options.value & (kWexited | kWuntraced | kWcontinued))) return Errno::kINVAL;
+    if ((options.value & 0xffff'ffff & ~allowed) || !(options.value & (kWexited | kWuntraced | kWcontinued)))
+        return Errno::kINVAL;
     WaitRequest request;
     request.options = static_cast<uint32_t>(options.value);
     request.id = id.value;
@@ -189,8 +193,8 @@ Result<int64_t> sys_waitid(Task& task, int32_t which, Pid id, UserOut<char> info
         result.code = outcome.code;
         result.from.pid = outcome.pid;
         result.from.uid = outcome.uid;
-        result.from.status = outcome.code == kCldExited    ? outcome.status >> 8
-                             : outcome.code == kCldStopped ? outcome.status >> 8
+        result.from.status = outcome.code == kCldExited      ? outcome.status >> 8
+                             : outcome.code == kCldStopped   ? outcome.status >> 8
                              : outcome.code == kCldContinued ? static_cast<int>(kSigCont)
                                                              : outcome.status & 0x7f;
         TRY(store_usage(task, usage, outcome.usage));
@@ -206,8 +210,14 @@ Result<int64_t> sys_getppid(Task& task) {
 }
 Result<int64_t> sys_gettid(Task& task) { return task.tid; }
 Result<int64_t> sys_getpgrp(Task& task) { return task.process().group; }
-Result<int64_t> sys_getpgid(Task& task, Pid pid) { return TRY(find_or_self(task, pid))->group; }
-Result<int64_t> sys_getsid(Task& task, Pid pid) { return TRY(find_or_self(task, pid))->session->id; }
+Result<int64_t> sys_getpgid(Task& task, Pid pid) {
+    return TRY(find_or_self(task, pid))
+    ->group;
+}
+Result<int64_t> sys_getsid(Task& task, Pid pid) {
+    return TRY(find_or_self(task, pid))
+    ->session->id;
+}
 
 Result<int64_t> sys_setpgid(Task& task, Pid pid, Pid group) {
     if (group.value < 0 || pid.value < 0) return Errno::kINVAL;

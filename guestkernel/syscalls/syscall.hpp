@@ -1,8 +1,8 @@
 #pragma once
 // The one table of system calls. A handler is a function
 //     Result<int64_t> sys_read(Task& task, Fd fd, UserBuffer buffer, size_t count);
-// in a file per family; its entry SYSCALL(number, name, support, note) stands in table_<family>.inc. From the handler's parameter types come the decoding of
-// registers, --strace lines and docs/compatibility.md.
+// in a file per family; its entry SYSCALL(number, name, support, note) stands in table_<family>.inc. From the handler's
+// parameter types come the decoding of registers, --strace lines and docs/compatibility.md.
 #include <cstdint>
 #include <tuple>
 
@@ -30,10 +30,10 @@ struct Named {
     operator Number() const { return value; }
 };
 using Fd = Named<struct FdTag, int32_t>;
-using DirFd = Named<struct DirFdTag, int32_t>;      // AT_FDCWD or a descriptor
+using DirFd = Named<struct DirFdTag, int32_t>;  // AT_FDCWD or a descriptor
 using OpenFlags = Named<struct OpenFlagsTag, uint32_t>;
-using Mode = Named<struct ModeTag, uint32_t>;       // octal
-using Flags = Named<struct FlagsTag, uint64_t>;     // hexadecimal
+using Mode = Named<struct ModeTag, uint32_t>;    // octal
+using Flags = Named<struct FlagsTag, uint64_t>;  // hexadecimal
 using SignalNumber = Named<struct SignalTag, int32_t>;
 using Pid = Named<struct PidTag, int32_t>;
 
@@ -54,11 +54,17 @@ inline void print_argument(TextSink& sink, Task&, uint32_t value) { format_to(si
 inline void print_argument(TextSink& sink, Task&, int64_t value) { format_to(sink, "{}", value); }
 inline void print_argument(TextSink& sink, Task&, uint64_t value) { format_to(sink, "{}", value); }
 template <typename T>
-void print_argument(TextSink& sink, Task&, UserIn<T> value) { print_address(sink, value.address); }
+void print_argument(TextSink& sink, Task&, UserIn<T> value) {
+    print_address(sink, value.address);
+}
 template <typename T>
-void print_argument(TextSink& sink, Task&, UserOut<T> value) { print_address(sink, value.address); }
+void print_argument(TextSink& sink, Task&, UserOut<T> value) {
+    print_address(sink, value.address);
+}
 template <typename T>
-void print_argument(TextSink& sink, Task&, UserInOut<T> value) { print_address(sink, value.address); }
+void print_argument(TextSink& sink, Task&, UserInOut<T> value) {
+    print_address(sink, value.address);
+}
 
 // A parameter from its register; numbers are truncated as the C ABI does.
 template <typename T>
@@ -71,8 +77,9 @@ T decode(uint64_t raw) {
         return T{static_cast<decltype(T::value)>(raw)};
 }
 
-inline constexpr uint64_t abi::UserRegs::*kArgumentRegisters[] = {&abi::UserRegs::rdi, &abi::UserRegs::rsi, &abi::UserRegs::rdx,
-                                                                  &abi::UserRegs::r10, &abi::UserRegs::r8,  &abi::UserRegs::r9};
+inline constexpr uint64_t abi::UserRegs::*kArgumentRegisters[] = {&abi::UserRegs::rdi, &abi::UserRegs::rsi,
+                                                                  &abi::UserRegs::rdx, &abi::UserRegs::r10,
+                                                                  &abi::UserRegs::r8,  &abi::UserRegs::r9};
 
 template <auto Handler>
 struct Invoke;
@@ -84,13 +91,17 @@ struct Invoke<Handler> {
         (void)regs;
         return Handler(task, decode<Args>(regs.*kArgumentRegisters[I])...);
     }
-    static Result<int64_t> invoke(Task& task, const abi::UserRegs& regs) { return call(task, regs, std::index_sequence_for<Args...>{}); }
+    static Result<int64_t> invoke(Task& task, const abi::UserRegs& regs) {
+        return call(task, regs, std::index_sequence_for<Args...>{});
+    }
     template <size_t... I>
     static void print_all(TextSink& sink, Task& task, const uint64_t* raw, std::index_sequence<I...>) {
         (void)raw;
         (((I > 0 ? sink.put(", ") : void()), print_argument(sink, task, decode<Args>(raw[I]))), ...);
     }
-    static void print(TextSink& sink, Task& task, const uint64_t* raw) { print_all(sink, task, raw, std::index_sequence_for<Args...>{}); }
+    static void print(TextSink& sink, Task& task, const uint64_t* raw) {
+        print_all(sink, task, raw, std::index_sequence_for<Args...>{});
+    }
 };
 
 struct Entry {

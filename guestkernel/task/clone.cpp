@@ -7,7 +7,8 @@
 namespace kvmsbx::task {
 namespace {
 
-constexpr uint64_t kNamespaces = kCloneNewns | kCloneNewcgroup | kCloneNewuts | kCloneNewipc | kCloneNewuser | kCloneNewpid | kCloneNewnet;
+constexpr uint64_t kNamespaces =
+    kCloneNewns | kCloneNewcgroup | kCloneNewuts | kCloneNewipc | kCloneNewuser | kCloneNewpid | kCloneNewnet;
 
 Result<> check_flags(const Task& parent, uint64_t flags) {
     if ((flags & kCloneSighand) && !(flags & kCloneVm)) return Errno::kINVAL;
@@ -16,7 +17,8 @@ Result<> check_flags(const Task& parent, uint64_t flags) {
     if ((flags & kCloneThread) && (flags & (kCloneNewpid | kCloneNewuser))) return Errno::kINVAL;
     if ((flags & kCloneSighand) && (flags & kCloneClearSighand)) return Errno::kINVAL;
     // As a kernel without namespaces: not permitted, or not there.
-    if (flags & kNamespaces) return parent.credentials().has(auth::Capability::kSysAdmin) ? Errno::kINVAL : Errno::kPERM;
+    if (flags & kNamespaces)
+        return parent.credentials().has(auth::Capability::kSysAdmin) ? Errno::kINVAL : Errno::kPERM;
     if (flags & (kClonePidfd | kCloneIntoCgroup)) return Errno::kINVAL;
     if ((flags & kCloneParent) && parent.process().pid == 1) return Errno::kINVAL;
     return {};
@@ -25,7 +27,9 @@ Result<> check_flags(const Task& parent, uint64_t flags) {
 Result<> check_process_limit(const Task& parent) {
     const uint64_t limit = parent.limit(kRlimitNproc);
     const auth::Credentials& who = parent.credentials();
-    if (limit == kRlimInfinity || who.ruid == 0 || who.has(auth::Capability::kSysResource) || who.has(auth::Capability::kSysAdmin)) return {};
+    if (limit == kRlimInfinity || who.ruid == 0 || who.has(auth::Capability::kSysResource) ||
+        who.has(auth::Capability::kSysAdmin))
+        return {};
     uint64_t count = 0;
     for_each_process([&](Process& process) {
         for (Task& task : process.threads) count += task.credentials().ruid == who.ruid;
@@ -71,7 +75,8 @@ void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
     child.blocked = parent.blocked;
     child.in_syscall = parent.in_syscall;
     if (!(request.flags & kCloneVm) || (request.flags & kCloneVfork)) {
-        child.altstack_base = parent.altstack_base, child.altstack_size = parent.altstack_size, child.altstack_flags = parent.altstack_flags;
+        child.altstack_base = parent.altstack_base, child.altstack_size = parent.altstack_size,
+        child.altstack_flags = parent.altstack_flags;
     }
     if (request.flags & kCloneChildCleartid) child.clear_child_tid = request.child_tid;
 }

@@ -13,7 +13,8 @@ constexpr uint16_t kMachineX86_64 = 62;
 
 Result<> check_load(const ProgramHeader& segment, bool first, uint64_t previous_end) {
     if (segment.memory_size < segment.file_size) return Errno::kNOEXEC;
-    if (segment.virtual_address >= abi::kUserEnd || segment.memory_size > abi::kUserEnd - segment.virtual_address) return Errno::kNOEXEC;
+    if (segment.virtual_address >= abi::kUserEnd || segment.memory_size > abi::kUserEnd - segment.virtual_address)
+        return Errno::kNOEXEC;
     if (segment.offset % kPage != segment.virtual_address % kPage) return Errno::kNOEXEC;
     if (segment.offset + segment.file_size < segment.offset) return Errno::kNOEXEC;
     if (!first && segment.virtual_address < previous_end) return Errno::kNOEXEC;
@@ -50,7 +51,9 @@ Result<Image> parse_image(const Header& header, std::span<const ProgramHeader> s
         loads = true;
         previous_end = segment.virtual_address + segment.memory_size;
         image.high = (previous_end + kPage - 1) & ~(kPage - 1);
-        if (std::has_single_bit(segment.alignment) && segment.alignment > image.alignment && segment.alignment <= (1ULL << 30)) image.alignment = segment.alignment;
+        if (std::has_single_bit(segment.alignment) && segment.alignment > image.alignment &&
+            segment.alignment <= (1ULL << 30))
+            image.alignment = segment.alignment;
         if (header.program_offset >= segment.offset && header.program_offset - segment.offset < segment.file_size)
             image.headers_address = header.program_offset - segment.offset + segment.virtual_address;
     }

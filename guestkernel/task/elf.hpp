@@ -33,8 +33,8 @@ inline constexpr unsigned kMaxProgramHeaders = 4096 / sizeof(ProgramHeader);
 struct Image {
     Header header;
     Vector<ProgramHeader> segments;
-    uint64_t low, high;        // span of the PT_LOAD segments, page aligned
-    uint64_t alignment;        // greatest p_align, a power of two, at least a page
+    uint64_t low, high;                                     // span of the PT_LOAD segments, page aligned
+    uint64_t alignment;                                     // greatest p_align, a power of two, at least a page
     uint64_t interpreter_offset = 0, interpreter_size = 0;  // PT_INTERP; size 0: none
     uint64_t headers_address;  // of the program headers, relative to the load bias; 0 if no segment holds them
 };

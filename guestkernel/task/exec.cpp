@@ -37,7 +37,8 @@ Result<ScriptLine> parse_script(std::string_view head) {
     line = trim(line);
     if (const size_t zero = line.find('\0'); zero != std::string_view::npos) line = line.substr(0, zero);
     const size_t space = line.find_first_of(" \t");
-    ScriptLine result{line.substr(0, space), space == std::string_view::npos ? std::string_view() : trim(line.substr(space))};
+    ScriptLine result{line.substr(0, space),
+                      space == std::string_view::npos ? std::string_view() : trim(line.substr(space))};
     if (result.interpreter.empty()) return Errno::kNOEXEC;
     return result;
 }
@@ -56,7 +57,8 @@ Result<RefPtr<vfs::File>> find_program(Task& task, ExecRequest& request) {
     String path = TRY(request.path.clone());
     vfs::Path base = request.base;
     for (unsigned depth = 0;; ++depth) {
-        auto file = TRY(vfs::open_executable(task.caller(), base, path, request.follow_last ? vfs::Follow::kYes : vfs::Follow::kNo));
+        auto file = TRY(vfs::open_executable(task.caller(), base, path,
+                                             request.follow_last ? vfs::Follow::kYes : vfs::Follow::kNo));
         std::byte head[kHeadSize];
         mm::IoBuffer buffer = mm::IoBuffer::kernel(head);
         const size_t size = TRY(file->read_at(buffer, 0));
@@ -99,7 +101,8 @@ Result<> end_other_threads(Task& task) {
             interrupt_task(other);
         }
     process.stop_queue.wake_all();
-    TRY(process.thread_exited.wait([&] { return process.threads.size() == 1 || process.exiting; }, sched::Interruptible::kNo));
+    TRY(process.thread_exited.wait([&] { return process.threads.size() == 1 || process.exiting; },
+                                   sched::Interruptible::kNo));
     if (process.exiting) return Errno::kRESTARTNOINTR;
     if (task.tid != process.pid) {
         unregister_task(task);
@@ -137,9 +140,11 @@ Result<> execute(Task& task, ExecRequest request) {
     if (request.arguments.empty()) TRY(request.arguments.push_back(String()));  // Linux 5.18: argv is never empty
     auto file = TRY(find_program(task, request));
     const vfs::Attributes attributes = TRY(file->inode()->attributes());
-    auto [credentials, secure] = TRY(auth::for_exec(task.credentials(), setid_bits(*file, attributes), attributes.uid, attributes.gid));
-    LoadedProgram program = TRY(load_program(task, file, name, request.arguments, request.environment,
-                                             {credentials->ruid, credentials->euid, credentials->rgid, credentials->egid, secure}));
+    auto [credentials, secure] =
+        TRY(auth::for_exec(task.credentials(), setid_bits(*file, attributes), attributes.uid, attributes.gid));
+    LoadedProgram program =
+        TRY(load_program(task, file, name, request.arguments, request.environment,
+                         {credentials->ruid, credentials->euid, credentials->rgid, credentials->egid, secure}));
     auto files = TRY(task.files().clone());
     auto actions = TRY(task.process().actions->clone());
     TRY(end_other_threads(task));

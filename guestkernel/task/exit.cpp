@@ -55,13 +55,15 @@ void reparent_children(Process& process) {
 void finish_process(Process& process) {
     process.state = Process::State::kZombie;
     drop_all_timers(process);
-    if (process.session->id == process.pid && process.session->terminal) process.session->terminal->session_leader_exited();
+    if (process.session->id == process.pid && process.session->terminal)
+        process.session->terminal->session_leader_exited();
     if (process.pid == 1) sandbox_exit(process.exit_status);
     const int32_t group = process.group;
     reparent_children(process);
     Process& parent = *process.parent;
     const SigAction& action = parent.actions->of(kSigChld);
-    const bool reap_at_once = process.exit_signal == kSigChld && (action.handler == kSigIgn || (action.flags & kSaNocldwait));
+    const bool reap_at_once =
+        process.exit_signal == kSigChld && (action.handler == kSigIgn || (action.flags & kSaNocldwait));
     if (process.exit_signal && !(reap_at_once && action.handler == kSigIgn)) send_signal(parent, child_signal(process));
     hang_up_if_orphaned(group);
     if (reap_at_once) process.unlink_all();
@@ -93,7 +95,8 @@ void Process::unlink_all() {
 CpuUsage Task::usage() const {
     const uint64_t khz = arch::boot_info().tsc_khz;
     // On another vCPU right now? Then the present stay in ring 3 has not been counted yet.
-    const bool in_user = state() == State::kRunning && last_cpu && !(__atomic_load_n(&last_cpu->entries, __ATOMIC_ACQUIRE) & 1);
+    const bool in_user =
+        state() == State::kRunning && last_cpu && !(__atomic_load_n(&last_cpu->entries, __ATOMIC_ACQUIRE) & 1);
     const uint64_t ticks = user_ticks + (in_user ? arch::read_tsc() - resumed_at : 0), total = total_cpu_time();
     CpuUsage usage;
     usage.user = ticks / khz * 1'000'000 + ticks % khz * 1'000'000 / khz;

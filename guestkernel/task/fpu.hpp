@@ -1,12 +1,14 @@
 #pragma once
-// A task's FPU, SSE and AVX state. While the task runs (Sentry code included) it is live in the vCPU's registers; task.fpu_area is a copy.
+// A task's FPU, SSE and AVX state. While the task runs (Sentry code included) it is live in the vCPU's registers;
+// task.fpu_area is a copy.
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::task {
 
 // Makes task.fpu_area (standard XSAVE format, boot_info().fpu_area_size bytes) current. For the calling task.
 void fpu_to_area(Task& task);
-// task.fpu_area was changed: it is loaded before the task runs again. The content must be valid for XRSTOR (CpuArea::fpu_restore).
+// task.fpu_area was changed: it is loaded before the task runs again. The content must be valid for XRSTOR
+// (CpuArea::fpu_restore).
 void fpu_area_changed(Task& task);
 
 // For a new task: an area with a new program's state, or the parent's. ENOMEM.

@@ -15,12 +15,32 @@ void unregister_process(Process& process);
 
 // clone(2) flags.
 enum CloneFlag : uint64_t {
-    kCloneVm = 0x100, kCloneFs = 0x200, kCloneFiles = 0x400, kCloneSighand = 0x800, kClonePidfd = 0x1000, kClonePtrace = 0x2000,
-    kCloneVfork = 0x4000, kCloneParent = 0x8000, kCloneThread = 0x10000, kCloneNewns = 0x20000, kCloneSysvsem = 0x40000,
-    kCloneSettls = 0x80000, kCloneParentSettid = 0x100000, kCloneChildCleartid = 0x200000, kCloneDetached = 0x400000,
-    kCloneUntraced = 0x800000, kCloneChildSettid = 0x1000000, kCloneNewcgroup = 0x2000000, kCloneNewuts = 0x4000000,
-    kCloneNewipc = 0x8000000, kCloneNewuser = 0x10000000, kCloneNewpid = 0x20000000, kCloneNewnet = 0x40000000, kCloneIo = 0x80000000,
-    kCloneClearSighand = 0x100000000, kCloneIntoCgroup = 0x200000000,
+    kCloneVm = 0x100,
+    kCloneFs = 0x200,
+    kCloneFiles = 0x400,
+    kCloneSighand = 0x800,
+    kClonePidfd = 0x1000,
+    kClonePtrace = 0x2000,
+    kCloneVfork = 0x4000,
+    kCloneParent = 0x8000,
+    kCloneThread = 0x10000,
+    kCloneNewns = 0x20000,
+    kCloneSysvsem = 0x40000,
+    kCloneSettls = 0x80000,
+    kCloneParentSettid = 0x100000,
+    kCloneChildCleartid = 0x200000,
+    kCloneDetached = 0x400000,
+    kCloneUntraced = 0x800000,
+    kCloneChildSettid = 0x1000000,
+    kCloneNewcgroup = 0x2000000,
+    kCloneNewuts = 0x4000000,
+    kCloneNewipc = 0x8000000,
+    kCloneNewuser = 0x10000000,
+    kCloneNewpid = 0x20000000,
+    kCloneNewnet = 0x40000000,
+    kCloneIo = 0x80000000,
+    kCloneClearSighand = 0x100000000,
+    kCloneIntoCgroup = 0x200000000,
 };
 
 struct CloneRequest {
@@ -30,7 +50,8 @@ struct CloneRequest {
     uint64_t parent_tid = 0, child_tid = 0, tls = 0;
 };
 
-// clone(2), fork(2), vfork(2): the child's number. With kCloneVfork returns when the child has let go of the address space.
+// clone(2), fork(2), vfork(2): the child's number. With kCloneVfork returns when the child has let go of the address
+// space.
 Result<int32_t> clone(Task& parent, const CloneRequest& request);
 
 struct ExecRequest {
@@ -50,10 +71,10 @@ struct WaitRequest {
     int32_t id = 0;
     uint32_t options = 0;  // WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT, __WALL...
 };
-inline constexpr uint32_t kWnohang = 1, kWuntraced = 2, kWexited = 4, kWcontinued = 8, kWnowait = 0x01000000, kWnothread = 0x20000000,
-                          kWall = 0x40000000, kWclone = 0x80000000;
+inline constexpr uint32_t kWnohang = 1, kWuntraced = 2, kWexited = 4, kWcontinued = 8, kWnowait = 0x01000000,
+                          kWnothread = 0x20000000, kWall = 0x40000000, kWclone = 0x80000000;
 struct WaitOutcome {
-    int32_t pid = 0;     // 0: WNOHANG and nothing to report
+    int32_t pid = 0;  // 0: WNOHANG and nothing to report
     uint32_t uid = 0;
     int32_t status = 0;  // as wait4(2)
     int32_t code = 0;    // CLD_*

@@ -12,12 +12,32 @@ using mm::MapRequest;
 using mm::UserAddress;
 
 constexpr UserAddress kPieBase = 0x5555'5555'4000;  // ELF_ET_DYN_BASE
-constexpr uint64_t kPieRandomPages = 1 << 20, kStackRandomPages = 1 << 14, kMmapRandomPages = 1 << 20, kBreakRandomPages = 1 << 12;
-constexpr uint64_t kMinStackGap = 128 << 20;        // mmap_base keeps this much for the stack
+constexpr uint64_t kPieRandomPages = 1 << 20, kStackRandomPages = 1 << 14, kMmapRandomPages = 1 << 20,
+                   kBreakRandomPages = 1 << 12;
+constexpr uint64_t kMinStackGap = 128 << 20;  // mmap_base keeps this much for the stack
 
 enum AuxiliaryType : uint64_t {
-    kAtNull, kAtPhdr = 3, kAtPhent, kAtPhnum, kAtPagesz, kAtBase, kAtFlags, kAtEntry, kAtUid = 11, kAtEuid, kAtGid, kAtEgid, kAtPlatform,
-    kAtHwcap, kAtClktck, kAtSecure = 23, kAtRandom = 25, kAtHwcap2, kAtExecfn = 31, kAtSysinfoEhdr = 33, kAtMinsigstksz = 51,
+    kAtNull,
+    kAtPhdr = 3,
+    kAtPhent,
+    kAtPhnum,
+    kAtPagesz,
+    kAtBase,
+    kAtFlags,
+    kAtEntry,
+    kAtUid = 11,
+    kAtEuid,
+    kAtGid,
+    kAtEgid,
+    kAtPlatform,
+    kAtHwcap,
+    kAtClktck,
+    kAtSecure = 23,
+    kAtRandom = 25,
+    kAtHwcap2,
+    kAtExecfn = 31,
+    kAtSysinfoEhdr = 33,
+    kAtMinsigstksz = 51,
 };
 
 uint64_t random_pages(uint64_t limit) { return random::next64() % limit * kPageSize; }
@@ -43,11 +63,13 @@ Result<elf::Image> read_image(vfs::File& file) {
 }
 
 uint32_t protection_of(uint32_t flags) {
-    return (flags & elf::kRead ? mm::kProtRead : 0) | (flags & elf::kWrite ? mm::kProtWrite : 0) | (flags & elf::kExecute ? mm::kProtExec : 0);
+    return (flags & elf::kRead ? mm::kProtRead : 0) | (flags & elf::kWrite ? mm::kProtWrite : 0) |
+           (flags & elf::kExecute ? mm::kProtExec : 0);
 }
 
 // Maps one PT_LOAD at bias + p_vaddr: pages of the file, then zeroes.
-Result<> map_segment(mm::AddressSpace& space, RefPtr<vfs::File>& file, const elf::ProgramHeader& segment, uint64_t bias) {
+Result<> map_segment(mm::AddressSpace& space, RefPtr<vfs::File>& file, const elf::ProgramHeader& segment,
+                     uint64_t bias) {
     const UserAddress start = bias + segment.virtual_address;
     const UserAddress page = start & ~(kPageSize - 1);
     const UserAddress file_end = start + segment.file_size, end = start + segment.memory_size;
@@ -64,7 +86,8 @@ Result<> map_segment(mm::AddressSpace& space, RefPtr<vfs::File>& file, const elf
         TRY(space.map(request));
     }
     if (end <= file_end) return {};
-    if (segment.file_size > 0 && file_end < file_pages_end && (segment.flags & elf::kWrite)) TRY(mm::clear_user(space, file_end, file_pages_end - file_end));
+    if (segment.file_size > 0 && file_end < file_pages_end && (segment.flags & elf::kWrite))
+        TRY(mm::clear_user(space, file_end, file_pages_end - file_end));
     const UserAddress zero_start = segment.file_size > 0 ? file_pages_end : page;
     if (end <= zero_start) return {};
     MapRequest zeroes;
@@ -108,7 +131,9 @@ class FixedFrames final : public mm::Mappable {
         frame->ref();
         return frame;
     }
-    mm::Frame* cached_page(uint64_t index) override { return index < pages_ ? mm::frame_of(start_ + index * kPageSize) : nullptr; }
+    mm::Frame* cached_page(uint64_t index) override {
+        return index < pages_ ? mm::frame_of(start_ + index * kPageSize) : nullptr;
+    }
 
   private:
     arch::Phys start_;
@@ -172,16 +197,33 @@ struct Placement {
 
 Result<> push_word(Vector<uint64_t>& words, uint64_t value) { return words.push_back(value); }
 
-Result<Vector<uint64_t>> auxiliary_vector(const mm::AddressSpace& space, const elf::Image& image, const Placement& placement, const ProgramIdentity& identity,
+Result<Vector<uint64_t>> auxiliary_vector(const mm::AddressSpace& space, const elf::Image& image,
+                                          const Placement& placement, const ProgramIdentity& identity,
                                           UserAddress platform, UserAddress random, UserAddress name) {
     const abi::BootInfo& boot = arch::boot_info();
     const uint64_t headers = image.headers_address ? image.headers_address + placement.bias : 0;
     const uint64_t pairs[][2] = {
-        {kAtSysinfoEhdr, space.vdso}, {kAtMinsigstksz, boot.fpu_area_size + 1024}, {kAtHwcap, boot.hwcap}, {kAtPagesz, kPageSize}, {kAtClktck, 100},
-        {kAtPhdr, headers}, {kAtPhent, sizeof(elf::ProgramHeader)}, {kAtPhnum, image.header.program_count}, {kAtBase, placement.interpreter_base},
-        {kAtFlags, 0}, {kAtEntry, image.header.entry + placement.bias}, {kAtUid, identity.uid}, {kAtEuid, identity.euid}, {kAtGid, identity.gid},
-        {kAtEgid, identity.egid}, {kAtSecure, identity.secure}, {kAtRandom, random}, {kAtHwcap2, boot.hwcap2}, {kAtExecfn, name},
-        {kAtPlatform, platform}, {kAtNull, 0},
+        {kAtSysinfoEhdr, space.vdso},
+        {kAtMinsigstksz, boot.fpu_area_size + 1024},
+        {kAtHwcap, boot.hwcap},
+        {kAtPagesz, kPageSize},
+        {kAtClktck, 100},
+        {kAtPhdr, headers},
+        {kAtPhent, sizeof(elf::ProgramHeader)},
+        {kAtPhnum, image.header.program_count},
+        {kAtBase, placement.interpreter_base},
+        {kAtFlags, 0},
+        {kAtEntry, image.header.entry + placement.bias},
+        {kAtUid, identity.uid},
+        {kAtEuid, identity.euid},
+        {kAtGid, identity.gid},
+        {kAtEgid, identity.egid},
+        {kAtSecure, identity.secure},
+        {kAtRandom, random},
+        {kAtHwcap2, boot.hwcap2},
+        {kAtExecfn, name},
+        {kAtPlatform, platform},
+        {kAtNull, 0},
     };
     Vector<uint64_t> words;
     for (const auto& pair : pairs) {
@@ -192,8 +234,9 @@ Result<Vector<uint64_t>> auxiliary_vector(const mm::AddressSpace& space, const e
     return words;
 }
 
-Result<UserAddress> write_stack(mm::AddressSpace& space, UserAddress top, const elf::Image& image, const Placement& placement, std::string_view name,
-                                const Vector<String>& arguments, const Vector<String>& environment, const ProgramIdentity& identity) {
+Result<UserAddress> write_stack(mm::AddressSpace& space, UserAddress top, const elf::Image& image,
+                                const Placement& placement, std::string_view name, const Vector<String>& arguments,
+                                const Vector<String>& environment, const ProgramIdentity& identity) {
     StackWriter stack(space, top - 8);
     const UserAddress name_at = TRY(stack.push_string(name));
     Vector<uint64_t> words, environment_at;
@@ -248,7 +291,8 @@ Result<RefPtr<vfs::File>> open_interpreter(Task& task, vfs::File& program, const
     return vfs::open_executable(task.caller(), task.fs().root, std::string_view(path.data()), vfs::Follow::kYes);
 }
 
-// The first pages that the program will touch, mapped now: each saves a trap. Failures show when the program touches them itself.
+// The first pages that the program will touch, mapped now: each saves a trap. Failures show when the program touches
+// them itself.
 void touch_first_pages(mm::AddressSpace& space, const elf::Image& image, uint64_t bias) {
     constexpr uint64_t kMostPages = 16;
     (void)space.fault(bias + image.header.entry, mm::Access::kExecute).is_ok();
@@ -282,8 +326,9 @@ void note_layout(mm::AddressSpace& space, const elf::Image& image, uint64_t bias
 
 }  // namespace
 
-Result<LoadedProgram> load_program(Task& task, RefPtr<vfs::File> program, std::string_view name, const Vector<String>& arguments,
-                                   const Vector<String>& environment, const ProgramIdentity& identity) {
+Result<LoadedProgram> load_program(Task& task, RefPtr<vfs::File> program, std::string_view name,
+                                   const Vector<String>& arguments, const Vector<String>& environment,
+                                   const ProgramIdentity& identity) {
     const elf::Image image = TRY(read_image(*program));
     RefPtr<vfs::File> interpreter;
     if (image.interpreter_size) interpreter = TRY(open_interpreter(task, *program, image));
@@ -292,7 +337,8 @@ Result<LoadedProgram> load_program(Task& task, RefPtr<vfs::File> program, std::s
     mm::AddressSpace& space = *loaded.space;
     space.address_limit = task.limit(kRlimitAs);
     TRY(map_stack(space, task.limit(kRlimitStack), stack_executable(image)));
-    // A program without an interpreter that is position independent (ld.so run directly, static-PIE) goes where mmap puts it or to the PIE base alike.
+    // A program without an interpreter that is position independent (ld.so run directly, static-PIE) goes where mmap
+    // puts it or to the PIE base alike.
     Placement placement{};
     placement.bias = TRY(map_image(space, program, image, kPieBase + random_pages(kPieRandomPages)));
     note_layout(space, image, placement.bias);

@@ -15,8 +15,10 @@ struct ProgramIdentity {  // for the auxiliary vector
     bool secure;
 };
 
-// `program` is the ELF file, already recognized; `name` goes to AT_EXECFN. Errors: ENOEXEC, ENOMEM, E2BIG, EIO, ELIBBAD's Linux answers.
-Result<LoadedProgram> load_program(Task& task, RefPtr<vfs::File> program, std::string_view name, const Vector<String>& arguments,
-                                   const Vector<String>& environment, const ProgramIdentity& identity);
+// `program` is the ELF file, already recognized; `name` goes to AT_EXECFN. Errors: ENOEXEC, ENOMEM, E2BIG, EIO,
+// ELIBBAD's Linux answers.
+Result<LoadedProgram> load_program(Task& task, RefPtr<vfs::File> program, std::string_view name,
+                                   const Vector<String>& arguments, const Vector<String>& environment,
+                                   const ProgramIdentity& identity);
 
 }  // namespace kvmsbx::task

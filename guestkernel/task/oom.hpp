@@ -4,7 +4,8 @@
 
 namespace kvmsbx::task {
 
-// Kills the process with the most resident memory (SIGKILL, exit 137) and lets the others go on; the faulting task tries again.
+// Kills the process with the most resident memory (SIGKILL, exit 137) and lets the others go on; the faulting task
+// tries again.
 void kill_for_memory(Task& faulting);
 
 }  // namespace kvmsbx::task

@@ -1,9 +1,11 @@
 #pragma once
-// Tasks and processes. A Task is a thread of an application; a Process is a thread group with what its threads share; process groups are
-// numbers, sessions are objects with a controlling terminal. registry.hpp finds them by number. All with the kernel lock held.
+// Tasks and processes. A Task is a thread of an application; a Process is a thread group with what its threads share;
+// process groups are numbers, sessions are objects with a controlling terminal. registry.hpp finds them by number. All
+// with the kernel lock held.
 //
-// Lifetimes: a Process holds no reference to its Tasks but lists them; a Task holds its Process; the scheduler holds a running Task. A dead
-// Process stays in its parent's list as a zombie until it is waited for; the registry holds a reference as long as the number is taken.
+// Lifetimes: a Process holds no reference to its Tasks but lists them; a Task holds its Process; the scheduler holds a
+// running Task. A dead Process stays in its parent's list as a zombie until it is waited for; the registry holds a
+// reference as long as the number is taken.
 #include "guestkernel/arch/arch.hpp"
 #include "guestkernel/auth/credentials.hpp"
 #include "guestkernel/lib/list.hpp"
@@ -38,8 +40,23 @@ struct Rlimit {
 };
 inline constexpr uint64_t kRlimInfinity = ~0ULL;
 enum : unsigned {
-    kRlimitCpu, kRlimitFsize, kRlimitData, kRlimitStack, kRlimitCore, kRlimitRss, kRlimitNproc, kRlimitNofile, kRlimitMemlock,
-    kRlimitAs, kRlimitLocks, kRlimitSigpending, kRlimitMsgqueue, kRlimitNice, kRlimitRtprio, kRlimitRttime, kRlimitCount,
+    kRlimitCpu,
+    kRlimitFsize,
+    kRlimitData,
+    kRlimitStack,
+    kRlimitCore,
+    kRlimitRss,
+    kRlimitNproc,
+    kRlimitNofile,
+    kRlimitMemlock,
+    kRlimitAs,
+    kRlimitLocks,
+    kRlimitSigpending,
+    kRlimitMsgqueue,
+    kRlimitNice,
+    kRlimitRtprio,
+    kRlimitRttime,
+    kRlimitCount,
 };
 
 struct CpuUsage {
@@ -69,11 +86,11 @@ class Task final : public sched::Thread {
 
     int32_t tid;  // execve(2) by a thread that is not the leader makes it the process's pid
     abi::UserRegs regs{};
-    void* fpu_area = nullptr;         // see fpu.hpp
-    bool fpu_in_area_only = true;     // the vCPU's registers are not this task's: load before resuming
-    uint64_t user_ticks = 0;          // TSC ticks spent in ring 3
-    uint64_t resumed_at = 0;          // TSC
-    char name[16] = {};  // comm
+    void* fpu_area = nullptr;      // see fpu.hpp
+    bool fpu_in_area_only = true;  // the vCPU's registers are not this task's: load before resuming
+    uint64_t user_ticks = 0;       // TSC ticks spent in ring 3
+    uint64_t resumed_at = 0;       // TSC
+    char name[16] = {};            // comm
 
     RefPtr<Process> process_;
     RefPtr<mm::AddressSpace> space_;
@@ -82,27 +99,29 @@ class Task final : public sched::Thread {
     RefPtr<auth::Credentials> credentials_;
 
     SignalSet blocked;
-    SignalSet saved_blocked;          // sigsuspend, ppoll: restored after the handler's frame is set up
+    SignalSet saved_blocked;  // sigsuspend, ppoll: restored after the handler's frame is set up
     bool restore_blocked = false;
     PendingSignals pending;
     uint64_t altstack_base = 0, altstack_size = 0;
-    uint32_t altstack_flags = 2;      // SS_DISABLE
+    uint32_t altstack_flags = 2;  // SS_DISABLE
     uint64_t clear_child_tid = 0;
     uint64_t robust_list = 0;
     bool vfork_parent_waits = false;  // until this task execs or exits
     sched::WaitQueue vfork_done;
     bool exiting = false;
-    int32_t parent_death_signal = 0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
-    uint8_t scheduling_policy = 0;    // SCHED_*
-    uint64_t timer_slack = 50'000;    // ns, PR_SET_TIMERSLACK
-    uint64_t in_syscall = ~0ULL;      // number, for restarts
+    int32_t parent_death_signal =
+        0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
+    uint8_t scheduling_policy = 0;  // SCHED_*
+    uint64_t timer_slack = 50'000;  // ns, PR_SET_TIMERSLACK
+    uint64_t in_syscall = ~0ULL;    // number, for restarts
     // What restart_syscall(2) continues: a sleep's absolute deadline and where the remainder goes.
     struct Restart {
         sched::Nanoseconds deadline = 0;
         uint64_t remainder_address = 0;
         enum : uint8_t { kNone, kNanosleep, kPoll, kFutex } kind = kNone;
-        uint64_t arguments[4] = {};                  // what `resume` needs besides
-        Result<int64_t> (*resume)(Task&) = nullptr;  // goes on with the call; set before ERESTART_RESTARTBLOCK is returned
+        uint64_t arguments[4] = {};  // what `resume` needs besides
+        Result<int64_t> (*resume)(Task&) =
+            nullptr;  // goes on with the call; set before ERESTART_RESTARTBLOCK is returned
     } restart;
 
     ListHook thread_hook;    // Process::threads
@@ -121,14 +140,14 @@ class Process : public RefCounted {
     int32_t exit_status = 0;  // as wait4(2) gives it
     bool exiting = false;     // exit_group or a fatal signal is under way: every thread ends
     int32_t exit_signal = kSigChld;
-    bool stopped = false;     // by job control; threads wait in stop_queue
+    bool stopped = false;  // by job control; threads wait in stop_queue
     int32_t stop_signal = 0;
     bool stop_reported = true, continue_reported = true;
-    bool executed = false;    // execve(2) since fork (rule of setpgid)
+    bool executed = false;  // execve(2) since fork (rule of setpgid)
     bool child_subreaper = false;
-    uint8_t dumpable = 1;     // PR_SET_DUMPABLE
-    uint32_t personality = 0; // personality(2); inherited by fork, kept by exec
-    uint32_t last_uid = 0;    // real uid of the thread that ended last, for waitid(2)
+    uint8_t dumpable = 1;      // PR_SET_DUMPABLE
+    uint32_t personality = 0;  // personality(2); inherited by fork, kept by exec
+    uint32_t last_uid = 0;     // real uid of the thread that ended last, for waitid(2)
     RefPtr<SignalActions> actions;
     PendingSignals pending;
     RefPtr<ProcessTimers> timers;  // interval and POSIX timers; null: none. Dropped when the last thread ends

@@ -52,15 +52,15 @@ void handle(Task& task) {
 
 // Part of the way of every system call: a detour of a few instructions counts.
 [[noreturn, gnu::always_inline]] inline void leave_sentry(Task& task) {
-    while (has_signal_work(task) || sched::should_yield()) [[unlikely]]
-        work_before_return(task);
+    while (has_signal_work(task) || sched::should_yield()) [[unlikely]] work_before_return(task);
     sched::before_resume();
     if (task.fpu_in_area_only) load_fpu(task);
     arch::CpuArea& area = arch::cpu();
     const arch::Phys cr3 = task.space().cr3();
     area.user_cr3 = cr3;
     // No vCPU gives up the kernel lock with a page table loaded that another could free.
-    if (area.loaded_cr3 != cr3 && area.loaded_cr3 != 0 && area.loaded_cr3 != arch::boot_info().sentry_pml4) arch::drop_user_space();
+    if (area.loaded_cr3 != cr3 && area.loaded_cr3 != 0 && area.loaded_cr3 != arch::boot_info().sentry_pml4)
+        arch::drop_user_space();
     task.resumed_at = arch::read_tsc();
     __atomic_fetch_add(&area.entries, 1, __ATOMIC_ACQ_REL);
     sched::unlock_kernel();

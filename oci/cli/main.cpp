@@ -56,7 +56,9 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
                    "shared: see what the host changes in the bundle's files; exclusive: cache freely")
         ->check(CLI::IsMember({"exclusive", "shared"}))
         ->capture_default_str();
-    app.add_flag("--overlay", run.overlay, "Writes to the root stay in memory; the host's files stay as they are (not in this version: an error)");
+    app.add_flag(
+        "--overlay", run.overlay,
+        "Writes to the root stay in memory; the host's files stay as they are (not in this version: an error)");
     app.add_option("--network", options.network, "Network of the sandbox")
         ->check(CLI::IsMember({"none", "host"}))
         ->capture_default_str();

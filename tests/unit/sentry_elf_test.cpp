@@ -54,8 +54,11 @@ TEST(Elf, SegmentsThatMakeNoSenseAreRefused) {
     EXPECT_TRUE(refused([](auto& s) { s[1].virtual_address = 0x10; }));              // overlaps, out of order
     EXPECT_TRUE(refused([](auto& s) { s[1].virtual_address = 0x7fff'ffff'f000; }));  // beyond the user half
     EXPECT_TRUE(refused([](auto& s) { s[1].memory_size = ~0ULL; }));
-    EXPECT_TRUE(refused([](auto& s) { s[1].offset = 0x2001; }));                     // not congruent to the address
-    EXPECT_TRUE(refused([](auto& s) { s[1].offset = ~0xfffULL; s[1].file_size = 0x1000; }));
+    EXPECT_TRUE(refused([](auto& s) { s[1].offset = 0x2001; }));  // not congruent to the address
+    EXPECT_TRUE(refused([](auto& s) {
+        s[1].offset = ~0xfffULL;
+        s[1].file_size = 0x1000;
+    }));
     EXPECT_TRUE(refused([](auto& s) { s.clear(); }));
 }
 

@@ -42,7 +42,9 @@ T get(AddressSpace& space, UserAddress at) {
     return value.value();
 }
 
-void put(AddressSpace& space, UserAddress at, uint32_t value) { EXPECT_TRUE(UserOut<uint32_t>{at}.store(space, value).is_ok()); }
+void put(AddressSpace& space, UserAddress at, uint32_t value) {
+    EXPECT_TRUE(UserOut<uint32_t>{at}.store(space, value).is_ok());
+}
 
 // A file of `pages` pages, each filled with its number.
 class NumberedFile final : public Mappable {
@@ -130,7 +132,8 @@ TEST(PageCacheTest, SparseIndicesTruncateAndNext) {
     in_sentry([] {
         PageCache cache;
         const uint64_t indices[] = {0, 5, 63, 64, 4095, 4096, 1'000'000, 1ULL << 40};
-        for (uint64_t index : indices) ASSERT_TRUE(cache.insert(index, allocate_frame(Zero::kNo).release_value()).is_ok());
+        for (uint64_t index : indices)
+            ASSERT_TRUE(cache.insert(index, allocate_frame(Zero::kNo).release_value()).is_ok());
         EXPECT_EQ(cache.page_count(), 8U);
         for (uint64_t index : indices) EXPECT_NE(cache.find(index), nullptr);
         EXPECT_EQ(cache.find(6), nullptr);
@@ -153,9 +156,12 @@ TEST(AddressSpaceTest, AnonymousMemoryIsZeroThenKeepsWhatIsWritten) {
         auto space = AddressSpace::create().release_value();
         for (uint64_t length : {uint64_t{4096}, uint64_t{100 * 4096}, uint64_t{8} << 20}) {
             const UserAddress at = map_anonymous(*space, length);
-            for (uint64_t offset = 0; offset < length; offset += 4096) EXPECT_EQ(get<uint32_t>(*space, at + offset), 0U);
-            for (uint64_t offset = 0; offset < length; offset += 4096) put(*space, at + offset, static_cast<uint32_t>(offset));
-            for (uint64_t offset = 0; offset < length; offset += 4096) EXPECT_EQ(get<uint32_t>(*space, at + offset), offset);
+            for (uint64_t offset = 0; offset < length; offset += 4096)
+                EXPECT_EQ(get<uint32_t>(*space, at + offset), 0U);
+            for (uint64_t offset = 0; offset < length; offset += 4096)
+                put(*space, at + offset, static_cast<uint32_t>(offset));
+            for (uint64_t offset = 0; offset < length; offset += 4096)
+                EXPECT_EQ(get<uint32_t>(*space, at + offset), offset);
         }
     });
 }
@@ -367,9 +373,7 @@ TEST(AddressSpaceTest, AgreesWithAModel) {
                         ASSERT_TRUE(space->unmap(kBase + first * 4096, count * 4096).is_ok());
                         for (uint64_t i = first; i < first + count; ++i) model.erase(i);
                         break;
-                    case 2:
-                        space = space->fork().release_value();
-                        break;
+                    case 2: space = space->fork().release_value(); break;
                     case 3: {
                         const bool whole = [&] {
                             for (uint64_t i = first; i < first + count; ++i)

@@ -73,7 +73,8 @@ TEST(Sched, MutexKeepsOthersOutAcrossABlock) {
             spawn([&, i] {
                 MutexGuard guard(mutex);
                 order.push_back(i);
-                EXPECT_EQ(never.wait([] { return false; }, Interruptible::kNo, now() + 1'000'000).error(), Errno::kTIMEDOUT);
+                EXPECT_EQ(never.wait([] { return false; }, Interruptible::kNo, now() + 1'000'000).error(),
+                          Errno::kTIMEDOUT);
                 order.push_back(i);
             });
         EXPECT_TRUE(never.wait([&] { return order.size() == 4; }, Interruptible::kNo, now() + 50'000'000).is_ok());

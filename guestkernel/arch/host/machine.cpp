@@ -18,7 +18,8 @@
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
 
-// What a thread's stack held when its test ended is lost with the machine: no leak, but LeakSanitizer cannot know these stacks.
+// What a thread's stack held when its test ended is lost with the machine: no leak, but LeakSanitizer cannot know these
+// stacks.
 extern "C" const char* __asan_default_options() { return "detect_leaks=0"; }
 
 namespace kvmsbx {
@@ -71,7 +72,9 @@ void prepare_stack([[maybe_unused]] void* stack) {
 }
 
 void* phys_to_virt(Phys phys) { return ram + (phys - abi::kRamGpa); }
-Phys virt_to_phys(const void* address) { return static_cast<uint64_t>(static_cast<const char*>(address) - ram) + abi::kRamGpa; }
+Phys virt_to_phys(const void* address) {
+    return static_cast<uint64_t>(static_cast<const char*>(address) - ram) + abi::kRamGpa;
+}
 const abi::BootInfo& boot_info() { return info; }
 
 int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_t a2) {
@@ -137,7 +140,8 @@ Machine::Machine(uint64_t size) {
     if (ram) return;
     ram_size = size;
     // SAFETY: stacks want natural alignment, so the region is aligned to a huge page.
-    const uint64_t raw = reinterpret_cast<uint64_t>(mmap(nullptr, size + kHugePageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    const uint64_t raw = reinterpret_cast<uint64_t>(mmap(nullptr, size + kHugePageSize, PROT_READ | PROT_WRITE,
+                                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     ram = reinterpret_cast<char*>((raw + kHugePageSize - 1) & ~(kHugePageSize - 1));
     info.magic = abi::kBootInfoMagic;
     info.cpu_count = 1;

@@ -1,5 +1,6 @@
 #pragma once
-// The Sentry's core in a host process, for unit tests: RAM is an anonymous mapping, one vCPU, Sentry threads on real Sentry stacks, no ring 3.
+// The Sentry's core in a host process, for unit tests: RAM is an anonymous mapping, one vCPU, Sentry threads on real
+// Sentry stacks, no ring 3.
 #include <cstdint>
 #include <functional>
 
@@ -11,7 +12,8 @@ class Machine {
   public:
     explicit Machine(uint64_t ram_size = 256 << 20);
     ~Machine();
-    // Runs `body` in a Sentry thread with the kernel lock held, until it ends and all other threads are blocked or done.
+    // Runs `body` in a Sentry thread with the kernel lock held, until it ends and all other threads are blocked or
+    // done.
     void run(std::function<void()> body);
 
     // Answers hypercalls that the machine does not know (console, events); default: -ENOSYS.

@@ -13,7 +13,14 @@ namespace {
 const abi::BootInfo* boot;
 
 // LAPIC registers (Intel SDM vol. 3, table 11-1), offsets in bytes.
-enum Lapic : uint32_t { kEoi = 0xb0, kIcrLow = 0x300, kIcrHigh = 0x310, kLvtTimer = 0x320, kTimerInitial = 0x380, kTimerDivide = 0x3e0 };
+enum Lapic : uint32_t {
+    kEoi = 0xb0,
+    kIcrLow = 0x300,
+    kIcrHigh = 0x310,
+    kLvtTimer = 0x320,
+    kTimerInitial = 0x380,
+    kTimerDivide = 0x3e0
+};
 constexpr uint32_t kDivideBy1 = 0xb;
 
 // SAFETY: the LAPIC page is mapped in the direct map of every Sentry page table.
@@ -22,7 +29,9 @@ void write_lapic(Lapic offset, uint32_t value) {
 }
 
 // SAFETY: as above, the device page.
-void write_device(uint64_t offset) { *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kDeviceGpa + offset) = 1; }
+void write_device(uint64_t offset) {
+    *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kDeviceGpa + offset) = 1;
+}
 
 // SAFETY: the VMM put the address of generated code there.
 template <typename Function>
@@ -38,7 +47,9 @@ const abi::BootInfo& boot_info() { return *boot; }
 void prepare_stack(void*) {}
 
 void* phys_to_virt(Phys phys) { return reinterpret_cast<void*>(abi::kDirectMap + phys); }  // SAFETY: the direct map
-Phys virt_to_phys(const void* address) { return reinterpret_cast<uint64_t>(address) - abi::kDirectMap; }  // SAFETY: as above
+Phys virt_to_phys(const void* address) {
+    return reinterpret_cast<uint64_t>(address) - abi::kDirectMap;
+}  // SAFETY: as above
 
 int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_t a2) {
     abi::HypercallBlock& block = cpu().hypercall;
@@ -80,7 +91,8 @@ void end_of_interrupt() {
 
 uint64_t wait_for_interrupts() {
     CpuArea& area = cpu();
-    if (__atomic_load_n(&area.pending_interrupts, __ATOMIC_ACQUIRE) == 0) generated<void (*)()>(area.wait_for_interrupt)();
+    if (__atomic_load_n(&area.pending_interrupts, __ATOMIC_ACQUIRE) == 0)
+        generated<void (*)()>(area.wait_for_interrupt)();
     const uint64_t pending = __atomic_exchange_n(&area.pending_interrupts, 0, __ATOMIC_ACQ_REL);
     for (uint64_t left = pending; left; left &= left - 1) end_of_interrupt();
     return pending;

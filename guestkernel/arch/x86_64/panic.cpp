@@ -52,8 +52,10 @@ void panic_with_fault(const abi::SentryFault& fault, CpuArea& area) {
     if (__atomic_exchange_n(&panicking, true, __ATOMIC_SEQ_CST))
         for (;;) relax();
     FixedText<256> text;
-    format_to(text, "exception {} (error code {x}, address {x}) in the Sentry at {x}", fault.vector, fault.error_code, fault.cr2, fault.rip);
-    // SAFETY: the lower end of the emergency stack, on which only this function runs; stack_header() does not work here.
+    format_to(text, "exception {} (error code {x}, address {x}) in the Sentry at {x}", fault.vector, fault.error_code,
+              fault.cr2, fault.rip);
+    // SAFETY: the lower end of the emergency stack, on which only this function runs; stack_header() does not work
+    // here.
     auto& info = *reinterpret_cast<abi::PanicInfo*>(area.emergency_stack - 16 * 1024 + 64);
     memset(static_cast<void*>(&info), 0, sizeof info);
     memcpy(info.message, text.c_str(), text.view().size());

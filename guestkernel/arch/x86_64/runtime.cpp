@@ -78,7 +78,9 @@ int strncmp(const char* a, const char* b, size_t size) {
 void __cxa_pure_virtual() { kvmsbx::panic("a pure virtual function was called"); }
 int __cxa_atexit(void (*)(void*), void*, void*) { return 0; }  // the Sentry never exits
 int atexit(void (*)()) { return 0; }
-[[noreturn]] void __assert_fail(const char* condition, const char*, unsigned, const char*) { kvmsbx::panic(condition); }  // Boost's own assertions
+[[noreturn]] void __assert_fail(const char* condition, const char*, unsigned, const char*) {
+    kvmsbx::panic(condition);
+}  // Boost's own assertions
 void* __dso_handle;
 [[noreturn]] void _exit(int) { kvmsbx::panic("a context ran off its end"); }  // Boost.Context calls it
 [[noreturn]] void abort() { kvmsbx::panic("abort"); }
