@@ -11,10 +11,7 @@ bool is_ignored(const Task& target, const SigInfo& info) {
     const uint64_t handler = target.process().actions->of(info.signo).handler;
     if (handler == kSigIgn) return true;
     if (handler != kSigDfl) return false;
-    // Unlike Linux's init, the first process may kill itself: `kill -9 $$` ends the container with 137, as people
-    // expect of a container's shell.
-    const bool kills_itself = info.signo == kSigKill && info.code == kSiUser && info.from.pid == 1;
-    if (target.process().pid == 1 && !(info.internal & kSignalForced) && !kills_itself) return true;
+    if (target.process().pid == 1 && !(info.internal & kSignalForced)) return true;
     const DefaultAction action = default_action(info.signo);
     return action == DefaultAction::kIgnore || action == DefaultAction::kContinue;
 }
