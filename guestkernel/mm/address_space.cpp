@@ -353,7 +353,9 @@ char* AddressSpace::translate(UserAddress address, Access access) const {
         offset_mask = kPageSize - 1;
     }
     if (!pte->present() || !(pte->value & kPteUser) || (access == Access::kWrite && !pte->writable())) return nullptr;
-    if (access == Access::kWrite) const_cast<Pte*>(pte)->value |= kPteDirty | kPteAccessed;
+    // Only where they are missing: a hypervisor that shadows page tables takes a fault for each write to one.
+    constexpr uint64_t kUsed = kPteDirty | kPteAccessed;
+    if (access == Access::kWrite && (pte->value & kUsed) != kUsed) const_cast<Pte*>(pte)->value |= kUsed;
     return static_cast<char*>(arch::phys_to_virt(pte->phys() & ~offset_mask)) + (address & offset_mask);
 }
 
