@@ -18,7 +18,7 @@ namespace {
 constexpr Nanoseconds kQuick = 60'000;
 constexpr uint8_t kQuickEnough = 2;
 // How long a thread that hands over quickly may keep its partner waiting before another vCPU is woken for it.
-constexpr Nanoseconds kHandOverSlice = 150'000;
+constexpr Nanoseconds kHandOverSlice = 2'000'000;
 // How long an idle vCPU polls for the gofer's answer before it halts, in rounds of relax().
 constexpr unsigned kGoferPollRounds = 64, kGoferPollRelax = 48;
 
