@@ -1,0 +1,1 @@
+kvmsbx_fuzz_target(program_elf kvmsbx_sentry_host)
