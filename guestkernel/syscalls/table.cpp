@@ -4,33 +4,18 @@
 
 #include "guestkernel/syscalls/syscall.hpp"
 
-#if __has_include("guestkernel/syscalls/table_process.inc")
-#include "guestkernel/syscalls/handlers_process.hpp"
-#endif
-#if __has_include("guestkernel/syscalls/table_memory.inc")
-#include "guestkernel/syscalls/handlers_memory.hpp"
-#endif
-#if __has_include("guestkernel/syscalls/table_file.inc")
-#include "guestkernel/syscalls/handlers_file.hpp"
-#endif
-#if __has_include("guestkernel/syscalls/table_poll.inc")
-#include "guestkernel/syscalls/handlers_poll.hpp"
-#endif
-#if __has_include("guestkernel/syscalls/table_signal.inc")
-#include "guestkernel/syscalls/handlers_signal.hpp"
-#endif
-#if __has_include("guestkernel/syscalls/table_futex.inc")
-#include "guestkernel/syscalls/handlers_futex.hpp"
-#endif
-#if __has_include("guestkernel/syscalls/table_time.inc")
-#include "guestkernel/syscalls/handlers_time.hpp"
-#endif
-#if __has_include("guestkernel/syscalls/table_creds.inc")
 #include "guestkernel/syscalls/handlers_creds.hpp"
-#endif
-#if __has_include("guestkernel/syscalls/table_misc.inc")
+#include "guestkernel/syscalls/handlers_file.hpp"
+#include "guestkernel/syscalls/handlers_futex.hpp"
+#include "guestkernel/syscalls/handlers_ipc.hpp"
+#include "guestkernel/syscalls/handlers_memory.hpp"
 #include "guestkernel/syscalls/handlers_misc.hpp"
-#endif
+#include "guestkernel/syscalls/handlers_net.hpp"
+#include "guestkernel/syscalls/handlers_poll.hpp"
+#include "guestkernel/syscalls/handlers_process.hpp"
+#include "guestkernel/syscalls/handlers_ptrace.hpp"
+#include "guestkernel/syscalls/handlers_signal.hpp"
+#include "guestkernel/syscalls/handlers_time.hpp"
 
 namespace kvmsbx::syscalls {
 namespace {
@@ -39,33 +24,18 @@ namespace {
     Entry{number, Support::support, #name, note, &Invoke<&sys_##name>::invoke, &Invoke<&sys_##name>::print},
 
 constexpr Entry kEntries[] = {
-#if __has_include("guestkernel/syscalls/table_process.inc")
-#include "guestkernel/syscalls/table_process.inc"
-#endif
-#if __has_include("guestkernel/syscalls/table_memory.inc")
-#include "guestkernel/syscalls/table_memory.inc"
-#endif
-#if __has_include("guestkernel/syscalls/table_file.inc")
-#include "guestkernel/syscalls/table_file.inc"
-#endif
-#if __has_include("guestkernel/syscalls/table_poll.inc")
-#include "guestkernel/syscalls/table_poll.inc"
-#endif
-#if __has_include("guestkernel/syscalls/table_signal.inc")
-#include "guestkernel/syscalls/table_signal.inc"
-#endif
-#if __has_include("guestkernel/syscalls/table_futex.inc")
-#include "guestkernel/syscalls/table_futex.inc"
-#endif
-#if __has_include("guestkernel/syscalls/table_time.inc")
-#include "guestkernel/syscalls/table_time.inc"
-#endif
-#if __has_include("guestkernel/syscalls/table_creds.inc")
 #include "guestkernel/syscalls/table_creds.inc"
-#endif
-#if __has_include("guestkernel/syscalls/table_misc.inc")
+#include "guestkernel/syscalls/table_file.inc"
+#include "guestkernel/syscalls/table_futex.inc"
+#include "guestkernel/syscalls/table_ipc.inc"
+#include "guestkernel/syscalls/table_memory.inc"
 #include "guestkernel/syscalls/table_misc.inc"
-#endif
+#include "guestkernel/syscalls/table_net.inc"
+#include "guestkernel/syscalls/table_poll.inc"
+#include "guestkernel/syscalls/table_process.inc"
+#include "guestkernel/syscalls/table_ptrace.inc"
+#include "guestkernel/syscalls/table_signal.inc"
+#include "guestkernel/syscalls/table_time.inc"
 };
 #undef SYSCALL
 

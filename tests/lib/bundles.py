@@ -1,4 +1,4 @@
-"""Bundles for tests and benchmarks, and the native run that they are compared with: a chroot in its own pid, mount, uts and ipc namespaces."""
+"""Bundles for tests and benchmarks, and the native run that they are compared with: a chroot in its own pid, mount, uts, ipc and network namespaces."""
 import json
 import os
 import pathlib
@@ -85,6 +85,7 @@ ln -s /proc/self/fd/0 {where}/dev/stdin
 ln -s /proc/self/fd/1 {where}/dev/stdout
 ln -s /proc/self/fd/2 {where}/dev/stderr
 hostname {HOSTNAME}
+ip link set lo up
 ulimit -Sn 1024; ulimit -Hn 4096
 umask 022
 cd {where}

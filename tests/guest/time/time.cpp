@@ -211,8 +211,8 @@ TEST("alarm_fires_and_returns_remaining") {
 TEST("interval_timer_repeats") {
     count_alarms(SIGALRM);
     itimerval timer = {{0, 5000}, {0, 5000}};
-    OK(setitimer(ITIMER_REAL, &timer, nullptr));
     uint64_t start = now_ns();
+    OK(setitimer(ITIMER_REAL, &timer, nullptr));
     while (hits < 5) pause();
     CHECK_GE(now_ns() - start, 25000000u);
     itimerval none = {}, old;
