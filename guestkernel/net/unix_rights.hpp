@@ -12,6 +12,7 @@ class UnixSocket;
 
 // Of a socket: how often packets refer to it, and the marks of a collection.
 struct FlightState {
+    explicit FlightState(UnixSocket& owner) : socket(owner) {}
     UnixSocket& socket;
     uint32_t packets = 0;      // references from packets
     uint32_t unexplained = 0;  // of those, not from sockets that may be garbage
