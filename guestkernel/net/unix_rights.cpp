@@ -21,6 +21,14 @@ UserCount* find_count(auth::Uid user) {
 using FlyingList = List<FlightState, &FlightState::flying_hook>;
 using WorkList = List<FlightState, &FlightState::work_hook>;
 FlyingList flying;
+size_t flying_count = 0;
+
+void set_flying(UnixSocket& socket, int step) {
+    FlightState& state = socket.flight;
+    if (step > 0 && state.packets == 0) flying.push_back(state), ++flying_count;
+    state.packets += static_cast<uint32_t>(step);
+    if (state.packets == 0) state.flying_hook.unlink(), --flying_count;
+}
 
 template <typename Visit>
 void for_each_carried(UnixSocket& holder, Visit visit) {
@@ -66,8 +74,7 @@ Result<> Rights::take_off(task::Task& task, Vector<RefPtr<vfs::File>>& files) {
     count->files += files.size();
     files_.swap(files);
     for (const RefPtr<vfs::File>& file : files_)
-        if (UnixSocket* socket = UnixSocket::from(*file))
-            if (socket->flight.packets++ == 0) flying.push_back(socket->flight);
+        if (UnixSocket* socket = UnixSocket::from(*file)) set_flying(*socket, 1);
     return {};
 }
 
@@ -76,8 +83,7 @@ Vector<RefPtr<vfs::File>> Rights::land() {
     landed.swap(files_);
     if (landed.empty()) return landed;
     for (const RefPtr<vfs::File>& file : landed)
-        if (UnixSocket* socket = UnixSocket::from(*file))
-            if (--socket->flight.packets == 0) socket->flight.flying_hook.unlink();
+        if (UnixSocket* socket = UnixSocket::from(*file)) set_flying(*socket, -1);
     UserCount* count = find_count(user_);
     VERIFY(count && count->files >= landed.size());
     count->files -= landed.size();
@@ -90,6 +96,9 @@ void Rights::clear() { (void)land(); }
 void collect_garbage() {
     static bool collecting = false;  // ending a socket asks again
     if (collecting || flying.empty()) return;
+    // Looking at all that travels pays when about as much may have changed since the last time.
+    static size_t asked = 0, survivors = 0;
+    if (++asked * 2 < survivors) return;
     collecting = true;
     bool any = false;
     for (FlightState& state : flying) {
@@ -107,6 +116,8 @@ void collect_garbage() {
         dropped.clear_and_dispose([](Packet* packet) { delete packet; });
     }
     collecting = false;
+    asked = 0;
+    survivors = flying_count;
 }
 
 }  // namespace kvmsbx::net

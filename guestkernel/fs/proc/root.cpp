@@ -1,5 +1,6 @@
 // The root of proc: processes by number, self, and files about the whole system.
 #include "guestkernel/fs/proc/cpuinfo.hpp"
+#include "guestkernel/fs/proc/net.hpp"
 #include "guestkernel/fs/proc/proc.hpp"
 #include "guestkernel/fs/proc/process_directory.hpp"
 #include "guestkernel/fs/proc/process_files.hpp"
@@ -21,6 +22,7 @@ constexpr StaticEntry kEntries[] = {
     text_entry("loadavg", put_loadavg),
     text_entry("meminfo", put_meminfo),
     link_entry("mounts", "self/mounts"),
+    directory_entry("net", kNetEntries),
     text_entry("stat", put_system_stat),
     constant_entry("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
     text_entry("uptime", put_uptime),
