@@ -113,7 +113,7 @@ class Socket : public vfs::File {
     Result<String> describe() final;       // "socket:[INODE]"
     vfs::Inode* inode() final { return inode_.get(); }
     const vfs::Path* path() final;  // in sockfs; made when first asked for
-    // What sockets of every family answer: SIOCGPGRP, SIOCSPGRP. A family hands what it does not know to it. ENOTTY.
+    // A family hands what it does not know to this one. ENOTTY.
     Result<int64_t> ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument) override;
     const void* class_tag() const override { return &kTag; }
     // Null if the file is no socket (ENOTSOCK).
