@@ -97,8 +97,9 @@ void collect_garbage() {
     static bool collecting = false;  // ending a socket asks again
     if (collecting || flying.empty()) return;
     // Looking at all that travels pays when about as much may have changed since the last time.
+    constexpr size_t kFew = 64;
     static size_t asked = 0, survivors = 0;
-    if (++asked * 2 < survivors) return;
+    if (++asked * 2 < survivors && flying_count > kFew) return;
     collecting = true;
     bool any = false;
     for (FlightState& state : flying) {
