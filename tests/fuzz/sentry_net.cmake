@@ -1,0 +1,1 @@
+kvmsbx_fuzz_target(control_message kvmsbx_sentry_host)
