@@ -166,6 +166,11 @@ PortTable& udp_ports() {
     return table;
 }
 
+InetCounters& inet_counters() {
+    static InetCounters counters;
+    return counters;
+}
+
 namespace {
 
 // Whether packets to one address could be meant for either.

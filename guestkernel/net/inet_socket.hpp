@@ -78,6 +78,13 @@ class InetSocket : public Socket {
     friend class PortTable;
 };
 
+// For /proc/net/snmp.
+struct InetCounters {
+    uint64_t active_opens = 0, passive_opens = 0, failed_connects = 0, resets = 0;
+    uint64_t datagrams_in = 0, datagrams_out = 0, no_ports = 0, dropped = 0;
+};
+InetCounters& inet_counters();
+
 class PortTable {
   public:
     // What bind(2) of the address and port would hit. EADDRINUSE.

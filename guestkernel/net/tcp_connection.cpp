@@ -118,6 +118,7 @@ Result<> TcpSocket::start_connect(const Endpoint& to) {
     shut_read_ = shut_write_ = done_ = false;
     TcpSocket* const listener = find_listener(to, local_.port);
     if (!listener) {
+        ++inet_counters().failed_connects;
         error_ = static_cast<int32_t>(Errno::kCONNREFUSED);
         become_closed();
     } else if (listener->has_room_for_connection()) {
@@ -222,6 +223,7 @@ Result<> TcpSocket::take_connection(TcpSocket& client) {
         end->state_ = TcpState::kEstablished;
         if (!end->send_buffer_set_) end->send_buffer_ = kConnectedSendBuffer;
     }
+    ++inet_counters().active_opens, ++inet_counters().passive_opens;
     child->connected_ = true;
     child->listener_ = this;
     if (defer_accept_) {
@@ -348,6 +350,7 @@ void TcpSocket::receive_end() {
 
 void TcpSocket::receive_reset() {
     if (state_ == TcpState::kClose) return;
+    ++inet_counters().resets;
     error_ = static_cast<int32_t>(state_ == TcpState::kCloseWait ? Errno::kPIPE : Errno::kCONNRESET);
     if (in_) in_->ended = true;
     become_closed();

@@ -90,7 +90,7 @@ Result<> TcpSocket::set_tcp_option(int name, std::span<const std::byte> value) {
             maximum_segment_ = number;
             return {};
         case kTcpLinger2:
-            linger2_ = number < 0 || number > kMaxLinger2 ? -1 : number == 0 ? kDefaultLinger2 : number;
+            linger2_ = number < 0 ? -1 : number == 0 ? kDefaultLinger2 : std::min(number, kMaxLinger2);
             return {};
         case kTcpDeferAccept: defer_accept_ = retransmissions_in(number); return {};
         case kTcpWindowClamp:

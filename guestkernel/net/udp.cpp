@@ -164,6 +164,7 @@ Result<size_t> UdpSocket::send(task::Task&, SendRequest& request) {
     datagram->from = route.from, datagram->to = route.to.address;
     datagram->ttl = route.ttl, datagram->tos = route.tos;
     datagram->received_at = sched::realtime_now();
+    ++inet_counters().datagrams_out;
     if (route.to.address.is_multicast() || route.to.address.is_broadcast())
         deliver_to_group(*datagram, route.to);
     else
@@ -209,6 +210,7 @@ UdpSocket* UdpSocket::find_receiver(const Endpoint& from, const Endpoint& to) {
 void UdpSocket::deliver(RefPtr<Datagram> datagram, const Endpoint& to) {
     if (UdpSocket* const receiver = find_receiver(datagram->from, to)) return receiver->take(std::move(datagram));
     // Nobody listens: "port unreachable" comes back.
+    ++inet_counters().no_ports;
     const bool wants_errors =
         value(to.address.is_v4() ? inet_option(kSolIp, kIpRecverr) : inet_option(kSolIpv6, kIpv6Recverr));
     if (remote_.port == 0 && !wants_errors) return;
@@ -242,9 +244,10 @@ void UdpSocket::deliver_to_group(const Datagram& datagram, const Endpoint& to) {
 
 void UdpSocket::take(RefPtr<Datagram> datagram) {
     if (charged_ >= receive_buffer_ || ByteQueue::memory_is_short()) {
-        ++drops_;
+        ++drops_, ++inet_counters().dropped;
         return;
     }
+    ++inet_counters().datagrams_in;
     charged_ += datagram->bytes.size() + kOverhead;
     queue_.push_back(*datagram.leak());
     came_.wake_one();

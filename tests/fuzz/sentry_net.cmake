@@ -1,0 +1,1 @@
+kvmsbx_fuzz_target(netlink_route kvmsbx_sentry_host)
