@@ -47,7 +47,7 @@ void NetlinkWriter::put_raw(const void* data, size_t size) {
     __builtin_memcpy(bytes_.data() + at, data, size);
 }
 
-// The bytes, padded; the message's length counts what is not padding at its end.
+// The bytes, padded. The message's length does not count the padding, but for that of attributes.
 void NetlinkWriter::put_bytes(const void* data, size_t size) {
     constexpr std::byte kPadding[4] = {};
     put_raw(data, size);
@@ -64,6 +64,8 @@ void NetlinkWriter::begin(uint16_t type, uint16_t flags, uint32_t sequence, uint
 void NetlinkWriter::attribute_bytes(uint16_t type, const void* data, size_t size) {
     put(AttributeHeader{static_cast<uint16_t>(sizeof(AttributeHeader) + size), type});
     put_bytes(data, size);
+    const auto length = static_cast<uint32_t>(bytes_.size() - start_);
+    if (!failed_) __builtin_memcpy(bytes_.data() + start_, &length, sizeof length);
 }
 
 void NetlinkWriter::text_attribute(uint16_t type, std::string_view text) {

@@ -251,6 +251,14 @@ TEST("route_to_a_destination") {
     CHECK_EQ(error_of(fd), ENETUNREACH);
 }
 
+TEST("lengths_count_the_padding_of_attributes") {
+    const int fd = route_socket();
+    for (const int type : {RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE}) {
+        Request<rtmsg>(type, NLM_F_DUMP).send_on(fd);
+        CHECK_EQ(each_answer(fd, [](nlmsghdr& one) { CHECK_EQ(one.nlmsg_len % NLMSG_ALIGNTO, 0); }), NLMSG_DONE);
+    }
+}
+
 TEST("rule_and_neighbour_dumps") {
     const int fd = route_socket();
     Request<rtmsg> rules(RTM_GETRULE, NLM_F_DUMP);
