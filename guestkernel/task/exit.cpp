@@ -47,7 +47,7 @@ void reparent_children(Process& process) {
             send_signal(parent, child_signal(child));
             parent.child_events.wake_all();
         }
-        hang_up_if_orphaned(child.group);
+        hang_up_if_orphaned(child, process);
     }
 }
 
@@ -58,22 +58,23 @@ void finish_process(Process& process) {
     if (process.session->id == process.pid && process.session->terminal)
         process.session->terminal->session_leader_exited();
     if (process.pid == 1) sandbox_exit(process.exit_status);
-    const int32_t group = process.group;
     reparent_children(process);
     Process& parent = *process.parent;
     const SigAction& action = parent.actions->of(kSigChld);
     const bool reap_at_once =
         process.exit_signal == kSigChld && (action.handler == kSigIgn || (action.flags & kSaNocldwait));
     if (process.exit_signal && !(reap_at_once && action.handler == kSigIgn)) send_signal(parent, child_signal(process));
-    hang_up_if_orphaned(group);
+    hang_up_if_orphaned(process, parent);
     if (reap_at_once) process.unlink_all();
     parent.child_events.wake_all();
 }
 
 }  // namespace
 
-void hang_up_if_orphaned(int32_t group) {
-    if (!is_orphaned_group(group)) return;
+void hang_up_if_orphaned(const Process& member, const Process& parent) {
+    const int32_t group = member.group;
+    const bool parent_counted = parent.group != group && parent.session->id == member.session->id;
+    if (!parent_counted || !is_orphaned_group(group)) return;
     bool has_stopped = false;
     for_each_process([&](Process& process) { has_stopped |= process.group == group && process.stopped; });
     if (!has_stopped) return;

@@ -88,8 +88,9 @@ CpuUsage process_usage(Process& process);
 // Once execve or exit lets go of a space that a vfork parent waits for.
 void release_vfork_parent(Task& task);
 
-// POSIX: a group that is orphaned now and has stopped members gets SIGHUP and SIGCONT.
-void hang_up_if_orphaned(int32_t group);
+// POSIX: a group that has become orphaned, because `member` is no child of `parent` or no member any more, and has
+// stopped members gets SIGHUP and SIGCONT.
+void hang_up_if_orphaned(const Process& member, const Process& parent);
 
 // What happens when the first process ends; does not return (init sets it).
 extern void (*sandbox_exit)(int status);

@@ -1,5 +1,6 @@
 // PID 1 of the emulated machine (scripts/hwkvm): mounts, loads the KVM modules, runs one program, and ends the machine
-// with its exit status.
+// with its exit status. With a disk (an ext4 file system on the first NVMe drive, "hwkvm.disk" on the kernel's command
+// line) the program's root is the disk, and /t on it is the initramfs's.
 //
 // The program's output and, at the end, a tar of /out leave the machine byte by byte through two debug ports of QEMU:
 // no driver, nothing lost, no terminal in between. The exit status is a line on the console, which QEMU writes to the
@@ -10,6 +11,7 @@
 #include <linux/kvm.h>
 #include <net/if.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,25 @@ enum { kOutputPort = 0x1e0, kFilesPort = 0x1e1, kExitPort = 0x501 };
 enum { kMaxWords = 1024, kMaxText = 65536 };
 
 static char command_line[4096];
+static char **command, **environment;  // of the program
+
+static bool has_word(const char* word) { return strstr(command_line, word) != NULL; }
+
+static void mount_disk(void) {
+    mkdir("/disk", 0755);
+    for (int tries = 0; mount("/dev/nvme0n1", "/disk", "ext4", MS_NOATIME, NULL) != 0; tries++) {
+        if (tries == 100) {
+            printf("hwkvm: cannot mount the disk: %s\n", strerror(errno));
+            return;
+        }
+        usleep(50000);
+    }
+    const char* folders[] = {"/disk/t", "/disk/out", "/disk/dev", "/disk/proc", "/disk/sys", "/disk/tmp"};
+    for (unsigned i = 0; i < sizeof folders / sizeof *folders; i++) mkdir(folders[i], 0755);
+    mount("/t", "/disk/t", NULL, MS_BIND, NULL);
+    if (chdir("/disk") != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
+        printf("hwkvm: the disk is not the root: %s\n", strerror(errno));
+}
 
 // The first root of a machine has no parent mount, and so no program could pivot_root away from it. A bind mount of the
 // same files, moved over it, has.
@@ -38,8 +59,6 @@ static void leave_first_root(void) {
 }
 
 static void mount_all(void) {
-    leave_first_root();
-    mkdir("/dev/pts", 0755);
     mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
     mount("proc", "/proc", "proc", 0, NULL);
     mount("sysfs", "/sys", "sysfs", 0, NULL);
@@ -160,7 +179,7 @@ static int run_program(void) {
     struct sigaction child = {.sa_handler = on_child, .sa_flags = SA_RESTART}, alarm_action = {.sa_handler = on_alarm};
     sigaction(SIGCHLD, &child, NULL);
     sigaction(SIGALRM, &alarm_action, NULL);
-    int output = start(words_of("/hwkvm.command"), words_of("/hwkvm.environment"), "/t", &program);
+    int output = start(command, environment, "/t", &program);
     pump(output, kOutputPort);
     int status = 0;
     while (waitpid(program, &status, 0) < 0 && errno == EINTR) {}
@@ -169,15 +188,23 @@ static int run_program(void) {
 }
 
 static void send_files(void) {
-    char* command[] = {"tar", "-cf", "-", "-C", "/out", ".", NULL};
+    char* archive[] = {"tar", "-cf", "-", "-C", "/out", ".", NULL};
     pid_t pid;
-    pump(start(command, NULL, "/", &pid), kFilesPort);
+    pump(start(archive, NULL, "/", &pid), kFilesPort);
 }
 
 int main(void) {
-    mount_all();
+    mount("proc", "/proc", "proc", 0, NULL);
     read_file("/proc/cmdline", command_line, sizeof command_line);
+    command = words_of("/hwkvm.command");
+    environment = words_of("/hwkvm.environment");
+    mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
     load_modules();
+    if (has_word("hwkvm.disk"))
+        mount_disk();
+    else
+        leave_first_root();
+    mount_all();
     keep_a_vm();
     loopback_up();
     if (iopl(3) != 0) printf("hwkvm: no access to ports: %s\n", strerror(errno));

@@ -151,6 +151,25 @@ TEST("kill_minus_one_spares_self") {
                  0);
 }
 
+TEST("exit_inside_an_orphaned_group_leaves_stopped_members_alone") {
+    // A session's first group is orphaned from the start: an exit within it makes nothing newly orphaned.
+    const int status = run_child([] {
+        OK(setsid());
+        const pid_t stopped = OK(fork());
+        if (stopped == 0)
+            for (;;) pause();
+        OK(kill(stopped, SIGSTOP));
+        int stop_status = 0;
+        CHECK_EQ(OK(waitpid(stopped, &stop_status, WUNTRACED)), stopped);
+        CHECK_EXITED(run_child([] {}), 0);
+        CHECK_EQ(OK(waitpid(stopped, &stop_status, WNOHANG | WCONTINUED)), 0);
+        OK(kill(stopped, SIGKILL));
+        CHECK_EQ(OK(waitpid(stopped, &stop_status, 0)), stopped);
+        CHECK_SIGNALED(stop_status, SIGKILL);
+    });
+    CHECK_EXITED(status, 0);
+}
+
 TEST("orphaned_stopped_group_gets_hup_cont") {
     // When a group becomes orphaned with a stopped member, its members get SIGHUP and SIGCONT.
     int fds[2];
