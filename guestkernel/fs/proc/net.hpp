@@ -1,13 +1,9 @@
 #pragma once
-// /proc/net: what sockets there are.
-#include "guestkernel/fs/proc/nodes.hpp"
+// /proc/net/unix: what AF_UNIX sockets there are.
+#include "guestkernel/lib/format.hpp"
 
 namespace kvmsbx::fs {
 
 Result<> put_net_unix(TextSink& sink);
-
-inline constexpr StaticEntry kNetEntries[] = {
-    text_entry("unix", put_net_unix),
-};
 
 }  // namespace kvmsbx::fs

@@ -1,6 +1,5 @@
 // The root of proc: processes by number, self, and files about the whole system.
 #include "guestkernel/fs/proc/cpuinfo.hpp"
-#include "guestkernel/fs/proc/net.hpp"
 #include "guestkernel/fs/proc/proc.hpp"
 #include "guestkernel/fs/proc/process_directory.hpp"
 #include "guestkernel/fs/proc/process_files.hpp"
@@ -18,7 +17,7 @@ constexpr StaticEntry kEntries[] = {
     constant_entry("cmdline", "\n"),     text_entry("cpuinfo", put_cpuinfo),
     text_entry("devices", put_devices),  text_entry("filesystems", put_filesystems),
     text_entry("loadavg", put_loadavg),  text_entry("meminfo", put_meminfo),
-    link_entry("mounts", "self/mounts"), directory_entry("net", kNetEntries),
+    link_entry("mounts", "self/mounts"), link_entry("net", "self/net"),
     text_entry("stat", put_system_stat), constant_entry("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
     text_entry("uptime", put_uptime),    text_entry("version", put_version),
 };

@@ -1,5 +1,6 @@
 #include "guestkernel/fs/proc/sysctl.hpp"
 
+#include "guestkernel/fs/proc/net_directory.hpp"
 #include "guestkernel/lib/random.hpp"
 #include "guestkernel/task/task.hpp"
 #include "guestkernel/task/uts.hpp"
@@ -82,7 +83,7 @@ constexpr StaticEntry kVm[] = {constant_entry("max_map_count", "65530\n"), const
                                constant_entry("swappiness", "0\n")};
 constexpr StaticEntry kFs[] = {constant_entry("file-max", "9223372036854775807\n"),
                                constant_entry("nr_open", "1048576\n"), constant_entry("pipe-max-size", "1048576\n")};
-constexpr StaticEntry kSysctl[] = {directory_entry("fs", kFs), directory_entry("kernel", kKernel),
+constexpr StaticEntry kSysctl[] = {directory_entry("fs", kFs), directory_entry("kernel", kKernel), kNetSysctlDirectory,
                                    directory_entry("vm", kVm)};
 
 }  // namespace
