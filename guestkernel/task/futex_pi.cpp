@@ -39,6 +39,7 @@ bool would_deadlock(const Task& self, const Task* owner) {
 void settle(PiWaiter& waiter, Errno error) {
     waiter.owner_hook.unlink();
     waiter.settled = true;
+    waiter.task.pi_blocked_on = nullptr;  // now, not when it runs: a chain through it would be a false deadlock
     waiter.error = error;
     sched::wake(waiter.task);
 }
