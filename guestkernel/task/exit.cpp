@@ -128,6 +128,7 @@ void exit_thread(Task& task, int status) {
     futex_thread_exit(task);
     task.space_ = nullptr;
     release_vfork_parent(task);
+    task.semaphore_undo = nullptr;
     task.files_ = nullptr;  // may block: closes write back
     task.fs_ = nullptr;
     process.dead_threads_usage.user += task.usage().user;
