@@ -46,6 +46,7 @@ enum class Errno : int32_t {
     kNOTEMPTY = 39,
     kLOOP = 40,
     kNOMSG = 42,
+    kIDRM = 43,
     kNODATA = 61,
     kTIME = 62,
     kPROTO = 71,

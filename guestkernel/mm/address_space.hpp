@@ -132,6 +132,7 @@ class AddressSpace : public RefCounted {
     uint32_t barrier_registrations = 0;  // membarrier(2)
     RefPtr<RefCounted> executable;       // the vfs::File of /proc/PID/exe
     Vector<uint64_t> auxiliary_vector;
+    RefPtr<RefCounted> aio_contexts;  // of io_setup(2); ipc/ keeps them here
 
     // Mappable::unmap_pages for one VMA.
     void unmap_object_pages(Vma& vma, UserAddress start, UserAddress end, bool also_private_copies);

@@ -61,6 +61,10 @@ Result<> copy_resources(Task& parent, Task& child, uint64_t flags) {
     child.files_ = flags & kCloneFiles ? parent.files_ : TRY(parent.files_->clone());
     child.fs_ = flags & kCloneFs ? parent.fs_ : TRY(parent.fs_->clone());
     child.credentials_ = parent.credentials_;
+    if (flags & kCloneSysvsem) {
+        if (!parent.semaphore_undo) parent.semaphore_undo = TRY(make_semaphore_undo());
+        child.semaphore_undo = parent.semaphore_undo;
+    }
     TRY(child.create_stack());
     return copy_fpu(parent, child);
 }

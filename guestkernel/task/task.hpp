@@ -119,6 +119,7 @@ class Task final : public sched::Thread {
     RefPtr<vfs::FdTable> files_;
     RefPtr<vfs::FsContext> fs_;
     RefPtr<auth::Credentials> credentials_;
+    RefPtr<RefCounted> semaphore_undo;  // SEM_UNDO adjustments, applied when the last task that shares them ends
 
     SignalSet blocked;
     SignalSet saved_blocked;  // sigsuspend, ppoll: restored after the handler's frame is set up
@@ -213,5 +214,7 @@ class Process : public RefCounted {
 
 // The task that makes the current system call.
 Task& current();
+// A new list for Task::semaphore_undo; ipc/ defines it. ENOMEM.
+Result<RefPtr<RefCounted>> make_semaphore_undo();
 
 }  // namespace kvmsbx::task
