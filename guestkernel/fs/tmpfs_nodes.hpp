@@ -11,6 +11,10 @@ using vfs::Inode;
 
 class Node;
 
+// F_SEAL_* of fcntl(2).
+inline constexpr uint32_t kSealSeal = 1, kSealShrink = 2, kSealGrow = 4, kSealWrite = 8, kSealFutureWrite = 0x10,
+                          kSealExec = 0x20, kSealAll = 0x3f;
+
 class Super final : public vfs::FileSystem {
   public:
     explicit Super(std::string_view type) : type_(type) {}
@@ -69,6 +73,8 @@ class Pages final : public mm::Mappable {
     ~Pages() override;
     Result<Frame*> get_page(uint64_t index, bool for_write) override;
     Frame* cached_page(uint64_t index) override { return cache_.find(index); }
+    Result<> punch_pages(uint64_t first, uint64_t last) override;
+    Result<> check_shared(uint32_t protection, uint32_t& max_protection) override;
     // Without a check against the size. ENOSPC, ENOMEM. New reference.
     Result<Frame*> obtain(uint64_t index);
     void set_size(uint64_t bytes);             // cuts off what lies behind

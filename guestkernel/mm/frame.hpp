@@ -38,6 +38,8 @@ Result<Frame*> allocate_huge(Zero zero);
 Result<Frame*> allocate_contiguous(unsigned count, Zero zero);
 void release(Frame* frame);  // drops a reference; the last one frees
 void release_contiguous(Frame* first, unsigned count);
+// The page of zeroes that reads of untouched anonymous memory share. Not counted as resident.
+Frame* zero_frame();
 Frame* frame_of(Phys phys);
 // Frames by index, for links between those that one owner holds (Frame::next is its to use while allocated).
 inline constexpr uint32_t kNoFrame = ~0U;

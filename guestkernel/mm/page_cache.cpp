@@ -150,6 +150,12 @@ void Mappable::remove_mapping(Vma& vma) {
     vma.previous_link = nullptr;
 }
 
+bool Mappable::has_shared_writers() const {
+    for (const Vma* vma = mappings_; vma; vma = vma->next_mapping)
+        if (vma->shared && (vma->max_protection & kProtWrite)) return true;
+    return false;
+}
+
 Mappable::~Mappable() { VERIFY(!mappings_); }
 
 void Mappable::unmap_pages(uint64_t first, uint64_t last, bool also_private_copies) {

@@ -9,6 +9,7 @@ class SharedMemory final : public Mappable {
     explicit SharedMemory(uint64_t pages) : pages_(pages) {}
     Result<Frame*> get_page(uint64_t index, bool for_write) override;
     Frame* cached_page(uint64_t index) override { return cache_.find(index); }
+    Result<> punch_pages(uint64_t first, uint64_t last) override;
 
   private:
     PageCache cache_;

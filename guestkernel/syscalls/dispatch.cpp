@@ -3,6 +3,7 @@
 #include "guestkernel/syscalls/strace.hpp"
 #include "guestkernel/syscalls/syscall.hpp"
 #include "guestkernel/task/task.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::syscalls {
 namespace {
@@ -20,7 +21,7 @@ uint64_t to_register(const Result<int64_t>& result) {
     debug("[{}] {}: system call {} is not implemented (ENOSYS)", task.tid, static_cast<const char*>(task.name), number);
 }
 
-[[gnu::noinline]] void dispatch_slowly(Task& task, uint64_t number) {
+[[gnu::noinline]] void call_slowly(Task& task, uint64_t number) {
     const abi::UserRegs& regs = task.regs;
     const uint64_t arguments[6] = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
     const Entry* entry = find(number);
@@ -35,6 +36,12 @@ uint64_t to_register(const Result<int64_t>& result) {
     task.regs.rax = result;
 }
 
+// --strace, a tracer, or a call that does not exist.
+[[gnu::noinline]] void dispatch_slowly(Task& task, uint64_t number) {
+    if (!task.trace || task::trace_syscall_entry(task, number)) call_slowly(task, number);
+    if (task.trace) task::trace_syscall_exit(task);
+}
+
 }  // namespace
 
 void dispatch(Task& task) {
@@ -42,7 +49,7 @@ void dispatch(Task& task) {
     const uint64_t number = regs.rax;
     task.in_syscall = number;
     const Entry* entry = find(number);
-    if (!entry || strace_enabled) [[unlikely]]
+    if (!entry || strace_enabled || task.syscall_work) [[unlikely]]
         return dispatch_slowly(task, number);
     regs.rax = to_register(entry->invoke(task, regs));
 }

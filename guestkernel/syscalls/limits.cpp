@@ -13,6 +13,7 @@ constexpr uint64_t kMostFiles = 1 << 20;  // fs.nr_open
 // The parts of the kernel that keep a limit of their own are told.
 void apply(Task& task, uint32_t resource, const Rlimit& limit) {
     if (resource == task::kRlimitStack) task.space().stack_limit = limit.soft;
+    if (resource == task::kRlimitData) task.space().data_limit = limit.soft;
     if (resource == task::kRlimitAs) task.space().address_limit = limit.soft;
 }
 

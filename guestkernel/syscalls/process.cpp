@@ -195,6 +195,7 @@ Result<int64_t> sys_waitid(Task& task, int32_t which, Pid id, UserOut<char> info
         result.from.uid = outcome.uid;
         result.from.status = outcome.code == kCldExited      ? outcome.status >> 8
                              : outcome.code == kCldStopped   ? outcome.status >> 8
+                             : outcome.code == kCldTrapped   ? outcome.status >> 8
                              : outcome.code == kCldContinued ? static_cast<int>(kSigCont)
                                                              : outcome.status & 0x7f;
         TRY(store_usage(task, usage, outcome.usage));

@@ -3,6 +3,7 @@
 
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::task {
 namespace {
@@ -49,6 +50,9 @@ Result<RefPtr<Process>> new_process(Task& parent, int32_t pid, const CloneReques
     process->start_time = sched::boottime_now();
     process->personality = old.personality;
     process->dumpable = old.dumpable;
+    process->forked_by = parent.tid;
+    process->oom_score_adjustment = old.oom_score_adjustment;
+    process->oom_score_adjustment_minimum = old.oom_score_adjustment_minimum;
     return process;
 }
 
@@ -72,6 +76,7 @@ void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
     child.nice = parent.nice;
     child.scheduling_policy = parent.scheduling_policy;
     child.timer_slack = parent.timer_slack;
+    child.memory_policy = parent.memory_policy;
     child.blocked = parent.blocked;
     child.in_syscall = parent.in_syscall;
     if (!(request.flags & kCloneVm) || (request.flags & kCloneVfork)) {
@@ -112,12 +117,15 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     register_task(*child);
     if (!(flags & kCloneThread)) adopt(*process, flags & kCloneParent ? *parent.process().parent : parent.process());
     child->vfork_parent_waits = flags & kCloneVfork;
+    const TraceEvent event = trace_child(parent, *child, flags, request.exit_signal);
     sched::start(*child);
+    if (event != TraceEvent::kNone) trace_event(parent, event, static_cast<uint64_t>(number));
     if (flags & kCloneVfork) {
         Task& waiting = *child;
         (void)waiting.vfork_done
             .wait([&] { return !waiting.vfork_parent_waits || parent.process().exiting; }, sched::Interruptible::kNo)
             .is_ok();
+        trace_event(parent, TraceEvent::kVforkDone, static_cast<uint64_t>(number));
     }
     return number;
 }

@@ -7,6 +7,7 @@
 #include "guestkernel/task/load.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
+#include "guestkernel/task/trace.hpp"
 #include "guestkernel/vfs/mount.hpp"
 
 namespace kvmsbx::task {
@@ -141,12 +142,14 @@ Result<> execute(Task& task, ExecRequest request) {
     auto file = TRY(find_program(task, request));
     const vfs::Attributes attributes = TRY(file->inode()->attributes());
     auto [credentials, secure] =
-        TRY(auth::for_exec(task.credentials(), setid_bits(*file, attributes), attributes.uid, attributes.gid));
+        TRY(auth::for_exec(task.credentials(), trace_forbids_setid(task) ? 0 : setid_bits(*file, attributes),
+                           attributes.uid, attributes.gid));
     LoadedProgram program =
         TRY(load_program(task, file, name, request.arguments, request.environment,
                          {credentials->ruid, credentials->euid, credentials->rgid, credentials->egid, secure}));
     auto files = TRY(task.files().clone());
     auto actions = TRY(task.process().actions->clone());
+    const int32_t old_tid = task.tid;
     TRY(end_other_threads(task));
     // From here on nothing fails.
     futex_thread_exit(task);
@@ -166,6 +169,7 @@ Result<> execute(Task& task, ExecRequest request) {
     task.robust_list = 0;
     set_name(task, name);
     start_program(task, program);
+    trace_exec(task, old_tid);
     return {};
 }
 

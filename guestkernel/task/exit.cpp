@@ -7,6 +7,7 @@
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::task {
 
@@ -114,11 +115,13 @@ CpuUsage process_usage(Process& process) {
     return sum;
 }
 
+Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {}
 Task::~Task() { free_fpu(*this); }
 
 void exit_thread(Task& task, int status) {
     VERIFY(&task == &current());
     Process& process = task.process();
+    if (task.trace) trace_exit_event(task, process.exiting ? process.exit_status : status);
     task.exiting = true;
     hand_over_pending(task);
     if (process.threads.size() == 1 && !process.exiting) {
@@ -133,6 +136,7 @@ void exit_thread(Task& task, int status) {
     process.dead_threads_usage.user += task.usage().user;
     process.dead_threads_usage.system += task.usage().system;
     process.last_uid = task.credentials().ruid;
+    end_tracing(task, process.exiting ? process.exit_status : status);
     task.thread_hook.unlink();
     unregister_task(task);
     process.thread_exited.wake_all();

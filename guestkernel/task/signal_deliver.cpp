@@ -4,6 +4,7 @@
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/signal_frame.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::task {
 namespace {
@@ -39,8 +40,11 @@ bool kill_is_pending(const Process& process) { return process.pending.set.has(kS
 void wait_while_stopped(Task& task) {
     Process& process = task.process();
     (void)process.stop_queue
-        .wait([&] { return !process.stopped || process.exiting || task.exiting || kill_is_pending(process); },
-              sched::Interruptible::kNo)
+        .wait(
+            [&] {
+                return !process.stopped || process.exiting || task.exiting || task.trace || kill_is_pending(process);
+            },
+            sched::Interruptible::kNo)
         .is_ok();
     if (kill_is_pending(process)) process.stopped = false;
 }
@@ -51,6 +55,7 @@ void stop_process(Task& task, int signal) {
     process.stop_signal = signal;
     process.stop_reported = false;
     process.continue_reported = true;
+    trace_job_control(process, true);
     for (Task& other : process.threads) {
         if (&other != &task) interrupt_task(other);
     }
@@ -98,13 +103,15 @@ bool deliver_signals(Task& task) {
     bool handled = false;
     for (;;) {
         if (task.exiting || process.exiting) exit_thread(task, process.exit_status);
-        if (process.stopped && !kill_is_pending(process)) {
+        if (!kill_is_pending(process) && trace_group_or_interrupt(task)) continue;
+        if (process.stopped && !task.resumed_by_tracer && !kill_is_pending(process)) {
             wait_while_stopped(task);
             continue;
         }
         SigInfo info;
         const SignalSet wanted{kill_is_pending(process) ? 1ULL << (kSigKill - 1) : ~task.blocked.bits};
         if (!take_signal(task, wanted, info)) break;
+        if (task.trace && !trace_signal(task, info)) continue;
         const uint64_t handler = process.actions->of(info.signo).handler;
         if (handler == kSigIgn) continue;
         if (handler == kSigDfl) {
@@ -112,6 +119,7 @@ bool deliver_signals(Task& task) {
             continue;
         }
         run_handler(task, info);
+        if (task.trace) trace_handler_entered(task);
         handled = true;
     }
     settle_without_handler(task);
@@ -119,6 +127,7 @@ bool deliver_signals(Task& task) {
         task.restore_blocked = false;
         set_blocked(task, task.saved_blocked);
     }
+    arm_step(task);
     return handled;
 }
 

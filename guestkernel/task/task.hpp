@@ -19,6 +19,7 @@
 namespace kvmsbx::task {
 
 class Process;
+class Trace;
 
 // What a session's terminal is to the lower layers; the tty implements it.
 class ControllingTerminal : public RefCounted {
@@ -66,7 +67,7 @@ struct CpuUsage {
 // One thread of an application.
 class Task final : public sched::Thread {
   public:
-    Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {}
+    Task(int32_t tid, RefPtr<Process> process);
     ~Task() override;
     void run() override;
     bool interrupted() const override;
@@ -109,11 +110,20 @@ class Task final : public sched::Thread {
     bool vfork_parent_waits = false;  // until this task execs or exits
     sched::WaitQueue vfork_done;
     bool exiting = false;
+    bool trace_work = false, step_work = false;  // see trace.hpp
+    bool syscall_work = false;                   // dispatch takes the long way: system calls are traced
+    bool resumed_by_tracer = false;              // runs though its process is stopped
+    RefPtr<Trace> trace;                         // of a tracee
+    void* tracees = nullptr;                     // of a tracer: a TraceList
     int32_t parent_death_signal =
         0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
     uint8_t scheduling_policy = 0;  // SCHED_*
     uint64_t timer_slack = 50'000;  // ns, PR_SET_TIMERSLACK
-    uint64_t in_syscall = ~0ULL;    // number, for restarts
+    struct {
+        int32_t mode = 0;  // MPOL_*
+        uint64_t nodes = 0;
+    } memory_policy;
+    uint64_t in_syscall = ~0ULL;  // number, for restarts
     // What restart_syscall(2) continues: a sleep's absolute deadline and where the remainder goes.
     struct Restart {
         sched::Nanoseconds deadline = 0;
@@ -134,6 +144,7 @@ class Process : public RefCounted {
     explicit Process(int32_t pid) : pid(pid) {}
     const int32_t pid;
     Process* parent = nullptr;  // null for the first process
+    int32_t forked_by = 0;      // the parent's thread: whom PTRACE_TRACEME means
     int32_t group = 0;
     RefPtr<Session> session;
     enum class State : uint8_t { kAlive, kZombie, kReaped } state = State::kAlive;
@@ -145,7 +156,8 @@ class Process : public RefCounted {
     bool stop_reported = true, continue_reported = true;
     bool executed = false;  // execve(2) since fork (rule of setpgid)
     bool child_subreaper = false;
-    uint8_t dumpable = 1;      // PR_SET_DUMPABLE
+    uint8_t dumpable = 1;                                                // PR_SET_DUMPABLE
+    int16_t oom_score_adjustment = 0, oom_score_adjustment_minimum = 0;  // /proc/PID/oom_score_adj; inherited
     uint32_t personality = 0;  // personality(2); inherited by fork, kept by exec
     uint32_t last_uid = 0;     // real uid of the thread that ended last, for waitid(2)
     RefPtr<SignalActions> actions;

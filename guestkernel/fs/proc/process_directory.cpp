@@ -47,7 +47,11 @@ constexpr TextRow kTexts[] = {
     {"maps", 0444, put_maps, nullptr},
     {"mountinfo", 0444, put_mountinfo, nullptr},
     {"mounts", 0444, put_mounts, nullptr},
+    {"oom_score", 0444, put_oom_score, nullptr},
+    {"oom_score_adj", 0644, put_oom_score_adjustment, store_oom_score_adjustment},
     {"personality", 0400, put_personality, nullptr},
+    {"smaps", 0444, put_smaps, nullptr},
+    {"smaps_rollup", 0444, put_smaps_rollup, nullptr},
     {"stat", 0444, put_stat, nullptr},
     {"statm", 0444, put_statm, nullptr},
     {"status", 0444, put_status, nullptr},
@@ -56,14 +60,14 @@ constexpr TextRow kTexts[] = {
 };
 constexpr size_t kTextCount = std::size(kTexts);
 
-enum Special : size_t { kFd, kFdinfo, kExe, kCwd, kRoot, kTask, kSpecialCount };
+enum Special : size_t { kFd, kFdinfo, kExe, kCwd, kRoot, kMem, kPagemap, kTask, kSpecialCount };
 struct SpecialRow {
     std::string_view name;
     uint8_t type;
 };
-constexpr SpecialRow kSpecials[kSpecialCount] = {{"fd", kDtDirectory}, {"fdinfo", kDtDirectory},
-                                                 {"exe", kDtLink},     {"cwd", kDtLink},
-                                                 {"root", kDtLink},    {"task", kDtDirectory}};
+constexpr SpecialRow kSpecials[kSpecialCount] = {{"fd", kDtDirectory},    {"fdinfo", kDtDirectory}, {"exe", kDtLink},
+                                                 {"cwd", kDtLink},        {"root", kDtLink},        {"mem", kDtRegular},
+                                                 {"pagemap", kDtRegular}, {"task", kDtDirectory}};
 
 class ProcessText final : public TextNode {
   public:
@@ -118,6 +122,8 @@ Result<RefPtr<vfs::Inode>> ProcessDirectory::make_special(size_t which) {
         case kExe: return make_place_link(std::move(file_system), number, subject_, Place::kExecutable);
         case kCwd: return make_place_link(std::move(file_system), number, subject_, Place::kWorkingDirectory);
         case kRoot: return make_place_link(std::move(file_system), number, subject_, Place::kRoot);
+        case kMem: return make_memory_file(std::move(file_system), number, subject_);
+        case kPagemap: return make_pagemap_file(std::move(file_system), number, subject_);
         default: return RefPtr<vfs::Inode>(TRY(make_ref<TaskDirectory>(std::move(file_system), number, subject_)));
     }
 }

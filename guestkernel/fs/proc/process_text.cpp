@@ -5,6 +5,7 @@
 #include "guestkernel/fs/proc/subject.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -16,7 +17,8 @@ char state_of(const ProcSubject& subject) {
     if (subject.process->state != task::Process::State::kAlive) return 'Z';
     const task::Task* task = subject.task();
     if (!task) return 'Z';
-    if (subject.process->stopped) return 'T';
+    if (task->trace && task->trace->stopped) return 't';
+    if (subject.process->stopped && !task->resumed_by_tracer) return 'T';
     switch (task->state()) {
         case sched::Thread::State::kBlocked: return task->interruptible() ? 'S' : 'D';
         case sched::Thread::State::kDead: return 'X';
@@ -29,6 +31,7 @@ std::string_view state_name(char state) {
         case 'R': return "R (running)";
         case 'S': return "S (sleeping)";
         case 'D': return "D (disk sleep)";
+        case 't': return "t (tracing stop)";
         case 'T': return "T (stopped)";
         case 'Z': return "Z (zombie)";
         default: return "X (dead)";
@@ -110,10 +113,22 @@ void put_memory_lines(mm::AddressSpace& space, TextSink& sink) {
     const struct {
         std::string_view name;
         uint64_t bytes;
-    } rows[] = {{"VmSize", use.size},    {"VmLck", 0},           {"VmPin", 0},
-                {"VmRSS", use.resident}, {"VmData", use.data},   {"VmStk", use.stack},
-                {"VmExe", use.code},     {"VmLib", use.library}, {"VmSwap", 0}};
+    } rows[] = {{"VmPeak", space.peak_mapped},
+                {"VmSize", use.size},
+                {"VmLck", space.locked_bytes()},
+                {"VmPin", 0},
+                {"VmRSS", use.resident},
+                {"VmData", use.data},
+                {"VmStk", use.stack},
+                {"VmExe", use.code},
+                {"VmLib", use.library},
+                {"VmSwap", 0}};
     for (const auto& row : rows) format_to(sink, "{}:\t{8} kB\n", row.name, row.bytes / kKilobyte);
+}
+
+int32_t tracer_of(const ProcSubject& subject) {
+    const task::Task* task = subject.task();
+    return task && task->trace && task->trace->tracer ? task->trace->tracer->process().pid : 0;
 }
 
 void put_credentials(const auth::Credentials& who, uint32_t umask, TextSink& sink, const ProcSubject& subject,
@@ -122,8 +137,9 @@ void put_credentials(const auth::Credentials& who, uint32_t umask, TextSink& sin
     const int32_t tid = subject.thread ? subject.tid : process.pid;
     sink.put("Umask:\t");
     put_octal(sink, umask, 4);
-    format_to(sink, "\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
-              state_name(state_of(subject)), process.pid, tid, process.parent ? process.parent->pid : 0);
+    format_to(sink, "\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t{}\n",
+              state_name(state_of(subject)), process.pid, tid, process.parent ? process.parent->pid : 0,
+              tracer_of(subject));
     format_to(sink, "Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n", who.ruid, who.euid, who.suid, who.fsuid, who.rgid,
               who.egid, who.sgid, who.fsgid);
     format_to(sink, "FDSize:\t{}\nGroups:\t", descriptors);

@@ -29,6 +29,11 @@ Result<> put_environ(const ProcSubject& subject, TextSink& sink);
 Result<> put_auxv(const ProcSubject& subject, TextSink& sink);
 Result<> put_comm(const ProcSubject& subject, TextSink& sink);
 Result<> put_maps(const ProcSubject& subject, TextSink& sink);
+Result<> put_smaps(const ProcSubject& subject, TextSink& sink);
+Result<> put_smaps_rollup(const ProcSubject& subject, TextSink& sink);
+Result<> put_oom_score(const ProcSubject& subject, TextSink& sink);
+Result<> put_oom_score_adjustment(const ProcSubject& subject, TextSink& sink);
+Result<> store_oom_score_adjustment(const ProcSubject& subject, std::string_view text);
 Result<> put_limits(const ProcSubject& subject, TextSink& sink);
 Result<> put_mounts(const ProcSubject& subject, TextSink& sink);
 Result<> put_mountinfo(const ProcSubject& subject, TextSink& sink);
@@ -40,6 +45,9 @@ struct MemoryUse {
     uint64_t data = 0, stack = 0, code = 0, library = 0;  // bytes
     uint64_t shared = 0;                                  // bytes mapped from files
 };
+// /proc/PID/mem and pagemap: binary files by address.
+Result<RefPtr<vfs::Inode>> make_memory_file(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject);
+Result<RefPtr<vfs::Inode>> make_pagemap_file(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject);
 MemoryUse memory_use(mm::AddressSpace& space);
 
 }  // namespace kvmsbx::fs
