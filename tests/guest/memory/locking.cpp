@@ -307,7 +307,7 @@ TEST("pkey_calls_without_a_key") {
     CHECK_ERRNO(syscall(SYS_pkey_alloc, 0, 4), EINVAL);
     CHECK_ERRNO(syscall(SYS_pkey_free, 9), EINVAL);
     long key = syscall(SYS_pkey_alloc, 0, 0);
-    CHECK(key > 0 || (key == -1 && errno == ENOSPC));
+    CHECK(key > 0 || (key == -1 && (errno == ENOSPC || errno == EINVAL)));  // no keys in the CPU
     char* memory = map(kPage);
     OK(syscall(SYS_pkey_mprotect, memory, kPage, PROT_READ, -1));
     CHECK_ERRNO(syscall(SYS_pkey_mprotect, memory, kPage, PROT_READ, 14), EINVAL);
