@@ -49,7 +49,7 @@ void dispatch(Task& task) {
     const uint64_t number = regs.rax;
     task.in_syscall = number;
     const Entry* entry = find(number);
-    if (!entry || strace_enabled || task.syscall_work) [[unlikely]]
+    if (!entry || task.syscall_work) [[unlikely]]
         return dispatch_slowly(task, number);
     regs.rax = to_register(entry->invoke(task, regs));
 }

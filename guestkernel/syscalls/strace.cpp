@@ -11,7 +11,10 @@ namespace kvmsbx::syscalls {
 
 bool strace_enabled = false;
 
-void init_strace() { strace_enabled = arch::hypercall(abi::HypercallNumber::kDebugLevel) >> 1 & 1; }
+void init_strace() {
+    strace_enabled = arch::hypercall(abi::HypercallNumber::kDebugLevel) >> 1 & 1;
+    task::all_calls_are_watched = strace_enabled;
+}
 
 namespace {
 

@@ -115,7 +115,11 @@ CpuUsage process_usage(Process& process) {
     return sum;
 }
 
-Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {}
+bool all_calls_are_watched;
+
+Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {
+    syscall_work = all_calls_are_watched;
+}
 Task::~Task() { free_fpu(*this); }
 
 void exit_thread(Task& task, int status) {

@@ -64,6 +64,9 @@ struct CpuUsage {
     sched::Nanoseconds user = 0, system = 0;
 };
 
+// --strace: Task::syscall_work of every task. Set before the first one is made.
+extern bool all_calls_are_watched;
+
 // One thread of an application.
 class Task final : public sched::Thread {
   public:
@@ -101,7 +104,6 @@ class Task final : public sched::Thread {
 
     SignalSet blocked;
     SignalSet saved_blocked;  // sigsuspend, ppoll: restored after the handler's frame is set up
-    bool restore_blocked = false;
     PendingSignals pending;
     uint64_t altstack_base = 0, altstack_size = 0;
     uint32_t altstack_flags = 2;  // SS_DISABLE
@@ -109,12 +111,19 @@ class Task final : public sched::Thread {
     uint64_t robust_list = 0;
     bool vfork_parent_waits = false;  // until this task execs or exits
     sched::WaitQueue vfork_done;
-    bool exiting = false;
-    bool trace_work = false, step_work = false;  // see trace.hpp
-    bool syscall_work = false;                   // dispatch takes the long way: system calls are traced
-    bool resumed_by_tracer = false;              // runs though its process is stopped
-    RefPtr<Trace> trace;                         // of a tracee
-    void* tracees = nullptr;                     // of a tracer: a TraceList
+    // What keeps the thread from ring 3 until deliver_signals has run: one look at all of it on every return.
+    union {
+        uint32_t return_work = 0;
+        struct {
+            bool exiting;
+            bool restore_blocked;        // saved_blocked
+            bool trace_work, step_work;  // see trace.hpp
+        };
+    };
+    bool syscall_work = false;       // dispatch takes the long way: --strace or a tracer
+    bool resumed_by_tracer = false;  // runs though its process is stopped
+    RefPtr<Trace> trace;             // of a tracee
+    void* tracees = nullptr;         // of a tracer: a TraceList
     int32_t parent_death_signal =
         0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
     uint8_t scheduling_policy = 0;  // SCHED_*

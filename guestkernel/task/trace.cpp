@@ -17,7 +17,7 @@ bool is_killed(const Task& task) {
 void update_flags(Task& task) {
     const Trace* trace = task.trace.get();
     const bool calls = trace && (trace->resume != TraceResume::kContinue);
-    task.syscall_work = calls;
+    task.syscall_work = calls || all_calls_are_watched;
     task.trace_work = trace && trace->interrupt;
     task.step_work = trace && trace->resume == TraceResume::kStep;
 }
