@@ -22,11 +22,28 @@ class Super final : public vfs::FileSystem {
     Result<> take_pages(uint64_t count);
     void give_pages(uint64_t count) { used_pages -= count; }
 
+    Result<> take_xattr_bytes(uint64_t count);  // ENOSPC
+    uint64_t xattr_bytes = 0;
+
     uint64_t max_pages = 0, used_pages = 0, max_inodes = 0, used_inodes = 0, last_ino = 0;
     uint32_t root_mode = 01777;
 
   private:
     const std::string_view type_;
+};
+
+struct Xattr {
+    String name;
+    Vector<uint8_t> value;
+};
+// A node's extended attributes; most nodes have no table.
+class XattrTable final : public RefCounted {
+  public:
+    explicit XattrTable(RefPtr<Super> of) : super(std::move(of)) {}
+    ~XattrTable() override;
+    Xattr* find(std::string_view name);
+    RefPtr<Super> super;
+    Vector<Xattr> entries;
 };
 
 // What all kinds share: attributes in memory.
@@ -42,12 +59,20 @@ class Node : public Inode {
     uint32_t type() const override { return attributes_.mode & vfs::kModeTypeMask; }
     Result<RefPtr<vfs::File>> open(const vfs::Path&, uint32_t) override { return Errno::kNXIO; }
 
+    Result<Vector<uint8_t>> get_xattr(std::string_view name) override;
+    Result<> set_xattr(std::string_view name, std::span<const uint8_t> value, uint32_t flags) override;
+    Result<> remove_xattr(std::string_view name) override;
+    Result<Vector<uint8_t>> list_xattrs() override;
+
     Super& super() const { return static_cast<Super&>(fs()); }
     void add_links(int count);
     void touch();  // mtime and ctime
 
   protected:
     Attributes attributes_;
+
+  private:
+    RefPtr<XattrTable> xattrs_;
 };
 
 class Link final : public Node {
@@ -139,6 +164,7 @@ class Directory final : public Node {
     ~Directory() override;
     Result<RefPtr<Inode>> lookup(std::string_view name) override;
     Result<RefPtr<Inode>> create(std::string_view name, const vfs::NewNode& node) override;
+    Result<RefPtr<Inode>> create_unnamed(const vfs::NewNode& node) override;
     Result<RefPtr<Inode>> make_directory(std::string_view name, const vfs::NewNode& node) override;
     Result<RefPtr<Inode>> make_node(std::string_view name, const vfs::NewNode& node) override;
     Result<RefPtr<Inode>> make_symlink(std::string_view name, std::string_view target,

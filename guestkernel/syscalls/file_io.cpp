@@ -151,6 +151,10 @@ Result<int64_t> sys_ioctl(Task& task, Fd fd, Flags request, UserBuffer argument)
             file->flags = on ? file->flags | vfs::kONonblock : file->flags & ~vfs::kONonblock;
             return int64_t{0};
         }
+        case kFioasync: {
+            const int32_t on = TRY(UserIn<int32_t>{argument.address}.load(task.space()));
+            return set_async(task, *file, fd, on != 0);
+        }
         case kFionread:
             if (file->inode() && file->inode()->type() == vfs::kModeRegular)
                 return bytes_to_read(task, *file, argument.address);

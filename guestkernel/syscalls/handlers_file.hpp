@@ -92,11 +92,13 @@ Result<int64_t> sys_close_range(Task&, uint32_t first, uint32_t last, Flags flag
 Result<int64_t> sys_dup(Task&, Fd fd);
 Result<int64_t> sys_dup2(Task&, Fd fd, Fd new_fd);
 Result<int64_t> sys_dup3(Task&, Fd fd, Fd new_fd, OpenFlags flags);
-Result<int64_t> sys_fcntl(Task&, Fd fd, int32_t command, uint64_t argument);
-Result<int64_t> sys_flock(Task&, Fd fd, int32_t operation);
 Result<int64_t> sys_pipe(Task&, UserOut<FilePair> fds);
 Result<int64_t> sys_pipe2(Task&, UserOut<FilePair> fds, OpenFlags flags);
 Result<int64_t> sys_memfd_create(Task&, UserString name, Flags flags);
+
+// fcntl.cpp
+Result<int64_t> sys_fcntl(Task&, Fd fd, int32_t command, uint64_t argument);
+Result<int64_t> sys_flock(Task&, Fd fd, int32_t operation);
 
 // path.cpp
 Result<int64_t> sys_mkdir(Task&, UserString path, Mode mode);
@@ -150,7 +152,7 @@ Result<int64_t> sys_utime(Task&, UserString path, UserIn<FileUtimbuf> times);
 Result<int64_t> sys_mount(Task&, UserString source, UserString target, UserString type, Flags flags, UserString data);
 Result<int64_t> sys_umount2(Task&, UserString target, Flags flags);
 
-// xattr.cpp: no file system here has extended attributes
+// xattr.cpp
 Result<int64_t> sys_setxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size, Flags flags);
 Result<int64_t> sys_lsetxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size, Flags flags);
 Result<int64_t> sys_fsetxattr(Task&, Fd fd, UserString name, UserBuffer value, size_t size, Flags flags);

@@ -1,6 +1,7 @@
 #include "guestkernel/vfs/attributes.hpp"
 
 #include "guestkernel/vfs/mount.hpp"
+#include "guestkernel/vfs/xattr.hpp"
 
 namespace kvmsbx::vfs {
 
@@ -42,6 +43,7 @@ Result<> change_owner(const Caller& caller, const Path& path, uint32_t uid, uint
         if (mode & 010) mode &= ~kModeSetgid;
     }
     if (mode != (owner.mode & 07777) && !inode.is_link()) change.valid |= Change::kMode, change.mode = mode;
+    if (inode.has_capabilities) (void)inode.remove_xattr(kXattrCapability).is_ok();
     if (change.valid == 0) return {};
     return inode.set_attributes(change);
 }
@@ -73,6 +75,7 @@ Result<> truncate(const Caller& caller, const Path& path, uint64_t size) {
 }
 
 Result<> drop_set_id(const auth::Credentials& credentials, Inode& inode) {
+    if (inode.has_capabilities) TRY(inode.remove_xattr(kXattrCapability));
     if (inode.type() != kModeRegular || credentials.has(Capability::kFsetid)) return {};
     const uint32_t mode = TRY(inode.ownership())
     .mode & 07777;

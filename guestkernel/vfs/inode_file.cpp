@@ -18,7 +18,7 @@ void InodeFile::deny_writers() {
 InodeFile::~InodeFile() {
     if (writable()) --inode_->writers;
     if (denies_writers_) --inode_->executions;
-    if (inode_->locks) release_flock(*inode_, this);
+    if (inode_->locks) release_file_locks(*inode_, this);
 }
 
 Result<size_t> InodeFile::read(mm::IoBuffer& to) {

@@ -125,7 +125,10 @@ Result<> make_link(const Caller& caller, const Path& existing, const Path& base,
                   [&existing](const Path& directory, std::string_view name, const NewNode&) -> Result<RefPtr<Inode>> {
                       if (&directory.mount() != &existing.mount()) return Errno::kXDEV;
                       if (existing.inode().is_directory()) return Errno::kPERM;
-                      TRY(directory.inode().link(name, existing.inode()));
+                      Inode& inode = existing.inode();
+                      if (!inode.linkable && TRY(inode.attributes()).nlink == 0) return Errno::kNOENT;
+                      TRY(directory.inode().link(name, inode));
+                      inode.linkable = false;
                       return RefPtr<Inode>(existing.inode());
                   }));
     return {};

@@ -1,4 +1,5 @@
 // open(2): from a path to a File.
+#include "guestkernel/lib/format.hpp"
 #include "guestkernel/vfs/device.hpp"
 #include "guestkernel/vfs/inode_file.hpp"
 #include "guestkernel/vfs/new_node.hpp"
@@ -75,6 +76,21 @@ Result<Path> create_last(const Caller& caller, Walker& walker, uint32_t mode) {
     return Path(RefPtr<Mount>(directory.mount()), std::move(dentry));
 }
 
+// O_TMPFILE: `directory` only says on which file system. The dentry is no child of it that could be found.
+Result<RefPtr<File>> open_unnamed(const Caller& caller, const Path& directory, uint32_t flags, uint32_t mode) {
+    if (!directory.inode().is_directory()) return Errno::kNOTDIR;
+    if ((flags & kOAccMode) == kORdonly) return Errno::kINVAL;
+    TRY(may_create(caller, directory));
+    const NewNode node = TRY(new_node(caller, directory.inode(), kModeRegular | (mode & 07777)));
+    RefPtr<Inode> inode = TRY(directory.inode().create_unnamed(node));
+    inode->linkable = !(flags & kOExcl);
+    StringText name;
+    format_to(name, "#{}", TRY(inode->attributes()).ino);
+    const String text = TRY(name.take());
+    RefPtr<Dentry> dentry = TRY(Dentry::create_unhashed(directory.dentry(), text, std::move(inode)));
+    return open_inode(Path(RefPtr<Mount>(directory.mount()), std::move(dentry)), flags & ~(kOTmpfile & ~kODirectory));
+}
+
 Result<RefPtr<File>> open_or_create(const Caller& caller, Walker& walker, uint32_t flags, uint32_t mode) {
     for (;;) {
         if (walker.last_kind() != Walker::Last::kNormal || walker.trailing_slash()) return Errno::kISDIR;
@@ -95,7 +111,11 @@ Result<RefPtr<File>> open_or_create(const Caller& caller, Walker& walker, uint32
 
 Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_view path, uint32_t flags,
                           uint32_t mode) {
-    if ((flags & kOTmpfile) == kOTmpfile && !(flags & kOPath)) return Errno::kOPNOTSUPP;
+    if ((flags & kOTmpfile) == kOTmpfile && !(flags & kOPath)) {
+        if (flags & kOCreat) return Errno::kINVAL;
+        const Path directory = TRY(walk(caller, base, path, flags & kONofollow ? Follow::kNo : Follow::kYes));
+        return open_unnamed(caller, directory, flags, mode);
+    }
     if (flags & kOPath) flags &= kOPath | kODirectory | kONofollow | kOCloexec;
     if (!(flags & kOCreat)) {
         const Path found = TRY(walk(caller, base, path, flags & kONofollow ? Follow::kNo : Follow::kYes));

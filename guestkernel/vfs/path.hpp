@@ -39,10 +39,15 @@ class FsContext : public RefCounted {
     Result<RefPtr<FsContext>> clone() const;
 };
 
+// How openat2(2) restricts a walk (its RESOLVE_ flags).
+inline constexpr uint32_t kResolveNoXdev = 1, kResolveNoMagiclinks = 2, kResolveNoSymlinks = 4, kResolveBeneath = 8,
+                          kResolveInRoot = 16, kResolveCached = 32;
+
 // Who walks: everything a path call needs to know of the caller.
 struct Caller {
     FsContext& fs;
     const auth::Credentials& credentials;
+    uint32_t resolve = 0;  // kResolve*
 };
 
 enum class Follow : bool { kNo, kYes };

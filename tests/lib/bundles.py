@@ -23,9 +23,9 @@ MOUNTS = [
 ]
 
 
-def config(arguments, environment=None, cwd="/", root="rootfs", readonly=False, terminal=False):
-    """An OCI config.json that every runtime here accepts."""
-    capabilities = {kind: CAPABILITIES for kind in ("bounding", "effective", "permitted")}
+def config(arguments, environment=None, cwd="/", root="rootfs", readonly=False, terminal=False, extra=()):
+    """An OCI config.json that every runtime here accepts. extra: capabilities beyond the usual ones."""
+    capabilities = {kind: CAPABILITIES + list(extra) for kind in ("bounding", "effective", "permitted")}
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -63,7 +63,7 @@ def run_limited(command, seconds, stdin=None, **extra):
     return code, out.decode(errors="replace"), err.decode(errors="replace")
 
 
-def native_command(root, arguments, environment=None, cwd="/"):
+def native_command(root, arguments, environment=None, cwd="/", extra=()):
     """The command line that runs `arguments` in a chroot with the same mounts, hostname, environment and capabilities as config()."""
     where = shlex.quote(str(root))
     assignments = [f"PATH={PATH}", "HOME=/root", "LC_ALL=C"] + [f"{k}={v}" for k, v in (environment or {}).items()]
@@ -89,7 +89,7 @@ ip link set lo up
 ulimit -Sn 1024; ulimit -Hn 4096
 umask 022
 cd {where}
-exec env -i {' '.join(shlex.quote(one) for one in assignments)} setpriv --bounding-set=-all,{','.join('+' + name[4:].lower() for name in CAPABILITIES)} --inh-caps=-all chroot {where} "$@"
+exec env -i {' '.join(shlex.quote(one) for one in assignments)} setpriv --bounding-set=-all,{','.join('+' + name[4:].lower() for name in CAPABILITIES + list(extra))} --inh-caps=-all chroot {where} "$@"
 """
     enter = [] if cwd == "/" else ["/bin/sh", "-c", 'cd "$0" && exec "$@"', cwd]
     return ["unshare", "-mpuinf", "--kill-child", "--propagation", "private", "bash", "-c", script, "native"] + enter + list(arguments)
@@ -141,8 +141,8 @@ class Bundle:
         self.path = pathlib.Path(path).resolve()
         self.root = self.path / "rootfs"
 
-    def write_config(self, arguments, environment=None, **extra):
-        (self.path / "config.json").write_text(json.dumps(config(arguments, environment, **extra), indent=1))
+    def write_config(self, arguments, environment=None, **more):
+        (self.path / "config.json").write_text(json.dumps(config(arguments, environment, **more), indent=1))
 
 
 class GuestBundle(Bundle):

@@ -1,6 +1,7 @@
 #include "guestkernel/fs/proc/process_files.hpp"
 
 #include "guestkernel/ipc/describe.hpp"
+#include "guestkernel/vfs/locks.hpp"
 #include "guestkernel/vfs/mount.hpp"
 
 namespace kvmsbx::fs {
@@ -108,6 +109,7 @@ class FdInfo final : public TextNode {
             if (attributes.is_ok()) ino_number = attributes.value().ino;
         }
         format_to(sink, "\nmnt_id:\t{}\nino:\t{}\n", file->path() ? file->path()->mount().id : 0, ino_number);
+        if (vfs::Inode* inode = file->inode()) TRY(vfs::put_locks_of(*inode, file.get(), table.get(), sink));
         ipc::put_fdinfo(*file, sink);
         return {};
     }

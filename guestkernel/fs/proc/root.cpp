@@ -7,6 +7,7 @@
 #include "guestkernel/fs/proc/system_text.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/file_system.hpp"
+#include "guestkernel/vfs/locks.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -14,17 +15,12 @@ namespace {
 constexpr uint64_t kRootIno = 1, kProcMagic = 0x9fa0;
 
 constexpr StaticEntry kEntries[] = {
-    constant_entry("cmdline", "\n"),
-    text_entry("cpuinfo", put_cpuinfo),
-    text_entry("devices", put_devices),
-    text_entry("filesystems", put_filesystems),
-    text_entry("loadavg", put_loadavg),
-    text_entry("meminfo", put_meminfo),
-    link_entry("mounts", "self/mounts"),
-    text_entry("stat", put_system_stat),
-    constant_entry("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
-    text_entry("uptime", put_uptime),
-    text_entry("version", put_version),
+    constant_entry("cmdline", "\n"),     text_entry("cpuinfo", put_cpuinfo),
+    text_entry("devices", put_devices),  text_entry("filesystems", put_filesystems),
+    text_entry("locks", vfs::put_locks), text_entry("loadavg", put_loadavg),
+    text_entry("meminfo", put_meminfo),  link_entry("mounts", "self/mounts"),
+    text_entry("stat", put_system_stat), constant_entry("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
+    text_entry("uptime", put_uptime),    text_entry("version", put_version),
 };
 constexpr size_t kEntryCount = std::size(kEntries);
 enum Extra : size_t { kSys, kSelf, kThreadSelf, kExtraCount };
