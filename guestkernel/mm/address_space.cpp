@@ -8,8 +8,9 @@
 namespace kvmsbx::mm {
 namespace {
 
-constexpr UserAddress kMapBottom = 0x10000;           // vm.mmap_min_addr
-constexpr UserAddress kMap32End = 0x8000'0000;        // MAP_32BIT: the first 2 GiB
+constexpr UserAddress kMapBottom = 0x10000;     // vm.mmap_min_addr
+constexpr UserAddress kMap32End = 0x8000'0000;  // MAP_32BIT: the first 2 GiB
+constexpr uint64_t kPeakLookBytes = 1 << 20;
 constexpr uint64_t kDropTables = 64 << 20;            // unmapping this much gives page tables back at once
 constexpr uint64_t kStackGuardGap = 256 * kPageSize;  // stack_guard_gap
 
@@ -73,6 +74,7 @@ Result<> AddressSpace::insert(OwnPtr<Vma> owned) {
     vma->space = this;
     vmas_.insert(*vma);
     mapped_ += vma->end - vma->start;
+    if (mapped_ > peak_mapped) peak_mapped = mapped_;
     if (vma->object) vma->object->add_mapping(*vma);
     return {};
 }
@@ -201,6 +203,8 @@ Result<> AddressSpace::unmap(UserAddress start, uint64_t length) {
     if (start % kPageSize || length == 0 || start >= abi::kUserEnd || round_up(length) > abi::kUserEnd - start ||
         round_up(length) < length)
         return Errno::kINVAL;
+    // As often as a walk costs no more than the unmapping itself.
+    if (round_up(length) >= kPeakLookBytes && round_up(length) >= mapped_ / 8) (void)peak_resident_pages();
     return unmap_range(start, start + round_up(length));
 }
 
@@ -357,22 +361,6 @@ char* AddressSpace::translate(UserAddress address, Access access) const {
     constexpr uint64_t kUsed = kPteDirty | kPteAccessed;
     if (access == Access::kWrite && (pte->value & kUsed) != kUsed) const_cast<Pte*>(pte)->value |= kUsed;
     return static_cast<char*>(arch::phys_to_virt(pte->phys() & ~offset_mask)) + (address & offset_mask);
-}
-
-uint64_t AddressSpace::resident_pages() {
-    uint64_t pages = 0;
-    for (UserAddress at = table_.next_populated(0, abi::kUserEnd); at < abi::kUserEnd;
-         at = table_.next_populated(at + kHugePageSize, abi::kUserEnd)) {
-        at &= ~(kHugePageSize - 1);
-        const Pte& huge = *table_.find_huge(at);
-        if (huge.huge()) {
-            pages += 512;
-            continue;
-        }
-        const Pte* pte = table_.find(at);
-        for (unsigned i = 0; i < 512; ++i) pages += pte[i].present();
-    }
-    return pages;
 }
 
 }  // namespace kvmsbx::mm

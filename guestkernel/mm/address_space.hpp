@@ -119,7 +119,16 @@ class AddressSpace : public RefCounted {
     Vma* next(Vma& vma);
     // Counters for /proc: bytes.
     uint64_t mapped_bytes() const { return mapped_; }
+    uint64_t table_bytes() const { return table_.tables() * kPageSize; }
     uint64_t resident_pages();
+    // Of the pages in [start, end): how many are mapped, and how many of these are writable, thus nobody else's where
+    // the range is private.
+    struct Residency {
+        uint64_t pages = 0, writable = 0;
+    };
+    Residency residency(UserAddress start, UserAddress end);
+    // VmHWM: the largest resident size that was seen; it is looked at when much goes at once, and by readers.
+    uint64_t peak_resident_pages();
 
     // Where things are, for brk and /proc.
     UserAddress break_start = 0, break_end = 0;
@@ -129,6 +138,7 @@ class AddressSpace : public RefCounted {
     UserAddress map_top = 0;  // mmap goes down from here
     uint64_t stack_limit = 8 << 20;
     uint64_t address_limit = ~0ULL;  // RLIMIT_AS
+    uint64_t peak_mapped = 0;        // VmPeak
     RefPtr<RefCounted> executable;   // the vfs::File of /proc/PID/exe
     Vector<uint64_t> auxiliary_vector;
 
@@ -160,6 +170,7 @@ class AddressSpace : public RefCounted {
     uint64_t layout_ = 0;
     Tree_ vmas_;
     uint64_t mapped_ = 0;
+    uint64_t peak_resident_ = 0;  // pages
 };
 
 }  // namespace kvmsbx::mm

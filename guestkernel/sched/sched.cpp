@@ -1,9 +1,12 @@
 #include "guestkernel/sched/sched.hpp"
 
+#include <algorithm>
+
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/fcontext.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
+#include "guestkernel/sched/load.hpp"
 
 namespace kvmsbx::sched {
 
@@ -30,12 +33,16 @@ class IdleThread final : public Thread {
 struct CpuState {
     CpuArea* area = nullptr;
     IdleThread idle;
+    Thread* running = &idle;
+    Nanoseconds up_since = 0;
     bool halted = false;
+    uint64_t interrupts[static_cast<size_t>(InterruptKind::kCount)] = {};
     Nanoseconds timer = kNever;  // when this vCPU's LAPIC timer will fire
 };
 
 CpuState cpus[abi::kMaxCpus];
 List<Thread, &Thread::run_hook> run_queue;
+uint64_t switches, uninterruptible_threads;
 
 struct EarlierDeadline {
     bool operator()(const Timer& a, const Timer& b) const {
@@ -97,6 +104,9 @@ struct Scheduler {
         next->last_cpu = cpu.area;
         slice_over[cpu.area->cpu_id] = false;
         if (next == &previous) return;
+        cpu.running = next;
+        ++switches;
+        ++(previous.state_ == Thread::State::kRunnable ? previous.involuntary_switches : previous.voluntary_switches);
         VERIFY(arch::stack_header().canary == arch::kStackCanary);
         previous.switched_out();
         next->header_->cpu = cpu.area;
@@ -119,12 +129,14 @@ struct Scheduler {
         thread.state_ = Thread::State::kRunnable;
         run_queue.push_back(thread);
         ++waiting_threads;
+        watch_load();
     }
 
     static void wake(Thread& thread) {
         if (thread.state_ == Thread::State::kRunning && thread.last_cpu != &arch::cpu())
             arch::send_ipi(*thread.last_cpu);
         if (thread.state_ != Thread::State::kBlocked) return;
+        if (!thread.interruptible_) --uninterruptible_threads;
         enqueue(thread);
         Thread& self = current();
         if (&self != &this_cpu().idle) self.woke_another_ = now();
@@ -144,6 +156,7 @@ struct Scheduler {
         if (deadline != kNever) timer.arm(deadline);
         self.state_ = Thread::State::kBlocked;
         self.interruptible_ = interruptible == Interruptible::kYes;
+        if (!self.interruptible_) ++uninterruptible_threads;
         switch_away();
     }
 
@@ -253,7 +266,16 @@ struct Scheduler {
             if (came >> bit & 1) dispatch_interrupt(static_cast<uint8_t>(abi::kVectorFirst + bit));
     }
 
+    static void count_interrupt(uint8_t vector) {
+        const InterruptKind kind = vector == abi::kVectorTimer       ? InterruptKind::kTimer
+                                   : vector == abi::kVectorGofer     ? InterruptKind::kGofer
+                                   : vector == abi::kVectorHostEvent ? InterruptKind::kHostEvent
+                                                                     : InterruptKind::kOtherCpu;
+        ++this_cpu().interrupts[static_cast<size_t>(kind)];
+    }
+
     static void dispatch_interrupt(uint8_t vector) {
+        count_interrupt(vector);
         switch (vector) {
             case abi::kVectorTimer: return timer_interrupt();
             case abi::kVectorGofer: return hooks.gofer_collect ? hooks.gofer_collect() : void();
@@ -270,8 +292,15 @@ struct Scheduler {
         header = {&cpu.idle, &area, arch::kStackCanary};
     }
 
+    static CpuTimes cpu_times(const CpuState& cpu) {
+        const Nanoseconds up = cpu.up_since ? now() - cpu.up_since : 0;
+        const Nanoseconds idle = cpu.idle.cpu_time + (cpu.running == &cpu.idle ? now() - cpu.idle.started_ : 0);
+        return {up > idle ? up - idle : 0, std::min(up, idle)};
+    }
+
     [[noreturn]] static void run_idle(CpuArea& area) {
         CpuState& cpu = cpus[area.cpu_id];
+        cpu.up_since = cpu.idle.started_ = now();
         for (;;) {
             run_expired_timers();
             if (!first_for(cpu)) poll_gofer(cpu);
@@ -324,6 +353,15 @@ void WaitQueue::wake_one(uint32_t events) {
 void Timer::arm(Nanoseconds deadline) { Scheduler::set_deadline(*this, deadline); }
 void Timer::cancel() {
     if (hook_.is_linked()) hook_.unlink();
+}
+
+CpuTimes cpu_times(unsigned cpu) { return cpus[cpu].area ? Scheduler::cpu_times(cpus[cpu]) : CpuTimes(); }
+uint64_t context_switches() { return switches; }
+uint64_t interrupts(unsigned cpu, InterruptKind kind) { return cpus[cpu].interrupts[static_cast<size_t>(kind)]; }
+uint64_t active_threads() {
+    uint64_t active = waiting_threads + uninterruptible_threads;
+    for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) active += cpus[id].running != &cpus[id].idle;
+    return active;
 }
 
 void prepare_idle(CpuArea& area, arch::StackHeader& header) { Scheduler::prepare_idle(area, header); }

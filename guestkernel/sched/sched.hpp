@@ -53,6 +53,7 @@ class Thread : public RefCounted {
     uint64_t affinity = ~0ULL;  // bit n: may run on vCPU n
     Nanoseconds cpu_time = 0;   // time on a vCPU so far, Sentry and application
     int nice = 0;
+    uint64_t voluntary_switches = 0, involuntary_switches = 0;  // how often it blocked, and how often it had to wait
     // cpu_time with the present run included.
     Nanoseconds total_cpu_time() const { return cpu_time + (state_ == State::kRunning ? now() - started_ : 0); }
 

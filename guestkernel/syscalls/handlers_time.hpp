@@ -22,7 +22,9 @@ struct Times {  // struct tms
 };
 struct ResourceUsage {  // struct rusage
     TimeVal user, system;
-    int64_t max_resident_kib, unused[13];
+    int64_t max_resident_kib, unused[3];
+    int64_t minor_faults, major_faults, swaps, in_blocks, out_blocks, messages_sent, messages_received, signals;
+    int64_t voluntary_switches, involuntary_switches;
 };
 static_assert(sizeof(ResourceUsage) == 144);
 

@@ -1,5 +1,6 @@
 #include "guestkernel/lib/random.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/sched/load.hpp"
 #include "guestkernel/syscalls/handlers_misc.hpp"
 #include "guestkernel/task/registry.hpp"
 
@@ -40,11 +41,16 @@ Result<int64_t> sys_setdomainname(Task& task, UserBuffer name, int32_t length) {
 Result<int64_t> sys_sysinfo(Task& task, UserOut<SysInfo> out) {
     const mm::MemoryStatistics memory = mm::memory_statistics();
     SysInfo info{};
+    constexpr unsigned kSysInfoShift = 16;  // SI_LOAD_SHIFT
+    const sched::LoadAverages load = sched::load_averages();
+    for (unsigned i = 0; i < 3; ++i) info.loads[i] = load.fixed[i] << (kSysInfoShift - sched::kLoadShift);
     info.uptime = static_cast<int64_t>(sched::boottime_now() / 1'000'000'000);
     info.total_ram = memory.total;
     info.free_ram = memory.free;
-    info.buffer_ram = 0;
-    task::for_each_process([&](task::Process&) { ++info.processes; });
+    // Threads, too, are "processes" of sysinfo(2).
+    task::for_each_process([&](task::Process& process) {
+        info.processes = static_cast<uint16_t>(info.processes + process.threads.size());
+    });
     info.unit = 1;
     TRY(out.store(task.space(), info));
     return 0;

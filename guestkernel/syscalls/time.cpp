@@ -43,6 +43,10 @@ ResourceUsage to_rusage(const CpuUsage& usage, uint64_t resident_pages) {
     ResourceUsage out{};
     out.user = to_timeval(usage.user);
     out.system = to_timeval(usage.system);
+    out.minor_faults = static_cast<int64_t>(usage.minor_faults);
+    out.major_faults = static_cast<int64_t>(usage.major_faults);
+    out.voluntary_switches = static_cast<int64_t>(usage.voluntary_switches);
+    out.involuntary_switches = static_cast<int64_t>(usage.involuntary_switches);
     out.max_resident_kib = static_cast<int64_t>(resident_pages * mm::kPageSize / 1024);
     return out;
 }

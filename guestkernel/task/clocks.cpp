@@ -98,11 +98,7 @@ CpuUsage usage_of(const Task& task) { return task.usage(); }
 
 CpuUsage usage_of(const Process& process) {
     CpuUsage sum = process.dead_threads_usage;
-    for (const Task& task : process.threads) {
-        const CpuUsage usage = task.usage();
-        sum.user += usage.user;
-        sum.system += usage.system;
-    }
+    for (const Task& task : process.threads) sum += task.usage();
     return sum;
 }
 

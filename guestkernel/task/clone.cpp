@@ -49,6 +49,8 @@ Result<RefPtr<Process>> new_process(Task& parent, int32_t pid, const CloneReques
     process->start_time = sched::boottime_now();
     process->personality = old.personality;
     process->dumpable = old.dumpable;
+    process->oom_score_adj = old.oom_score_adj;
+    process->coredump_filter = old.coredump_filter;
     return process;
 }
 

@@ -84,8 +84,8 @@ void hang_up_if_orphaned(const Process& member, const Process& parent) {
 
 void Process::unlink_all() {
     if (parent) {
-        parent->children_usage.user += process_usage(*this).user + children_usage.user;
-        parent->children_usage.system += process_usage(*this).system + children_usage.system;
+        parent->children_usage += process_usage(*this);
+        parent->children_usage += children_usage;
     }
     state = State::kReaped;
     sibling_hook.unlink();
@@ -102,15 +102,26 @@ CpuUsage Task::usage() const {
     CpuUsage usage;
     usage.user = ticks / khz * 1'000'000 + ticks % khz * 1'000'000 / khz;
     usage.system = total > usage.user ? total - usage.user : 0;
+    usage.minor_faults = minor_faults;
+    usage.major_faults = major_faults;
+    usage.voluntary_switches = voluntary_switches;
+    usage.involuntary_switches = involuntary_switches;
     return usage;
+}
+
+CpuUsage& CpuUsage::operator+=(const CpuUsage& other) {
+    user += other.user;
+    system += other.system;
+    minor_faults += other.minor_faults;
+    major_faults += other.major_faults;
+    voluntary_switches += other.voluntary_switches;
+    involuntary_switches += other.involuntary_switches;
+    return *this;
 }
 
 CpuUsage process_usage(Process& process) {
     CpuUsage sum = process.dead_threads_usage;
-    for (Task& task : process.threads) {
-        sum.user += task.usage().user;
-        sum.system += task.usage().system;
-    }
+    for (Task& task : process.threads) sum += task.usage();
     return sum;
 }
 
@@ -130,8 +141,7 @@ void exit_thread(Task& task, int status) {
     release_vfork_parent(task);
     task.files_ = nullptr;  // may block: closes write back
     task.fs_ = nullptr;
-    process.dead_threads_usage.user += task.usage().user;
-    process.dead_threads_usage.system += task.usage().system;
+    process.dead_threads_usage += task.usage();
     process.last_uid = task.credentials().ruid;
     task.thread_hook.unlink();
     unregister_task(task);

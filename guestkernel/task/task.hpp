@@ -61,6 +61,9 @@ enum : unsigned {
 
 struct CpuUsage {
     sched::Nanoseconds user = 0, system = 0;
+    uint64_t minor_faults = 0, major_faults = 0;
+    uint64_t voluntary_switches = 0, involuntary_switches = 0;
+    CpuUsage& operator+=(const CpuUsage& other);
 };
 
 // One thread of an application.
@@ -86,11 +89,12 @@ class Task final : public sched::Thread {
 
     int32_t tid;  // execve(2) by a thread that is not the leader makes it the process's pid
     abi::UserRegs regs{};
-    void* fpu_area = nullptr;      // see fpu.hpp
-    bool fpu_in_area_only = true;  // the vCPU's registers are not this task's: load before resuming
-    uint64_t user_ticks = 0;       // TSC ticks spent in ring 3
-    uint64_t resumed_at = 0;       // TSC
-    char name[16] = {};            // comm
+    void* fpu_area = nullptr;                     // see fpu.hpp
+    bool fpu_in_area_only = true;                 // the vCPU's registers are not this task's: load before resuming
+    uint64_t user_ticks = 0;                      // TSC ticks spent in ring 3
+    uint64_t resumed_at = 0;                      // TSC
+    uint64_t minor_faults = 0, major_faults = 0;  // page faults served without and with waiting for a file
+    char name[16] = {};                           // comm
 
     RefPtr<Process> process_;
     RefPtr<mm::AddressSpace> space_;
@@ -145,9 +149,11 @@ class Process : public RefCounted {
     bool stop_reported = true, continue_reported = true;
     bool executed = false;  // execve(2) since fork (rule of setpgid)
     bool child_subreaper = false;
-    uint8_t dumpable = 1;      // PR_SET_DUMPABLE
-    uint32_t personality = 0;  // personality(2); inherited by fork, kept by exec
-    uint32_t last_uid = 0;     // real uid of the thread that ended last, for waitid(2)
+    uint8_t dumpable = 1;             // PR_SET_DUMPABLE
+    uint32_t personality = 0;         // personality(2); inherited by fork, kept by exec
+    int16_t oom_score_adj = 0;        // proc(5); inherited by fork
+    uint32_t coredump_filter = 0x33;  // proc(5); inherited by fork
+    uint32_t last_uid = 0;            // real uid of the thread that ended last, for waitid(2)
     RefPtr<SignalActions> actions;
     PendingSignals pending;
     RefPtr<ProcessTimers> timers;  // interval and POSIX timers; null: none. Dropped when the last thread ends

@@ -23,7 +23,9 @@ void page_fault(Task& task) {
     const mm::Access access = task.regs.error_code & kErrorFetch   ? mm::Access::kExecute
                               : task.regs.error_code & kErrorWrite ? mm::Access::kWrite
                                                                    : mm::Access::kRead;
+    const uint64_t blocked = task.voluntary_switches;
     auto handled = task.space().fault(address, access);
+    ++(task.voluntary_switches != blocked ? task.major_faults : task.minor_faults);
     if (handled.is_ok()) return;
     switch (handled.error()) {
         case Errno::kFAULT: return send_fault_signal(task, kSigSegv, kSegvMaperr, address);

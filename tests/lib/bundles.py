@@ -20,6 +20,8 @@ MOUNTS = [
     {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]},
     {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev", "mode=1777", "size=65536k"]},
     {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]},
+    {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]},
 ]
 
 
@@ -76,6 +78,8 @@ mount -t tmpfs -o mode=1777 shm {where}/dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts {where}/dev/pts
 ln -s pts/ptmx {where}/dev/ptmx
 mount -t tmpfs -o mode=1777 tmpfs {where}/tmp
+mkdir -p {where}/sys
+mount -t sysfs -o ro sysfs {where}/sys 2>/dev/null || true
 for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
   IFS=: read -r name major minor <<< "$node"
   mknod -m 666 {where}/dev/$name c $major $minor

@@ -102,12 +102,27 @@ Result<> put_memory(mm::AddressSpace& space, mm::UserAddress start, mm::UserAddr
     return {};
 }
 
+bool is_shared_memory(const mm::Vma& vma) {
+    if (!vma.shared && !vma.file) return false;
+    // SAFETY: Vma::file is a vfs::File by its contract (mm/address_space.hpp).
+    const auto* file = static_cast<const vfs::File*>(vma.file.get());
+    vfs::Inode* inode = file ? const_cast<vfs::File*>(file)->inode() : nullptr;
+    return !inode || inode->fs().type_name() == "tmpfs";
+}
+
+// Which kind of page it is: MM_ANONPAGES, MM_FILEPAGES or MM_SHMEMPAGES.
+void count_resident(mm::AddressSpace& space, const mm::Vma& vma, MemoryUse& use) {
+    const mm::AddressSpace::Residency there = space.residency(vma.start, vma.end);
+    const uint64_t own = !vma.object ? there.pages : vma.shared ? 0 : there.writable;
+    use.resident_anonymous += own * mm::kPageSize;
+    (is_shared_memory(vma) ? use.resident_shared_memory : use.resident_file) += (there.pages - own) * mm::kPageSize;
+}
+
 }  // namespace
 
 MemoryUse memory_use(mm::AddressSpace& space) {
     MemoryUse use;
     use.size = space.mapped_bytes();
-    use.resident = space.resident_pages() * mm::kPageSize;
     for (mm::Vma* vma = space.find_from(0); vma; vma = space.next(*vma)) {
         const uint64_t size = vma->end - vma->start;
         const bool executable = vma->protection & mm::kProtExec, writable = vma->protection & mm::kProtWrite;
@@ -119,9 +134,9 @@ MemoryUse memory_use(mm::AddressSpace& space) {
             use.library += size;
         else if (writable && !vma->shared)
             use.data += size;
-        if (vma->file || vma->shared) use.shared += size;
+        count_resident(space, *vma, use);
     }
-    use.shared = std::min(use.shared, use.resident);
+    use.resident = use.resident_anonymous + use.resident_file + use.resident_shared_memory;
     return use;
 }
 

@@ -14,17 +14,26 @@ namespace {
 constexpr uint64_t kRootIno = 1, kProcMagic = 0x9fa0;
 
 constexpr StaticEntry kEntries[] = {
+    text_entry("cgroups", put_cgroups),
     constant_entry("cmdline", "\n"),
     text_entry("cpuinfo", put_cpuinfo),
     text_entry("devices", put_devices),
+    constant_entry("diskstats", ""),
+    constant_entry("execdomains", "0-0\tLinux           \t[kernel]\n"),
     text_entry("filesystems", put_filesystems),
+    text_entry("interrupts", put_interrupts),
+    text_entry("kmsg", refuse_reading, 0400),
     text_entry("loadavg", put_loadavg),
     text_entry("meminfo", put_meminfo),
+    constant_entry("misc", ""),
     link_entry("mounts", "self/mounts"),
+    constant_entry("partitions", "major minor  #blocks  name\n\n"),
+    text_entry("softirqs", put_softirqs),
     text_entry("stat", put_system_stat),
     constant_entry("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
     text_entry("uptime", put_uptime),
     text_entry("version", put_version),
+    text_entry("vmstat", put_vmstat),
 };
 constexpr size_t kEntryCount = std::size(kEntries);
 enum Extra : size_t { kSys, kSelf, kThreadSelf, kExtraCount };
