@@ -14,10 +14,7 @@ bool earlier(const vfs::Timestamp& a, const vfs::Timestamp& b) {
 
 }  // namespace
 
-Pages::~Pages() {
-    super_->give_pages(cache_.page_count());
-    mm::count_cached(-static_cast<int64_t>(cache_.page_count()));
-}
+Pages::~Pages() { super_->give_pages(cache_.page_count()); }
 
 Result<Frame*> Pages::obtain(uint64_t index) {
     if (Frame* frame = cache_.find(index)) {
@@ -35,7 +32,6 @@ Result<Frame*> Pages::obtain(uint64_t index) {
         super_->give_pages(1);
         return fresh;
     }
-    mm::count_cached(1);
     fresh.value()->ref();
     return fresh;
 }
@@ -57,7 +53,6 @@ void Pages::set_size(uint64_t bytes) {
         unmap_pages(first, ~0ULL, true);
         cache_.truncate(first);
         super_->give_pages(before - cache_.page_count());
-        mm::count_cached(static_cast<int64_t>(cache_.page_count()) - static_cast<int64_t>(before));
         if (bytes % kPageSize) zero_part(bytes, first * kPageSize);
     }
     size = bytes;
@@ -75,7 +70,6 @@ void Pages::punch(uint64_t start, uint64_t end) {
     for (uint64_t index = cache_.next(first); index < last; index = cache_.next(index + 1)) {
         cache_.remove(index);
         super_->give_pages(1);
-        mm::count_cached(-1);
     }
 }
 

@@ -195,8 +195,7 @@ void release_contiguous(Frame* first, unsigned count) {
 MemoryStatistics memory_statistics() {
     const uint64_t there = frame_count - reserved_frames, used = used_frames();
     const uint64_t total = limit_frames < there ? limit_frames : there;
-    const uint64_t cached = cached_frames < used ? cached_frames : used;  // readers subtract it from what is used
-    return {total * kPageSize, (total > used ? total - used : 0) * kPageSize, cached * kPageSize};
+    return {total * kPageSize, (total > used ? total - used : 0) * kPageSize, cached_frames * kPageSize};
 }
 void count_cached(int64_t pages) { cached_frames += static_cast<uint64_t>(pages); }
 

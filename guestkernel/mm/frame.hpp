@@ -54,7 +54,7 @@ struct MemoryStatistics {
     uint64_t cached;       // bytes in page caches
 };
 MemoryStatistics memory_statistics();
-void count_cached(int64_t pages);
+void count_cached(int64_t pages);  // PageCache alone calls it
 
 // At start: RAM is [ram, ram + size), all of it below `first_free` is taken; `backed` bytes of it can be used before
 // the VMM is asked for more.

@@ -99,14 +99,22 @@ TEST("meminfo_has_what_tools_read") {
 }
 
 TEST("free_memory_falls_when_memory_is_touched") {
-    struct sysinfo before, after;
-    OK(sysinfo(&before));
+    // Others on the machine give memory back meanwhile: one of a few attempts must show it.
     constexpr size_t kSize = 64 << 20;
-    char* area = static_cast<char*>(malloc(kSize));
-    CHECK(area != nullptr);
-    for (size_t i = 0; i < kSize; i += 4096) *const_cast<volatile char*>(area + i) = 1;
-    OK(sysinfo(&after));
-    CHECK_LT(after.freeram * after.mem_unit, before.freeram * before.mem_unit);
+    for (int attempt = 0; attempt < 10; ++attempt) {
+        struct sysinfo before;
+        OK(sysinfo(&before));
+        const int status = run_child([&] {
+            char* area = static_cast<char*>(malloc(kSize));
+            CHECK(area != nullptr);
+            for (size_t i = 0; i < kSize; i += 4096) *const_cast<volatile char*>(area + i) = 1;
+            struct sysinfo after;
+            OK(sysinfo(&after));
+            _exit(after.freeram * after.mem_unit + kSize / 2 < before.freeram * before.mem_unit ? 0 : 1);
+        });
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+    }
+    fail(__FILE__, __LINE__, "free memory never fell");
 }
 
 TEST("loadavg_has_five_fields") {
