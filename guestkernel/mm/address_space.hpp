@@ -128,11 +128,9 @@ class AddressSpace : public RefCounted {
     UserAddress vdso = 0;
     UserAddress map_top = 0;  // mmap goes down from here
     uint64_t stack_limit = 8 << 20;
-    uint64_t address_limit = ~0ULL;      // RLIMIT_AS
-    uint32_t barrier_registrations = 0;  // membarrier(2)
-    RefPtr<RefCounted> executable;       // the vfs::File of /proc/PID/exe
+    uint64_t address_limit = ~0ULL;  // RLIMIT_AS
+    RefPtr<RefCounted> executable;   // the vfs::File of /proc/PID/exe
     Vector<uint64_t> auxiliary_vector;
-    RefPtr<RefCounted> aio_contexts;  // of io_setup(2); ipc/ keeps them here
 
     // Mappable::unmap_pages for one VMA.
     void unmap_object_pages(Vma& vma, UserAddress start, UserAddress end, bool also_private_copies);

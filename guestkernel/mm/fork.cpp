@@ -81,7 +81,6 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     child->map_top = map_top;
     child->stack_limit = stack_limit;
     child->address_limit = address_limit;
-    child->barrier_registrations = barrier_registrations;
     child->executable = executable;
     for (uint64_t word : auxiliary_vector) TRY(child->auxiliary_vector.push_back(word));
     unsigned budget = kEagerCopies;

@@ -141,7 +141,6 @@ void Mappable::add_mapping(Vma& vma) {
     vma.previous_link = &mappings_;
     if (mappings_) mappings_->previous_link = &vma.next_mapping;
     mappings_ = &vma;
-    mapping_added();
 }
 
 void Mappable::remove_mapping(Vma& vma) {
@@ -149,7 +148,6 @@ void Mappable::remove_mapping(Vma& vma) {
     *vma.previous_link = vma.next_mapping;
     if (vma.next_mapping) vma.next_mapping->previous_link = vma.previous_link;
     vma.previous_link = nullptr;
-    mapping_removed();
 }
 
 Mappable::~Mappable() { VERIFY(!mappings_); }

@@ -64,11 +64,6 @@ class Mappable : public RefCounted {
     void remove_mapping(Vma& vma);
     ~Mappable() override;
 
-  protected:
-    // A VMA began or ended to map it, also when one is split or copied by fork. Must not block.
-    virtual void mapping_added() {}
-    virtual void mapping_removed() {}
-
   private:
     Vma* mappings_ = nullptr;  // doubly linked through Vma
 };

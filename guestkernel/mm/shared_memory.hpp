@@ -1,15 +1,14 @@
 #pragma once
-// The object behind MAP_SHARED | MAP_ANONYMOUS, and behind shared memory that others keep (System V segments, rings).
+// The object behind MAP_SHARED | MAP_ANONYMOUS.
 #include "guestkernel/mm/page_cache.hpp"
 
 namespace kvmsbx::mm {
 
-class SharedMemory : public Mappable {
+class SharedMemory final : public Mappable {
   public:
     explicit SharedMemory(uint64_t pages) : pages_(pages) {}
     Result<Frame*> get_page(uint64_t index, bool for_write) override;
     Frame* cached_page(uint64_t index) override { return cache_.find(index); }
-    uint64_t resident_pages() const { return cache_.page_count(); }
 
   private:
     PageCache cache_;

@@ -32,7 +32,6 @@ struct CpuState {
     IdleThread idle;
     bool halted = false;
     Nanoseconds timer = kNever;  // when this vCPU's LAPIC timer will fire
-    Thread* running = nullptr;   // null before the first switch
 };
 
 CpuState cpus[abi::kMaxCpus];
@@ -53,27 +52,6 @@ Thread* first_for(const CpuState& cpu) {
     for (Thread& thread : run_queue)
         if (may_run_on(thread, cpu)) return &thread;
     return nullptr;
-}
-
-// Linux's weights of nice values, 1024 for 0: each step is a tenth of the time more or less.
-constexpr uint32_t kWeights[40] = {88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916,
-                                   9548,  7620,  6100,  4904,  3906,  3121,  2501,  1991,  1586,  1277,
-                                   1024,  820,   655,   526,   423,   335,   272,   215,   172,   137,
-                                   110,   87,    70,    56,    45,    36,    29,    23,    18,    15};
-constexpr Nanoseconds kShortestSlice = 1'000'000, kLongestSlice = 100'000'000;
-
-Nanoseconds slice_of(const Thread& thread) {
-    if (thread.nice == 0) return kTimeSlice;
-    const int index = thread.nice < -20 ? 0 : thread.nice > 19 ? 39 : thread.nice + 20;
-    const Nanoseconds slice = kTimeSlice * kWeights[index] / kWeights[20];
-    return slice < kShortestSlice ? kShortestSlice : slice > kLongestSlice ? kLongestSlice : slice;
-}
-
-// Whether `next`, which waits, takes the place of `running` at the end of a slice.
-bool takes_over(const Thread& next, const Thread& running) {
-    if (next.real_time_priority != running.real_time_priority)
-        return next.real_time_priority > running.real_time_priority;
-    return !running.keeps_cpu;
 }
 
 void arm(CpuState& cpu, Nanoseconds deadline, Nanoseconds time) {
@@ -117,8 +95,6 @@ struct Scheduler {
         next->started_ = time;
         next->state_ = Thread::State::kRunning;
         next->last_cpu = cpu.area;
-        cpu.running = next;
-        ++(previous.state_ == Thread::State::kBlocked ? previous.voluntary_switches : previous.involuntary_switches);
         slice_over[cpu.area->cpu_id] = false;
         if (next == &previous) return;
         VERIFY(arch::stack_header().canary == arch::kStackCanary);
@@ -141,25 +117,8 @@ struct Scheduler {
 
     static void enqueue(Thread& thread) {
         thread.state_ = Thread::State::kRunnable;
-        ++waiting_threads;
-        if (thread.real_time_priority) [[unlikely]]
-            return enqueue_real_time(thread);
         run_queue.push_back(thread);
-    }
-
-    // Before all of lower priority; a vCPU that runs one of those gives it up.
-    static void enqueue_real_time(Thread& thread) {
-        auto at = run_queue.begin();
-        while (at != run_queue.end() && at->real_time_priority >= thread.real_time_priority) ++at;
-        run_queue.insert(at, thread);
-        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
-            CpuState& cpu = cpus[id];
-            if (!cpu.area || !cpu.running || !may_run_on(thread, cpu)) continue;
-            if (cpu.halted || cpu.running->real_time_priority >= thread.real_time_priority) continue;
-            slice_over[id] = true;
-            if (&cpu != &this_cpu()) arch::send_ipi(*cpu.area);
-            return;
-        }
+        ++waiting_threads;
     }
 
     static void wake(Thread& thread) {
@@ -271,7 +230,7 @@ struct Scheduler {
         if (!hands_over) wake_idle_cpus();
         // Another timer's interrupt may be due later than the end of the slice.
         const Nanoseconds time = now();
-        arm(cpu, time + (hands_over ? kHandOverSlice : slice_of(current())), time);
+        arm(cpu, time + (hands_over ? kHandOverSlice : kTimeSlice), time);
     }
 
     static void timer_interrupt() {
@@ -279,11 +238,7 @@ struct Scheduler {
         cpu.timer = kNever;
         current().quick_blocks_ = 0;
         run_expired_timers();
-        const Thread& running = current();
-        const Nanoseconds slice = slice_of(running) < kHandOverSlice ? slice_of(running) : kHandOverSlice;
-        const Thread* next = first_for(cpu);
-        if (next && takes_over(*next, running) && now() - running.started_ >= slice)
-            slice_over[cpu.area->cpu_id] = true;
+        if (first_for(cpu) && now() - current().started_ >= kHandOverSlice) slice_over[cpu.area->cpu_id] = true;
     }
 
     static void poll_gofer(CpuState& cpu) {
@@ -389,30 +344,16 @@ void serve_interrupt(uint8_t vector) {
 }
 void share_work_before_resume() { Scheduler::before_resume(); }
 
-namespace {
-
-// Until each of the vCPUs that run an application has entered the Sentry once. `concerns`: bool(const CpuArea&).
-template <typename Concerns>
-void interrupt_users(Concerns concerns) {
+void shoot_down(Phys cr3) {
     const uint32_t self = arch::cpu().cpu_id;
     for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
         CpuArea* area = cpus[id].area;
-        if (id == self || !area || !concerns(*area)) continue;
+        if (id == self || !area || area->user_cr3 != cr3) continue;
         const uint64_t entries = __atomic_load_n(&area->entries, __ATOMIC_ACQUIRE);
         if (entries & 1) continue;  // in the Sentry: it loads the page table again before it resumes
         arch::send_ipi(*area);
         while (__atomic_load_n(&area->entries, __ATOMIC_ACQUIRE) == entries) arch::relax();
     }
-}
-
-}  // namespace
-
-void shoot_down(Phys cr3) {
-    interrupt_users([cr3](const CpuArea& area) { return area.user_cr3 == cr3; });
-}
-
-void interrupt_applications() {
-    interrupt_users([](const CpuArea&) { return true; });
 }
 
 }  // namespace kvmsbx::sched

@@ -2,7 +2,7 @@
 
 #include "guestkernel/syscalls/strace.hpp"
 #include "guestkernel/syscalls/syscall.hpp"
-#include "guestkernel/task/seccomp.hpp"
+#include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::syscalls {
 namespace {
@@ -25,16 +25,12 @@ uint64_t to_register(const Result<int64_t>& result) {
     const uint64_t arguments[6] = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
     const Entry* entry = find(number);
     if (!entry) report_missing(task, number);
-    const auto call = [&] {
-        if (task.call_watchers & task::kWatchSeccomp && !task::seccomp_allows(task)) return task.regs.rax;
-        return to_register(entry ? entry->invoke(task, regs) : Errno::kNOSYS);
-    };
     if (!strace_enabled) {
-        task.regs.rax = call();
+        task.regs.rax = to_register(entry ? entry->invoke(task, regs) : Errno::kNOSYS);
         return;
     }
     StraceLine line(task, number, arguments);
-    const uint64_t result = call();
+    const uint64_t result = to_register(entry ? entry->invoke(task, regs) : Errno::kNOSYS);
     line.finish(result);
     task.regs.rax = result;
 }
@@ -46,7 +42,7 @@ void dispatch(Task& task) {
     const uint64_t number = regs.rax;
     task.in_syscall = number;
     const Entry* entry = find(number);
-    if (!entry || task.call_watchers) [[unlikely]]
+    if (!entry || strace_enabled) [[unlikely]]
         return dispatch_slowly(task, number);
     regs.rax = to_register(entry->invoke(task, regs));
 }

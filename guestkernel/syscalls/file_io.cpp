@@ -3,7 +3,6 @@
 #include "guestkernel/syscalls/file_helpers.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/attributes.hpp"
-#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::syscalls {
 
@@ -41,22 +40,15 @@ Result<> limit_size(Task& task, File& file, IoBuffer& from, uint64_t offset, boo
 
 Result<int64_t> finish_write(Task& task, File& file, Result<size_t> written) {
     const size_t count = TRY(std::move(written));
-    if (count > 0) vfs::report(file, vfs::kWatchModify);
     if (vfs::Inode* inode = file.inode(); inode && count > 0 && inode->type() == vfs::kModeRegular)
         TRY(vfs::drop_set_id(task.credentials(), *inode));
-    return static_cast<int64_t>(count);
-}
-
-Result<int64_t> finish_read(File& file, Result<size_t> got) {
-    const size_t count = TRY(std::move(got));
-    if (count > 0) vfs::report(file, vfs::kWatchAccess);
     return static_cast<int64_t>(count);
 }
 
 Result<int64_t> read_into(Task& task, int fd, Result<IoBuffer> to) {
     RefPtr<File> file = TRY(readable_file(task, fd));
     IoBuffer buffer = TRY(std::move(to));
-    return finish_read(*file, file->read(buffer));
+    return static_cast<int64_t>(TRY(file->read(buffer)));
 }
 
 Result<int64_t> write_from(Task& task, int fd, Result<IoBuffer> from) {
@@ -70,7 +62,7 @@ Result<int64_t> read_into_at(Task& task, int fd, Result<IoBuffer> to, int64_t of
     if (offset < 0) return Errno::kINVAL;
     RefPtr<File> file = TRY(readable_file(task, fd));
     IoBuffer buffer = TRY(std::move(to));
-    return finish_read(*file, file->read_at(buffer, static_cast<uint64_t>(offset)));
+    return static_cast<int64_t>(TRY(file->read_at(buffer, static_cast<uint64_t>(offset))));
 }
 
 Result<int64_t> write_from_at(Task& task, int fd, Result<IoBuffer> from, int64_t offset) {

@@ -1,6 +1,5 @@
 #pragma once
 // Files: descriptors, input and output, names, attributes. Each is its man page; the logic is in vfs/ and fs/.
-#include "guestkernel/ipc/aio.hpp"
 #include "guestkernel/syscalls/syscall.hpp"
 
 namespace kvmsbx::syscalls {
@@ -164,27 +163,5 @@ Result<int64_t> sys_flistxattr(Task&, Fd fd, UserBuffer list, size_t size);
 Result<int64_t> sys_removexattr(Task&, UserString path, UserString name);
 Result<int64_t> sys_lremovexattr(Task&, UserString path, UserString name);
 Result<int64_t> sys_fremovexattr(Task&, Fd fd, UserString name);
-
-struct Iocb {  // struct iocb
-    uint64_t data;
-    uint32_t key, rw_flags;
-    uint16_t operation;
-    int16_t priority;
-    uint32_t fd;
-    uint64_t buffer, size;
-    int64_t offset;
-    uint64_t reserved;
-    uint32_t flags, result_fd;
-};
-static_assert(sizeof(Iocb) == 64);
-Result<int64_t> sys_io_setup(Task& task, uint32_t requests, UserInOut<uint64_t> context);
-Result<int64_t> sys_io_destroy(Task& task, uint64_t context);
-Result<int64_t> sys_io_submit(Task& task, uint64_t context, int64_t count, UserIn<uint64_t> requests);
-Result<int64_t> sys_io_cancel(Task& task, uint64_t context, UserIn<Iocb> request, UserOut<ipc::AioEvent> event);
-
-Result<int64_t> sys_splice(Task& task, Fd in, UserInOut<int64_t> in_offset, Fd out, UserInOut<int64_t> out_offset,
-                           size_t count, uint32_t flags);
-Result<int64_t> sys_tee(Task& task, Fd in, Fd out, size_t count, uint32_t flags);
-Result<int64_t> sys_vmsplice(Task& task, Fd pipe, UserBuffer iovecs, size_t count, uint32_t flags);
 
 }  // namespace kvmsbx::syscalls

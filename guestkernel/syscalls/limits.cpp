@@ -21,9 +21,7 @@ Result<> set_limit(Task& caller, Process& process, uint32_t resource, const Rlim
     if (resource == task::kRlimitNofile && wanted.hard > kMostFiles) return Errno::kPERM;
     Rlimit& limit = process.limits[resource];
     if (wanted.hard > limit.hard && !caller.credentials().has(auth::Capability::kSysResource)) return Errno::kPERM;
-    if (resource == task::kRlimitCpu) TRY(task::ProcessTimers::of(process));
     limit = wanted;
-    if (resource == task::kRlimitCpu) process.timers->cpu_limit.watch();
     if (Task* leader = process.leader()) apply(*leader, resource, wanted);
     return {};
 }

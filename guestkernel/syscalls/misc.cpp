@@ -10,19 +10,8 @@ using auth::Capability;
 namespace {
 
 constexpr size_t kNameLimit = 64;
-constexpr uint64_t kStateComponents = 20;  // XFEATURE_MAX: none of them has to be asked for
 constexpr uint32_t kQueryPersonality = 0xffffffff;
-enum ArchOption : int32_t {
-    kSetGs = 0x1001,
-    kSetFs = 0x1002,
-    kGetFs = 0x1003,
-    kGetGs = 0x1004,
-    kGetCpuid = 0x1011,
-    kSetCpuid = 0x1012,
-    kGetXcompSupported = 0x1021,
-    kGetXcompPermitted = 0x1022,
-    kRequestXcomp = 0x1023,
-};
+enum ArchOption : int32_t { kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004 };
 enum RandomFlag : uint64_t { kGrndNonblock = 1, kGrndRandom = 2, kGrndInsecure = 4 };
 
 Result<int64_t> set_name(Task& task, UserBuffer name, int32_t length, Result<> (*set)(std::string_view)) {
@@ -103,11 +92,6 @@ Result<int64_t> sys_arch_prctl(Task& task, int32_t option, uint64_t address) {
             return 0;
         case kGetFs: TRY(UserOut<uint64_t>{address}.store(task.space(), arch::read_fs_base())); return 0;
         case kGetGs: TRY(UserOut<uint64_t>{address}.store(task.space(), arch::read_gs_base())); return 0;
-        case kGetCpuid: return 1;
-        case kSetCpuid: return Errno::kNODEV;  // CPUID cannot be made to fault
-        case kGetXcompSupported:
-        case kGetXcompPermitted: TRY(UserOut<uint64_t>{address}.store(task.space(), arch::boot_info().xcr0)); return 0;
-        case kRequestXcomp: return address < kStateComponents ? Errno::kOPNOTSUPP : Errno::kINVAL;
         default: return Errno::kINVAL;
     }
 }

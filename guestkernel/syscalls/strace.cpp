@@ -11,10 +11,7 @@ namespace kvmsbx::syscalls {
 
 bool strace_enabled = false;
 
-void init_strace() {
-    strace_enabled = arch::hypercall(abi::HypercallNumber::kDebugLevel) >> 1 & 1;
-    if (strace_enabled) task::watch_all_calls = task::kWatchStrace;
-}
+void init_strace() { strace_enabled = arch::hypercall(abi::HypercallNumber::kDebugLevel) >> 1 & 1; }
 
 namespace {
 

@@ -4,7 +4,6 @@
 #include "guestkernel/auth/transitions.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
-#include "guestkernel/task/life.hpp"
 #include "guestkernel/task/load.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
@@ -151,7 +150,6 @@ Result<> execute(Task& task, ExecRequest request) {
     TRY(end_other_threads(task));
     // From here on nothing fails.
     futex_thread_exit(task);
-    note_resident_size(task);
     task.space_ = program.space;
     release_vfork_parent(task);
     files->close_all_on_exec();
@@ -166,7 +164,6 @@ Result<> execute(Task& task, ExecRequest request) {
     task.altstack_flags = 2;
     task.clear_child_tid = 0;
     task.robust_list = 0;
-    task.rseq_address = 0;
     set_name(task, name);
     start_program(task, program);
     return {};

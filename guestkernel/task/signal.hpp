@@ -74,11 +74,6 @@ struct SigInfo {
             int32_t overrun;
             uint64_t value;
         } timer;
-        struct {
-            uint64_t address;
-            int32_t number;
-            uint32_t architecture;
-        } call;  // SIGSYS
         uint64_t raw[14];
     };
     SigInfo() : raw{} {}

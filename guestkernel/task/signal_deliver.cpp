@@ -2,7 +2,6 @@
 // arch/x86/kernel/signal.c).
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/registry.hpp"
-#include "guestkernel/task/rseq.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/signal_frame.hpp"
 
@@ -86,7 +85,6 @@ void run_handler(Task& task, const SigInfo& info) {
     const SigAction action = slot;
     if (action.flags & kSaResethand) slot.handler = kSigDfl;
     settle_with_handler(task, action);
-    rseq_before_handler(task);
     if (push_signal_frame(task, info, action).is_ok()) return finish_handler_setup(task, info, action);
     // No stack to run on: SIGSEGV, and if that is what could not be delivered, the end (force_sigsegv).
     if (info.signo == kSigSegv) task.process().actions->of(kSigSegv).handler = kSigDfl;

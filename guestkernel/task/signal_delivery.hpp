@@ -30,7 +30,7 @@ namespace kvmsbx::task {
 
 // Must be asked on every way back to ring 3; if true, deliver_signals must run.
 [[gnu::always_inline]] inline bool has_signal_work(const Task& task) {
-    return has_pending_signal(task) || task.return_work || restart_code_in_rax(task);
+    return has_pending_signal(task) || task.restore_blocked || restart_code_in_rax(task);
 }
 
 // Handles all that is pending. Ends the thread if it has to. True if a handler will run.

@@ -11,8 +11,6 @@
 #include "guestkernel/lib/list.hpp"
 #include "guestkernel/mm/address_space.hpp"
 #include "guestkernel/sched/sched.hpp"
-#include "guestkernel/task/pi_waiter.hpp"
-#include "guestkernel/task/seccomp_filter.hpp"
 #include "guestkernel/task/signal.hpp"
 #include "guestkernel/task/timers.hpp"
 #include "guestkernel/vfs/fd_table.hpp"
@@ -61,28 +59,9 @@ enum : unsigned {
     kRlimitCount,
 };
 
-// What outlives a thread for those who watch its end (PIDFD_THREAD).
-struct ThreadDeath : RefCounted {
-    bool happened = false;
-    sched::WaitQueue watchers;
-};
-
 struct CpuUsage {
     sched::Nanoseconds user = 0, system = 0;
-    uint64_t faults = 0, voluntary_switches = 0, involuntary_switches = 0;
-    uint64_t most_resident = 0;  // pages, as sampled when an address space is left
-
-    CpuUsage& operator+=(const CpuUsage& other) {
-        user += other.user, system += other.system, faults += other.faults;
-        voluntary_switches += other.voluntary_switches, involuntary_switches += other.involuntary_switches;
-        if (other.most_resident > most_resident) most_resident = other.most_resident;
-        return *this;
-    }
 };
-
-// Task::call_watchers.
-inline constexpr uint8_t kWatchStrace = 1, kWatchSeccomp = 2;
-inline uint8_t watch_all_calls = 0;  // what new tasks begin with
 
 // One thread of an application.
 class Task final : public sched::Thread {
@@ -111,7 +90,6 @@ class Task final : public sched::Thread {
     bool fpu_in_area_only = true;  // the vCPU's registers are not this task's: load before resuming
     uint64_t user_ticks = 0;       // TSC ticks spent in ring 3
     uint64_t resumed_at = 0;       // TSC
-    uint64_t faults = 0;           // page faults that were served
     char name[16] = {};            // comm
 
     RefPtr<Process> process_;
@@ -119,40 +97,21 @@ class Task final : public sched::Thread {
     RefPtr<vfs::FdTable> files_;
     RefPtr<vfs::FsContext> fs_;
     RefPtr<auth::Credentials> credentials_;
-    RefPtr<RefCounted> semaphore_undo;  // SEM_UNDO adjustments, applied when the last task that shares them ends
 
     SignalSet blocked;
     SignalSet saved_blocked;  // sigsuspend, ppoll: restored after the handler's frame is set up
-    // What leave_sentry looks at besides signals, in one word.
-    union {
-        struct {
-            bool restore_blocked;
-            bool rseq_pending;  // see rseq.hpp
-        };
-        uint16_t return_work = 0;
-    };
-    uint64_t rseq_address = 0;  // 0: not registered
-    uint32_t rseq_length = 0, rseq_signature = 0;
-    uint32_t rseq_cpu = 0;  // the number that stands in the area
+    bool restore_blocked = false;
     PendingSignals pending;
     uint64_t altstack_base = 0, altstack_size = 0;
     uint32_t altstack_flags = 2;  // SS_DISABLE
     uint64_t clear_child_tid = 0;
-    PiWaiters pi_waiters;               // who waits for locks that this thread holds
-    PiWaiter* pi_blocked_on = nullptr;  // the lock it waits for itself
     uint64_t robust_list = 0;
     bool vfork_parent_waits = false;  // until this task execs or exits
     sched::WaitQueue vfork_done;
     bool exiting = false;
-    uint8_t call_watchers = watch_all_calls;  // kWatch*: who has to look at each of its system calls
-    SeccompMode seccomp_mode = SeccompMode::kDisabled;
-    RefPtr<SeccompFilter> seccomp_filter;
-    RefPtr<ThreadDeath> death;  // null: nobody watches
     int32_t parent_death_signal =
         0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
     uint8_t scheduling_policy = 0;  // SCHED_*
-    bool reset_scheduling_on_fork = false;
-    uint16_t io_priority = 0;       // ioprio_set(2)
     uint64_t timer_slack = 50'000;  // ns, PR_SET_TIMERSLACK
     uint64_t in_syscall = ~0ULL;    // number, for restarts
     // What restart_syscall(2) continues: a sleep's absolute deadline and where the remainder goes.
@@ -186,10 +145,9 @@ class Process : public RefCounted {
     bool stop_reported = true, continue_reported = true;
     bool executed = false;  // execve(2) since fork (rule of setpgid)
     bool child_subreaper = false;
-    uint8_t dumpable = 1;              // PR_SET_DUMPABLE
-    uint8_t machine_check_policy = 2;  // PR_MCE_KILL_*
-    uint32_t personality = 0;          // personality(2); inherited by fork, kept by exec
-    uint32_t last_uid = 0;             // real uid of the thread that ended last, for waitid(2)
+    uint8_t dumpable = 1;      // PR_SET_DUMPABLE
+    uint32_t personality = 0;  // personality(2); inherited by fork, kept by exec
+    uint32_t last_uid = 0;     // real uid of the thread that ended last, for waitid(2)
     RefPtr<SignalActions> actions;
     PendingSignals pending;
     RefPtr<ProcessTimers> timers;  // interval and POSIX timers; null: none. Dropped when the last thread ends
@@ -200,7 +158,6 @@ class Process : public RefCounted {
     sched::WaitQueue signal_arrived;    // sigtimedwait, signalfd
     sched::WaitQueue stop_queue;
     sched::WaitQueue thread_exited;
-    sched::WaitQueue ended;  // pollers of process descriptors: it became a zombie, or was reaped
 
     ListHook sibling_hook;  // parent's children
     List<Process, &Process::sibling_hook> children;
@@ -214,7 +171,5 @@ class Process : public RefCounted {
 
 // The task that makes the current system call.
 Task& current();
-// A new list for Task::semaphore_undo; ipc/ defines it. ENOMEM.
-Result<RefPtr<RefCounted>> make_semaphore_undo();
 
 }  // namespace kvmsbx::task

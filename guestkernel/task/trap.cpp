@@ -7,7 +7,6 @@
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/oom.hpp"
 #include "guestkernel/task/registry.hpp"
-#include "guestkernel/task/rseq.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 
 namespace kvmsbx::task {
@@ -25,10 +24,7 @@ void page_fault(Task& task) {
                               : task.regs.error_code & kErrorWrite ? mm::Access::kWrite
                                                                    : mm::Access::kRead;
     auto handled = task.space().fault(address, access);
-    if (handled.is_ok()) {
-        ++task.faults;
-        return;
-    }
+    if (handled.is_ok()) return;
     switch (handled.error()) {
         case Errno::kFAULT: return send_fault_signal(task, kSigSegv, kSegvMaperr, address);
         case Errno::kACCES: return send_fault_signal(task, kSigSegv, kSegvAccerr, address);
@@ -50,7 +46,6 @@ void handle(Task& task) {
 }
 
 [[gnu::noinline]] void work_before_return(Task& task) {
-    if (task.rseq_pending) rseq_resume(task);
     if (has_signal_work(task)) deliver_signals(task);
     if (sched::should_yield()) sched::yield();
 }
@@ -121,7 +116,6 @@ void Task::switched_in() {
     area.kernel_stack = reinterpret_cast<uint64_t>(stack()) + arch::kStackSize;
     arch::write_fs_base(regs.fs_base);
     arch::write_gs_base(regs.gs_base);
-    if (rseq_address) rseq_note_switch(*this);
 }
 
 }  // namespace kvmsbx::task

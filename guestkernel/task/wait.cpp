@@ -17,13 +17,14 @@ uint32_t uid_of(Process& child) { return child.last_uid; }
 bool take_zombie(Process& child, const WaitRequest& request, WaitOutcome& out) {
     if (!(request.options & kWexited) || child.state != Process::State::kZombie) return false;
     const int status = child.exit_status;
-    CpuUsage usage = process_usage(child);
-    usage += child.children_usage;
-    out = {child.pid, uid_of(child), status,
+    const CpuUsage usage = process_usage(child);
+    out = {child.pid,
+           uid_of(child),
+           status,
            (status & 0x7f) == 0 ? kCldExited
            : status & 0x80      ? kCldDumped
                                 : kCldKilled,
-           usage};
+           {usage.user + child.children_usage.user, usage.system + child.children_usage.system}};
     if (!(request.options & kWnowait)) child.unlink_all();
     return true;
 }

@@ -1,22 +1,11 @@
 #include "guestkernel/vfs/attributes.hpp"
 
 #include "guestkernel/vfs/mount.hpp"
-#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::vfs {
 
 using auth::Capability;
 using Change = AttributeChange;
-
-namespace {
-
-Result<> set_and_report(const Path& path, const Change& change) {
-    TRY(path.inode().set_attributes(change));
-    report_change(path, change);
-    return {};
-}
-
-}  // namespace
 
 Result<> change_mode(const Caller& caller, const Path& path, uint32_t mode) {
     if (path.mount().readonly()) return Errno::kROFS;
@@ -29,7 +18,7 @@ Result<> change_mode(const Caller& caller, const Path& path, uint32_t mode) {
     change.valid = Change::kMode;
     change.mode = mode & 07777;
     if (!who.in_group(owner.gid) && !who.has(Capability::kFsetid)) change.mode &= ~kModeSetgid;
-    return set_and_report(path, change);
+    return inode.set_attributes(change);
 }
 
 Result<> change_owner(const Caller& caller, const Path& path, uint32_t uid, uint32_t gid) {
@@ -54,7 +43,7 @@ Result<> change_owner(const Caller& caller, const Path& path, uint32_t uid, uint
     }
     if (mode != (owner.mode & 07777) && !inode.is_link()) change.valid |= Change::kMode, change.mode = mode;
     if (change.valid == 0) return {};
-    return set_and_report(path, change);
+    return inode.set_attributes(change);
 }
 
 Result<> change_times(const Caller& caller, const Path& path, const Change& change, bool explicit_times) {
@@ -66,7 +55,7 @@ Result<> change_times(const Caller& caller, const Path& path, const Change& chan
     if (!owner && explicit_times) return Errno::kPERM;
     if (!owner) TRY(check_permission(who, inode, 2));
     if (change.valid == 0) return {};
-    return set_and_report(path, change);
+    return inode.set_attributes(change);
 }
 
 Result<> truncate(const Caller& caller, const Path& path, uint64_t size) {
@@ -79,7 +68,7 @@ Result<> truncate(const Caller& caller, const Path& path, uint64_t size) {
     Change change;
     change.valid = Change::kSize | Change::kMtimeNow;
     change.size = size;
-    TRY(set_and_report(path, change));
+    TRY(inode.set_attributes(change));
     return drop_set_id(caller.credentials, inode);
 }
 

@@ -154,8 +154,6 @@ class Inode : public RefCounted {
     sched::Mutex directory_lock;
     // POSIX and flock locks of this inode (locks.hpp); null while there is none.
     class LockList* locks = nullptr;
-    // Who watches it (watch.hpp); null: nobody.
-    class Watches* watches = nullptr;
     // What another layer keeps with the inode: the pipe of a FIFO, the socket bound to a name.
     RefPtr<RefCounted> attachment;
 

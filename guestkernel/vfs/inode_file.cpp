@@ -3,7 +3,6 @@
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/locks.hpp"
 #include "guestkernel/vfs/mount.hpp"
-#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::vfs {
 
@@ -20,8 +19,6 @@ InodeFile::~InodeFile() {
     if (writable()) --inode_->writers;
     if (denies_writers_) --inode_->executions;
     if (inode_->locks) release_flock(*inode_, this);
-    report(*this, writable() ? kWatchCloseWrite : kWatchCloseNoWrite);
-    if (inode_->watches) inode_->watches->check_end(1);  // path_
 }
 
 Result<size_t> InodeFile::read(mm::IoBuffer& to) {
@@ -118,9 +115,7 @@ Result<> DirectoryFile::read_directory(DirectoryVisitor& visitor) {
     const uint64_t own = TRY(inode_->attributes())
     .ino;
     PositionKeeper keeper(visitor, position, own, TRY(parent_number(path_, own)));
-    TRY(inode_->read_directory(position, keeper));
-    report(path_, kWatchAccess);
-    return {};
+    return inode_->read_directory(position, keeper);
 }
 
 }  // namespace kvmsbx::vfs

@@ -3,7 +3,6 @@
 #include "guestkernel/vfs/inode_file.hpp"
 #include "guestkernel/vfs/new_node.hpp"
 #include "guestkernel/vfs/walker.hpp"
-#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::vfs {
 
@@ -55,12 +54,10 @@ Result<RefPtr<File>> open_existing(const Caller& caller, const Path& path, uint3
     if (!created) TRY(check_open(caller, path, flags));
     if (inode.executions && ((flags & kOAccMode) != kORdonly || (flags & kOTrunc))) return Errno::kTXTBSY;
     RefPtr<File> file = TRY(open_inode(path, flags));
-    report(path, kWatchOpen);
     if (!created && (flags & kOTrunc) && inode.type() == kModeRegular) {
         AttributeChange change;
         change.valid = AttributeChange::kSize | AttributeChange::kMtimeNow;
         TRY(inode.set_attributes(change));
-        report(path, kWatchModify);
     }
     return file;
 }
@@ -75,7 +72,6 @@ Result<Path> create_last(const Caller& caller, Walker& walker, uint32_t mode) {
     const NewNode node = TRY(new_node(caller, directory.inode(), kModeRegular | (mode & 07777)));
     RefPtr<Inode> inode = TRY(directory.inode().create(walker.last(), node));
     TRY(name_new_inode(dentry, directory.dentry(), walker.last(), std::move(inode)));
-    report_name(directory.inode(), walker.last(), kWatchCreate, *dentry->inode());
     return Path(RefPtr<Mount>(directory.mount()), std::move(dentry));
 }
 
@@ -119,9 +115,7 @@ Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std
     if (found.inode().type() != kModeRegular || (found.mount().flags & kMsNoexec)) return Errno::kACCES;
     TRY(check_permission(caller.credentials, found.inode(), kExecute));
     if (found.inode().writers) return Errno::kTXTBSY;
-    RefPtr<File> file = TRY(found.inode().open(found, kORdonly | kOLargefile));
-    report(found, kWatchOpen);
-    return file;
+    return found.inode().open(found, kORdonly | kOLargefile);
 }
 
 }  // namespace kvmsbx::vfs

@@ -77,7 +77,7 @@ struct SpecMount {
 };
 Result<RefPtr<FsContext>> mount_root(const SpecMount& root);
 // On failure of a mount point that does not exist: makes it where it can (as runc does), else ENOENT.
-// Types that the Sentry does not have (cgroup, cgroup2) are left out with a debug line. A tmpfs on /dev becomes
+// Types that the Sentry does not have (mqueue, cgroup, cgroup2) are left out with a debug line. A tmpfs on /dev becomes
 // a "devtmpfs".
 Result<> mount_spec(FsContext& context, const SpecMount& mount);
 // linux.readonlyPaths: the path is mounted read-only over itself; maskedPaths: /dev/null over a file, an empty

@@ -17,7 +17,7 @@ Result<RefPtr<auth::Credentials>> kernel_credentials() {
     return root;
 }
 
-bool is_absent_type(std::string_view type) { return type == "cgroup" || type == "cgroup2"; }
+bool is_absent_type(std::string_view type) { return type == "mqueue" || type == "cgroup" || type == "cgroup2"; }
 
 // Makes the missing parts of the path; the last one as a file where a file is to be mounted.
 Result<Path> obtain_place(const Caller& caller, std::string_view path, bool directory) {

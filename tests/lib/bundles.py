@@ -19,7 +19,6 @@ MOUNTS = [
     {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
     {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]},
     {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev", "mode=1777", "size=65536k"]},
-    {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
     {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]},
 ]
 
@@ -72,11 +71,10 @@ def native_command(root, arguments, environment=None, cwd="/"):
 mount --bind {where} {where}
 mount -t proc proc {where}/proc
 mount -t tmpfs -o mode=755,nosuid tmpfs {where}/dev
-mkdir {where}/dev/shm {where}/dev/pts {where}/dev/mqueue
+mkdir {where}/dev/shm {where}/dev/pts
 mount -t tmpfs -o mode=1777 shm {where}/dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts {where}/dev/pts
 ln -s pts/ptmx {where}/dev/ptmx
-mount -t mqueue -o nosuid,noexec,nodev mqueue {where}/dev/mqueue
 mount -t tmpfs -o mode=1777 tmpfs {where}/tmp
 for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
   IFS=: read -r name major minor <<< "$node"

@@ -1,6 +1,5 @@
 #include "guestkernel/fs/proc/process_directory.hpp"
 
-#include "guestkernel/fs/proc/net_directory.hpp"
 #include "guestkernel/fs/proc/process_files.hpp"
 #include "guestkernel/task/registry.hpp"
 
@@ -57,14 +56,14 @@ constexpr TextRow kTexts[] = {
 };
 constexpr size_t kTextCount = std::size(kTexts);
 
-enum Special : size_t { kFd, kFdinfo, kExe, kCwd, kRoot, kNet, kTask, kSpecialCount };
+enum Special : size_t { kFd, kFdinfo, kExe, kCwd, kRoot, kTask, kSpecialCount };
 struct SpecialRow {
     std::string_view name;
     uint8_t type;
 };
-constexpr SpecialRow kSpecials[kSpecialCount] = {{"fd", kDtDirectory},  {"fdinfo", kDtDirectory}, {"exe", kDtLink},
-                                                 {"cwd", kDtLink},      {"root", kDtLink},        {"net", kDtDirectory},
-                                                 {"task", kDtDirectory}};
+constexpr SpecialRow kSpecials[kSpecialCount] = {{"fd", kDtDirectory}, {"fdinfo", kDtDirectory},
+                                                 {"exe", kDtLink},     {"cwd", kDtLink},
+                                                 {"root", kDtLink},    {"task", kDtDirectory}};
 
 class ProcessText final : public TextNode {
   public:
@@ -118,7 +117,6 @@ Result<RefPtr<vfs::Inode>> ProcessDirectory::make_special(size_t which) {
         case kFdinfo: return make_fd_directory(std::move(file_system), number, subject_, FdView::kInfo);
         case kExe: return make_place_link(std::move(file_system), number, subject_, Place::kExecutable);
         case kCwd: return make_place_link(std::move(file_system), number, subject_, Place::kWorkingDirectory);
-        case kNet: return make_static_node(std::move(file_system), kNetDirectory, number);
         case kRoot: return make_place_link(std::move(file_system), number, subject_, Place::kRoot);
         default: return RefPtr<vfs::Inode>(TRY(make_ref<TaskDirectory>(std::move(file_system), number, subject_)));
     }

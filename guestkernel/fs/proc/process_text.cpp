@@ -5,7 +5,6 @@
 #include "guestkernel/fs/proc/subject.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/life.hpp"
-#include "guestkernel/task/seccomp.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -144,9 +143,8 @@ void put_security(const ProcSubject& subject, const task::Task& task, TextSink& 
               who.inheritable.bits, who.permitted.bits, who.effective.bits, who.bounding.bits, who.ambient.bits);
     const unsigned count = arch::boot_info().cpu_count;
     const uint64_t cpus = task.affinity & (count >= 64 ? ~0ULL : (1ULL << count) - 1);
-    format_to(sink, "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t{x}\nCpus_allowed_list:\t",
-              who.no_new_privileges ? 1 : 0, static_cast<unsigned>(task.seccomp_mode), task::seccomp_filter_count(task),
-              cpus);
+    format_to(sink, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{x}\nCpus_allowed_list:\t",
+              who.no_new_privileges ? 1 : 0, cpus);
     put_cpu_list(sink, cpus);
     sink.put("\nMems_allowed:\t1\nMems_allowed_list:\t0\n");
 }

@@ -1,7 +1,5 @@
 #include "guestkernel/fs/proc/sysctl.hpp"
 
-#include "guestkernel/fs/proc/net_directory.hpp"
-#include "guestkernel/fs/proc/sysvipc.hpp"
 #include "guestkernel/lib/random.hpp"
 #include "guestkernel/task/task.hpp"
 #include "guestkernel/task/uts.hpp"
@@ -68,9 +66,6 @@ constexpr StaticEntry kKernel[] = {
     constant_entry("core_pattern", "core\n"),
     text_entry("domainname", put_domainname, 0644, store_domainname),
     text_entry("hostname", put_hostname, 0644, store_hostname),
-    text_entry("msgmax", put_msgmax, 0644, store_msgmax),
-    text_entry("msgmnb", put_msgmnb, 0644, store_msgmnb),
-    text_entry("msgmni", put_msgmni, 0644, store_msgmni),
     constant_entry("ngroups_max", "65536\n"),
     text_entry("osrelease", put_osrelease),
     text_entry("ostype", put_ostype),
@@ -79,33 +74,15 @@ constexpr StaticEntry kKernel[] = {
     constant_entry("pid_max", "32768\n"),
     directory_entry("random", kRandom),
     constant_entry("randomize_va_space", "2\n"),
-    text_entry("sem", put_sem, 0644, store_sem),
-    text_entry("shmall", put_shmall, 0644, store_shmall),
-    text_entry("shmmax", put_shmmax, 0644, store_shmmax),
-    text_entry("shmmni", put_shmmni, 0644, store_shmmni),
     constant_entry("threads-max", "32768\n"),
     text_entry("version", put_os_version),
 };
 constexpr StaticEntry kVm[] = {constant_entry("max_map_count", "65530\n"), constant_entry("mmap_min_addr", "65536\n"),
                                constant_entry("overcommit_memory", "0\n"), constant_entry("overcommit_ratio", "50\n"),
                                constant_entry("swappiness", "0\n")};
-constexpr StaticEntry kInotify[] = {
-    text_entry("max_queued_events", put_inotify_events, 0644, store_inotify_events),
-    text_entry("max_user_instances", put_inotify_instances, 0644, store_inotify_instances),
-    text_entry("max_user_watches", put_inotify_watches, 0644, store_inotify_watches)};
-constexpr StaticEntry kMqueue[] = {text_entry("msg_default", put_mq_default_messages, 0644, store_mq_default_messages),
-                                   text_entry("msg_max", put_mq_messages, 0644, store_mq_messages),
-                                   text_entry("msgsize_default", put_mq_default_size, 0644, store_mq_default_size),
-                                   text_entry("msgsize_max", put_mq_size, 0644, store_mq_size),
-                                   text_entry("queues_max", put_mq_queues, 0644, store_mq_queues)};
-constexpr StaticEntry kFs[] = {text_entry("aio-max-nr", put_aio_maximum, 0644, store_aio_maximum),
-                               text_entry("aio-nr", put_aio_requests),
-                               constant_entry("file-max", "9223372036854775807\n"),
-                               directory_entry("inotify", kInotify),
-                               directory_entry("mqueue", kMqueue),
-                               constant_entry("nr_open", "1048576\n"),
-                               constant_entry("pipe-max-size", "1048576\n")};
-constexpr StaticEntry kSysctl[] = {directory_entry("fs", kFs), directory_entry("kernel", kKernel), kNetSysctlDirectory,
+constexpr StaticEntry kFs[] = {constant_entry("file-max", "9223372036854775807\n"),
+                               constant_entry("nr_open", "1048576\n"), constant_entry("pipe-max-size", "1048576\n")};
+constexpr StaticEntry kSysctl[] = {directory_entry("fs", kFs), directory_entry("kernel", kKernel),
                                    directory_entry("vm", kVm)};
 
 }  // namespace

@@ -70,64 +70,25 @@ Result<> CpuDirectory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& vi
     return {};
 }
 
-// --- the interface lo
-
-constexpr std::string_view kZero = "0\n";
-constexpr StaticEntry kLoopbackStatistics[] = {
-    constant_entry("collisions", kZero), constant_entry("multicast", kZero),  constant_entry("rx_bytes", kZero),
-    constant_entry("rx_dropped", kZero), constant_entry("rx_errors", kZero),  constant_entry("rx_packets", kZero),
-    constant_entry("tx_bytes", kZero),   constant_entry("tx_dropped", kZero), constant_entry("tx_errors", kZero),
-    constant_entry("tx_packets", kZero)};
-constexpr StaticEntry kLoopback[] = {
-    constant_entry("addr_len", "6\n"),
-    constant_entry("address", "00:00:00:00:00:00\n"),
-    constant_entry("broadcast", "00:00:00:00:00:00\n"),
-    constant_entry("carrier", "1\n"),
-    constant_entry("dev_id", "0x0\n"),
-    constant_entry("dormant", kZero),
-    constant_entry("flags", "0x9\n"),
-    constant_entry("ifindex", "1\n"),
-    constant_entry("iflink", "1\n"),
-    constant_entry("link_mode", kZero),
-    constant_entry("mtu", "65536\n"),
-    constant_entry("operstate", "unknown\n"),
-    directory_entry("statistics", kLoopbackStatistics),
-    link_entry("subsystem", "../../../../class/net"),
-    constant_entry("tx_queue_len", "1000\n"),
-    constant_entry("type", "772\n"),
-    constant_entry("uevent", "INTERFACE=lo\nIFINDEX=1\n"),
-};
-constexpr StaticEntry kVirtualNet[] = {directory_entry("lo", kLoopback)};
-constexpr StaticEntry kVirtual[] = {directory_entry("net", kVirtualNet)};
-constexpr StaticEntry kClassNet[] = {link_entry("lo", "../../devices/virtual/net/lo")};
-constexpr StaticEntry kClass[] = {directory_entry("net", kClassNet)};
-// What stands beside the way down to cpu/, by depth.
-constexpr StaticEntry kBeside[] = {directory_entry("class", kClass), directory_entry("virtual", kVirtual)};
-
-// A directory on the way down to cpu/.
+// A directory with one child: the way down to cpu/.
 class Step final : public SyntheticNode {
   public:
     Step(RefPtr<vfs::FileSystem> fs, unsigned depth)
         : SyntheticNode(std::move(fs), kRootIno + depth, vfs::kModeDirectory | 0755), depth_(depth) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override {
-        RefPtr<vfs::FileSystem> file_system(fs());
-        if (depth_ < std::size(kBeside) && name == kBeside[depth_].name)
-            return make_static_node(std::move(file_system), kBeside[depth_], beside_ino());
         if (name != kNames[depth_]) return Errno::kNOENT;
+        RefPtr<vfs::FileSystem> file_system(fs());
         if (depth_ + 1 == std::size(kNames))
             return RefPtr<vfs::Inode>(TRY(make_ref<CpuDirectory>(std::move(file_system), kRootIno + depth_ + 1)));
         return RefPtr<vfs::Inode>(TRY(make_ref<Step>(std::move(file_system), depth_ + 1)));
     }
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override {
-        if (!visit_dots(cookie, ino, visitor)) return {};
-        if (cookie < 3 && !visitor.visit({kNames[depth_], ino + 1, kDtDirectory, 3})) return {};
-        if (cookie < 4 && depth_ < std::size(kBeside))
-            (void)visitor.visit({kBeside[depth_].name, beside_ino(), kDtDirectory, 4});
+        if (visit_dots(cookie, ino, visitor) && cookie < 3)
+            (void)visitor.visit({kNames[depth_], ino + 1, kDtDirectory, 3});
         return {};
     }
 
   private:
-    uint64_t beside_ino() const { return 100 + depth_; }
     static constexpr std::string_view kNames[] = {"devices", "system", "cpu"};
     const unsigned depth_;
 };

@@ -1,1 +1,0 @@
-kvmsbx_unit_test(sentry_unix_sockets kvmsbx_sentry_host)
