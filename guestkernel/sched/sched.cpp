@@ -198,27 +198,17 @@ struct Scheduler {
         if (!timers.empty()) arm(this_cpu(), timers.begin()->deadline(), time);
     }
 
-    static bool wake_idle_cpu_for(const Thread& thread) {
-        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
-            CpuState& cpu = cpus[id];
-            if (!cpu.halted || !may_run_on(thread, cpu)) continue;
-            cpu.halted = false;
-            arch::send_ipi(*cpu.area);
-            return true;
-        }
-        return false;
-    }
-
-    // Every waiting thread has a vCPU that knows of it: an idle one, this one, or a busy one, which is told unless the
-    // end of its slice is armed already.
     static void wake_idle_cpus() {
         for (Thread& thread : run_queue) {
-            if (wake_idle_cpu_for(thread) || may_run_on(thread, this_cpu())) continue;
-            for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+            bool found = false;
+            for (uint32_t id = 0; id < arch::boot_info().cpu_count && !found; ++id) {
                 CpuState& cpu = cpus[id];
-                if (!cpu.area || !may_run_on(thread, cpu) || cpu.timer <= now() + kTimeSlice) continue;
+                if (!cpu.halted || !may_run_on(thread, cpu)) continue;
+                cpu.halted = false;
                 arch::send_ipi(*cpu.area);
+                found = true;
             }
+            if (!found) return;
         }
     }
 
