@@ -14,7 +14,7 @@ import time
 from bundles import Bundle, config, make_busybox_root
 
 OWN_FAILURE = 125
-LIMIT = 30  # seconds that any one run may take
+LIMIT = 90  # seconds that any one run may take
 
 
 def sandbox(function):
@@ -142,7 +142,7 @@ class Terminal:
         while select.select([self.master], [], [], 0.02)[0]:
             self.text += os.read(self.master, 65536).decode(errors="replace")
 
-    def expect(self, text, seconds=10):
+    def expect(self, text, seconds=60):
         def arrived():
             self.read_more()
             return text in self.text
@@ -152,7 +152,7 @@ class Terminal:
             raise AssertionError(f"{error}; there is {self.text[-2000:]!r}") from None
         self.text = self.text.split(text, 1)[1]
 
-    def wait(self, seconds=10):
+    def wait(self, seconds=60):
         end = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < end:
             self.read_more()
