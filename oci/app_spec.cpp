@@ -88,6 +88,8 @@ std::vector<std::byte> encode_app_spec(const Spec& spec, const AppOptions& optio
     app.columns = options.console_size.columns;
     app.file_access_shared = options.file_access == FileAccess::kShared;
     app.overlay = options.overlay;
+    app.cpu_limit = options.cpu_limit;
+    app.memory_limit = spec.limits.memory;
     encoder.record(AppSpecTag::kOptions, app);
     for (const std::string& word : spec.process.args) encoder.record(AppSpecTag::kArg, word);
     for (const std::string& word : spec.process.env) encoder.record(AppSpecTag::kEnv, word);

@@ -17,6 +17,7 @@ struct AppOptions {
     ConsoleSize console_size{0, 0};
     FileAccess file_access = FileAccess::kExclusive;
     bool overlay = false;
+    uint32_t cpu_limit = 0;  // CPUs granted by --cpus or linux.resources.cpu; 0: no limit
 };
 
 // The blob always ends with a kEnd record. Bind mounts become type "9p" whose source is the index in Spec::mounts, in

@@ -1,5 +1,8 @@
 #include "oci/run.hpp"
 
+#include <sched.h>
+
+#include <algorithm>
 #include <optional>
 
 #include "oci/bundle.hpp"
@@ -44,6 +47,16 @@ ConsoleSize console_size(const Spec& spec, const RawTerminal& terminal) {
     return *spec.process.console_size;
 }
 
+// How many CPUs the user grants: by --cpus, or by the quota of config.json in whole CPUs, as many as there are. 0: all.
+unsigned granted_cpus(const RunOptions& options, const ResourceLimits& limits) {
+    if (options.cpus != 0 || limits.cpus() == 0) return options.cpus;
+    cpu_set_t allowed;
+    constexpr unsigned kMost = 64;  // as --cpus
+    unsigned usable = 1;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) usable = static_cast<unsigned>(CPU_COUNT(&allowed));
+    return std::min({limits.cpus(), usable, kMost});
+}
+
 LaunchPlan make_plan(const Bundle& bundle, const RunOptions& options, const std::optional<RawTerminal>& terminal,
                      bool debug) {
     AppOptions app;
@@ -51,11 +64,12 @@ LaunchPlan make_plan(const Bundle& bundle, const RunOptions& options, const std:
     if (terminal) app.console_size = console_size(bundle.spec, *terminal);
     app.file_access = options.file_access;
     app.overlay = options.overlay;
+    app.cpu_limit = granted_cpus(options, bundle.spec.limits);
     LaunchPlan plan;
     plan.bundle = bundle.path;
     plan.config_text = bundle.config_text;
     plan.app_spec = encode_app_spec(bundle.spec, app);
-    plan.boot_flags = {"--cpus=" + std::to_string(options.cpus), "--memory=" + std::to_string(options.memory),
+    plan.boot_flags = {"--cpus=" + std::to_string(app.cpu_limit), "--memory=" + std::to_string(options.memory),
                        "--privilege=" + options.privilege};
     if (debug) {
         plan.boot_flags.emplace_back("--debug");

@@ -22,7 +22,9 @@ inline constexpr size_t kMaxStringBytes = 128 * 1024;  // Linux's MAX_ARG_STRLEN
 inline constexpr size_t kMaxArguments = 16 * 1024;     // args, env: entries
 inline constexpr size_t kMaxMounts = 1024;
 inline constexpr size_t kMaxListEntries = 4096;  // groups, masked paths, options, annotations ...
-inline constexpr size_t kMaxPathBytes = 4095;    // PATH_MAX without the NUL
+// A smaller memory limit would not hold the first process's page tables and program.
+inline constexpr uint64_t kMinMemoryLimit = 8 << 20;
+inline constexpr size_t kMaxPathBytes = 4095;  // PATH_MAX without the NUL
 
 struct UserSpec {
     uint32_t uid = 0, gid = 0;
@@ -55,6 +57,14 @@ struct ProcessSpec {
     bool no_new_privileges = false;
 };
 
+// linux.resources, as far as it is applied.
+struct ResourceLimits {
+    uint64_t memory = 0;                     // bytes; 0: no limit
+    uint64_t cpu_quota = 0, cpu_period = 0;  // us of CPU time in each period; quota 0: no limit
+    // The number of whole CPUs that the quota comes to, rounded up; 0: no limit.
+    uint32_t cpus() const { return cpu_quota ? static_cast<uint32_t>((cpu_quota + cpu_period - 1) / cpu_period) : 0; }
+};
+
 struct MountSpec {
     std::string destination;  // absolute
     std::string type;         // as written; "bind" for every bind mount
@@ -79,6 +89,7 @@ struct Spec {
     std::string hostname, domainname;
     std::vector<MountSpec> mounts;
     std::vector<std::string> masked_paths, readonly_paths;
+    ResourceLimits limits;
     std::map<std::string, std::string> sysctl, annotations;
     std::vector<UnappliedField> unapplied;
 };

@@ -46,6 +46,7 @@ Outcome<> parse_linux(const JsonNode& document, Spec& spec) {
     spec.masked_paths = TRY(section->strings_or_none("maskedPaths", kMaxListEntries, kMaxPathBytes));
     spec.readonly_paths = TRY(section->strings_or_none("readonlyPaths", kMaxListEntries, kMaxPathBytes));
     spec.sysctl = TRY(parse_string_map(*section, "sysctl"));
+    spec.limits = TRY(parse_resources(*section));
     return {};
 }
 

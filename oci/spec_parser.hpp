@@ -11,6 +11,9 @@ Outcome<std::vector<MountSpec>> parse_mounts(const JsonNode& document);
 // Lists what the document asks for and kvmsbx does not do.
 Outcome<std::vector<UnappliedField>> find_unapplied(const JsonNode& document);
 
+// The limits of linux.resources that are applied.
+Outcome<ResourceLimits> parse_resources(const JsonNode& linux_section);
+
 // An absolute path of at most kMaxPathBytes.
 Outcome<std::string> absolute_path(const JsonNode& node);
 

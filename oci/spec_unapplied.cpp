@@ -51,14 +51,43 @@ Outcome<> apply_rules(const JsonNode& document, std::vector<UnappliedField>& out
     return {};
 }
 
-// Device rules are met by having no host device at all; limits would need a cgroup.
+struct ResourceRule {
+    const char *group, *field, *why;  // null why: applied, or nothing to apply
+};
+constexpr ResourceRule kResourceRules[] = {
+    {"memory", "limit", nullptr},
+    {"memory", "swap", nullptr},  // the sandbox never swaps
+    {"memory", "swappiness", nullptr},
+    {"cpu", "quota", nullptr},
+    {"cpu", "period", nullptr},
+    {"cpu", "shares", "the sandbox competes for the host's CPUs as any other process"},
+};
+constexpr const char* kNotEnforced = "the limit is not enforced";
+
+// A group of which a part is applied: its other fields by name.
+Outcome<> check_resource_group(const JsonNode& group, std::string_view name, std::vector<UnappliedField>& out) {
+    TRY(group.expect_object());
+    for (const auto& [field, value] : group.value().items()) {
+        const char* why = kNotEnforced;
+        for (const ResourceRule& rule : kResourceRules)
+            if (name == rule.group && field == rule.field) why = rule.why;
+        if (why && !is_empty(value)) out.push_back({group.child_path(field), why, why == kNotEnforced});
+    }
+    return {};
+}
+
+// Device rules are met by having no host device at all; most limits would need a cgroup.
 Outcome<> check_resources(const JsonNode& section, std::vector<UnappliedField>& out) {
     std::optional<JsonNode> resources = TRY(section.find("resources"));
     if (!resources) return {};
     TRY(resources->expect_object());
     for (const auto& [name, value] : resources->value().items()) {
         if (name == "devices" || is_empty(value)) continue;
-        out.push_back({resources->child_path(name), "the limit is not enforced", true});
+        const JsonNode group(value, resources->child_path(name));
+        if (name == "memory" || name == "cpu")
+            TRY(check_resource_group(group, name, out));
+        else
+            out.push_back({group.path(), kNotEnforced, true});
     }
     return {};
 }

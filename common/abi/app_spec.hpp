@@ -54,8 +54,8 @@ struct AppOptions {
     uint32_t rows, columns;
     uint32_t file_access_shared;  // 1: revalidate (--file-access=shared)
     uint32_t overlay;             // 1: writes to the root go to a tmpfs layer
-    uint32_t pad;
-    uint64_t memory_limit;  // bytes; 0 = none
+    uint32_t cpu_limit;           // CPUs that config.json or --cpus grants; 0 = no limit was asked for
+    uint64_t memory_limit;        // bytes; 0 = none
 };
 
 }  // namespace kvmsbx::abi

@@ -1,4 +1,4 @@
-// Credentials of a program that is started (bprm_fill_uid, cap_bprm_creds_from_file). There are no file capabilities.
+// Credentials of a program that is started (bprm_fill_uid, cap_bprm_creds_from_file).
 #include "guestkernel/auth/transitions.hpp"
 
 namespace kvmsbx::auth {
@@ -10,7 +10,8 @@ bool gained(const CapabilitySet& now, const CapabilitySet& old) { return (now.bi
 
 }  // namespace
 
-Result<ExecCredentials> for_exec(const Credentials& old, uint32_t setid_bits, Uid file_uid, Gid file_gid) {
+Result<ExecCredentials> for_exec(const Credentials& old, uint32_t setid_bits, Uid file_uid, Gid file_gid,
+                                 const ExecCapabilities& file) {
     auto now = TRY(old.clone());
     if (!old.no_new_privileges) {
         if (setid_bits & kSetuidBit) now->euid = file_uid;
@@ -19,11 +20,13 @@ Result<ExecCredentials> for_exec(const Credentials& old, uint32_t setid_bits, Ui
     }
     const bool set_id = now->euid != old.ruid || now->egid != old.rgid;
 
-    now->permitted.bits = 0;
-    bool effective = false;
-    if (!(old.securebits & kSecureNoroot)) {
+    now->permitted.bits = (old.bounding.bits & file.permitted) | (old.inheritable.bits & file.inheritable);
+    bool effective = file.effective;
+    if (effective && (file.permitted & ~now->permitted.bits)) return Errno::kPERM;
+    const bool set_id_and_capabilities = file.present && now->euid == 0 && now->ruid != 0;
+    if (!(old.securebits & kSecureNoroot) && !set_id_and_capabilities) {
         if (now->euid == 0 || now->ruid == 0) now->permitted.bits = old.bounding.bits | old.inheritable.bits;
-        effective = now->euid == 0;
+        effective = effective || now->euid == 0;
     }
     if (old.no_new_privileges && (set_id || gained(now->permitted, old.permitted))) {
         now->euid = now->ruid;
@@ -32,7 +35,7 @@ Result<ExecCredentials> for_exec(const Credentials& old, uint32_t setid_bits, Ui
     }
     now->suid = now->fsuid = now->euid;
     now->sgid = now->fsgid = now->egid;
-    if (set_id) now->ambient.bits = 0;
+    if (set_id || file.present) now->ambient.bits = 0;
     now->permitted.bits |= now->ambient.bits;
     now->effective = effective ? now->permitted : now->ambient;
     now->securebits &= ~kSecureKeepCaps;

@@ -38,6 +38,13 @@ struct ExecCredentials {
     RefPtr<Credentials> credentials;
     bool secure;  // AT_SECURE
 };
-Result<ExecCredentials> for_exec(const Credentials& old, uint32_t setid_bits, Uid file_uid, Gid file_gid);
+// What the file's security.capability says; present: it has one that counts.
+struct ExecCapabilities {
+    uint64_t permitted = 0, inheritable = 0;
+    bool effective = false, present = false;
+};
+// EPERM: the file wants to have capabilities effective that the bounding set withholds.
+Result<ExecCredentials> for_exec(const Credentials& old, uint32_t setid_bits, Uid file_uid, Gid file_gid,
+                                 const ExecCapabilities& file = {});
 
 }  // namespace kvmsbx::auth

@@ -9,6 +9,8 @@
 #include "guestkernel/fs/sys/sys.hpp"
 #include "guestkernel/fs/tmpfs.hpp"
 #include "guestkernel/fs/tty/pty.hpp"
+#include "guestkernel/ipc/inotify.hpp"
+#include "guestkernel/ipc/mqueue.hpp"
 #include "guestkernel/lib/format.hpp"
 
 namespace kvmsbx::fs {
@@ -31,9 +33,12 @@ void register_file_systems(const abi::AppOptions& options) {
     report("registering tmpfs", vfs::register_file_system("tmpfs", make_tmpfs));
     report("registering memory devices", register_memory_devices());
     register_fifos();
+    ipc::initialize_inotify();
+    report("registering mqueue", ipc::register_mqueue());
     report("registering terminals", register_terminals());
     report("making the console", create_console(options));
     report("registering proc", register_proc());
+    set_cgroup_cpu_limit(options.cpu_limit);
     report("registering sysfs", register_sys());
     ninep::start_blocking();
     report("connecting to the gofer", connect_gofer(options.file_access_shared != 0));

@@ -186,10 +186,14 @@ Result<tmpfs::Pages*> sealable_pages(vfs::File& file) {
 }  // namespace
 
 Result<> add_seals(vfs::File& file, uint32_t seals) {
-    constexpr uint32_t kSealSeal = 1, kAll = 0x3f;
-    tmpfs::Pages* pages = TRY(sealable_pages(file));
-    if (seals & ~kAll) return Errno::kINVAL;
-    if (!file.writable() || !pages->sealable || (pages->seals & kSealSeal)) return Errno::kPERM;
+    using namespace tmpfs;
+    if (!file.writable()) return Errno::kPERM;
+    if (seals & ~kSealAll) return Errno::kINVAL;
+    Pages* pages = TRY(sealable_pages(file));
+    if (!pages->sealable || (pages->seals & kSealSeal)) return Errno::kPERM;
+    if ((seals & kSealWrite) && !(pages->seals & kSealWrite) && pages->has_shared_writers()) return Errno::kBUSY;
+    if ((seals & kSealExec) && (TRY(file.inode()->ownership()).mode & 0111))
+        seals |= kSealShrink | kSealGrow | kSealWrite | kSealFutureWrite;
     pages->seals |= seals;
     return {};
 }

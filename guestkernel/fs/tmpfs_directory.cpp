@@ -74,6 +74,13 @@ Result<RefPtr<Inode>> Directory::create(std::string_view name, const NewNode& no
     return RefPtr<Inode>(made);
 }
 
+Result<RefPtr<Inode>> Directory::create_unnamed(const NewNode& node) {
+    TRY(take_inode(super()));
+    auto made = TRY(make_regular(RefPtr<Super>(super()), node));
+    made->add_links(-1);
+    return RefPtr<Inode>(made);
+}
+
 Result<RefPtr<Inode>> Directory::make_directory(std::string_view name, const NewNode& node) {
     TRY(take_inode(super()));
     auto made = TRY(make_ref<Directory>(RefPtr<Super>(super()), node));

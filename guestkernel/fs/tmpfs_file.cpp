@@ -1,10 +1,10 @@
 #include "guestkernel/fs/tmpfs_nodes.hpp"
+#include "guestkernel/mm/address_space.hpp"
 
 namespace kvmsbx::fs::tmpfs {
 
 namespace {
 
-constexpr uint32_t kSealShrink = 2, kSealGrow = 4, kSealWrite = 8;
 constexpr uint32_t kKeepSize = 1, kPunchHole = 2;  // FALLOC_FL_*
 constexpr uint64_t kMaxSize = 0x7fff'ffff'ffff'f000;
 
@@ -14,10 +14,7 @@ bool earlier(const vfs::Timestamp& a, const vfs::Timestamp& b) {
 
 }  // namespace
 
-Pages::~Pages() {
-    super_->give_pages(cache_.page_count());
-    mm::count_cached(-static_cast<int64_t>(cache_.page_count()));
-}
+Pages::~Pages() { super_->give_pages(cache_.page_count()); }
 
 Result<Frame*> Pages::obtain(uint64_t index) {
     if (Frame* frame = cache_.find(index)) {
@@ -35,7 +32,6 @@ Result<Frame*> Pages::obtain(uint64_t index) {
         super_->give_pages(1);
         return fresh;
     }
-    mm::count_cached(1);
     fresh.value()->ref();
     return fresh;
 }
@@ -57,7 +53,6 @@ void Pages::set_size(uint64_t bytes) {
         unmap_pages(first, ~0ULL, true);
         cache_.truncate(first);
         super_->give_pages(before - cache_.page_count());
-        mm::count_cached(static_cast<int64_t>(cache_.page_count()) - static_cast<int64_t>(before));
         if (bytes % kPageSize) zero_part(bytes, first * kPageSize);
     }
     size = bytes;
@@ -75,8 +70,20 @@ void Pages::punch(uint64_t start, uint64_t end) {
     for (uint64_t index = cache_.next(first); index < last; index = cache_.next(index + 1)) {
         cache_.remove(index);
         super_->give_pages(1);
-        mm::count_cached(-1);
     }
+}
+
+Result<> Pages::punch_pages(uint64_t first, uint64_t last) {
+    if (seals & (kSealWrite | kSealFutureWrite)) return Errno::kPERM;
+    punch(first * kPageSize, (last + 1) * kPageSize);
+    return {};
+}
+
+Result<> Pages::check_shared(uint32_t protection, uint32_t& max_protection) {
+    if (!(seals & (kSealWrite | kSealFutureWrite))) return {};
+    if (protection & mm::kProtWrite) return Errno::kPERM;
+    max_protection &= ~mm::kProtWrite;
+    return {};
 }
 
 Result<Attributes> Regular::attributes() {
@@ -93,6 +100,8 @@ Result<> Regular::set_attributes(const vfs::AttributeChange& change) {
         if (change.size > pages_->size && (pages_->seals & kSealGrow)) return Errno::kPERM;
         pages_->set_size(change.size);
     }
+    const bool changes_mode = change.valid & vfs::AttributeChange::kMode;
+    if (changes_mode && (pages_->seals & kSealExec) && ((attributes_.mode ^ change.mode) & 0111)) return Errno::kPERM;
     return Node::set_attributes(change);
 }
 
@@ -117,7 +126,7 @@ Result<size_t> RegularFile::read_at(mm::IoBuffer& to, uint64_t offset) {
 Result<size_t> RegularFile::write_locked(mm::IoBuffer& from, uint64_t offset) {
     Pages& pages = node().pages();
     if (from.empty()) return size_t{0};
-    if (pages.seals & kSealWrite) return Errno::kPERM;
+    if (pages.seals & (kSealWrite | kSealFutureWrite)) return Errno::kPERM;
     if (offset > kMaxSize - from.remaining()) return Errno::kFBIG;
     if ((pages.seals & kSealGrow) && offset + from.remaining() > pages.size) return Errno::kPERM;
     node().touch();
@@ -147,7 +156,7 @@ Result<> RegularFile::allocate(uint32_t mode, uint64_t offset, uint64_t length) 
     if (mode & ~(kKeepSize | kPunchHole)) return Errno::kOPNOTSUPP;
     if (mode & kPunchHole) {
         if (!(mode & kKeepSize)) return Errno::kOPNOTSUPP;
-        if (pages.seals & kSealWrite) return Errno::kPERM;
+        if (pages.seals & (kSealWrite | kSealFutureWrite)) return Errno::kPERM;
         pages.punch(offset, offset + length);
         return {};
     }

@@ -11,6 +11,10 @@ using vfs::Inode;
 
 class Node;
 
+// F_SEAL_* of fcntl(2).
+inline constexpr uint32_t kSealSeal = 1, kSealShrink = 2, kSealGrow = 4, kSealWrite = 8, kSealFutureWrite = 0x10,
+                          kSealExec = 0x20, kSealAll = 0x3f;
+
 class Super final : public vfs::FileSystem {
   public:
     explicit Super(std::string_view type) : type_(type) {}
@@ -22,11 +26,28 @@ class Super final : public vfs::FileSystem {
     Result<> take_pages(uint64_t count);
     void give_pages(uint64_t count) { used_pages -= count; }
 
+    Result<> take_xattr_bytes(uint64_t count);  // ENOSPC
+    uint64_t xattr_bytes = 0;
+
     uint64_t max_pages = 0, used_pages = 0, max_inodes = 0, used_inodes = 0, last_ino = 0;
     uint32_t root_mode = 01777;
 
   private:
     const std::string_view type_;
+};
+
+struct Xattr {
+    String name;
+    Vector<uint8_t> value;
+};
+// A node's extended attributes; most nodes have no table.
+class XattrTable final : public RefCounted {
+  public:
+    explicit XattrTable(RefPtr<Super> of) : super(std::move(of)) {}
+    ~XattrTable() override;
+    Xattr* find(std::string_view name);
+    RefPtr<Super> super;
+    Vector<Xattr> entries;
 };
 
 // What all kinds share: attributes in memory.
@@ -42,12 +63,20 @@ class Node : public Inode {
     uint32_t type() const override { return attributes_.mode & vfs::kModeTypeMask; }
     Result<RefPtr<vfs::File>> open(const vfs::Path&, uint32_t) override { return Errno::kNXIO; }
 
+    Result<Vector<uint8_t>> get_xattr(std::string_view name) override;
+    Result<> set_xattr(std::string_view name, std::span<const uint8_t> value, uint32_t flags) override;
+    Result<> remove_xattr(std::string_view name) override;
+    Result<Vector<uint8_t>> list_xattrs() override;
+
     Super& super() const { return static_cast<Super&>(fs()); }
     void add_links(int count);
     void touch();  // mtime and ctime
 
   protected:
     Attributes attributes_;
+
+  private:
+    RefPtr<XattrTable> xattrs_;
 };
 
 class Link final : public Node {
@@ -69,6 +98,8 @@ class Pages final : public mm::Mappable {
     ~Pages() override;
     Result<Frame*> get_page(uint64_t index, bool for_write) override;
     Frame* cached_page(uint64_t index) override { return cache_.find(index); }
+    Result<> punch_pages(uint64_t first, uint64_t last) override;
+    Result<> check_shared(uint32_t protection, uint32_t& max_protection) override;
     // Without a check against the size. ENOSPC, ENOMEM. New reference.
     Result<Frame*> obtain(uint64_t index);
     void set_size(uint64_t bytes);             // cuts off what lies behind
@@ -139,6 +170,7 @@ class Directory final : public Node {
     ~Directory() override;
     Result<RefPtr<Inode>> lookup(std::string_view name) override;
     Result<RefPtr<Inode>> create(std::string_view name, const vfs::NewNode& node) override;
+    Result<RefPtr<Inode>> create_unnamed(const vfs::NewNode& node) override;
     Result<RefPtr<Inode>> make_directory(std::string_view name, const vfs::NewNode& node) override;
     Result<RefPtr<Inode>> make_node(std::string_view name, const vfs::NewNode& node) override;
     Result<RefPtr<Inode>> make_symlink(std::string_view name, std::string_view target,

@@ -34,6 +34,11 @@ Result<size_t> EventFd::write(mm::IoBuffer& from) {
     return sizeof value;
 }
 
+void EventFd::signal() {
+    if (count_ < kMaximum) ++count_;
+    changed_.wake_all(vfs::kPollIn | vfs::kPollRdNorm);
+}
+
 vfs::PollState EventFd::poll() {
     uint32_t events = 0;
     if (count_ > 0) events |= vfs::kPollIn;

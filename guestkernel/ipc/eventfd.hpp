@@ -13,6 +13,8 @@ class EventFd final : public AnonymousFile {
     Result<size_t> write(mm::IoBuffer& from) override;
     vfs::PollState poll() override;
     uint64_t count() const { return count_; }
+    // Adds one, if there is room: for what never blocks.
+    void signal();
     const void* class_tag() const override { return &kTag; }
     // Null if the file is no eventfd.
     static EventFd* from(vfs::File& file);

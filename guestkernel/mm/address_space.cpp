@@ -8,8 +8,9 @@
 namespace kvmsbx::mm {
 namespace {
 
-constexpr UserAddress kMapBottom = 0x10000;           // vm.mmap_min_addr
-constexpr UserAddress kMap32End = 0x8000'0000;        // MAP_32BIT: the first 2 GiB
+constexpr UserAddress kMapBottom = 0x10000;     // vm.mmap_min_addr
+constexpr UserAddress kMap32End = 0x8000'0000;  // MAP_32BIT: the first 2 GiB
+constexpr uint64_t kPeakLookBytes = 1 << 20;
 constexpr uint64_t kDropTables = 64 << 20;            // unmapping this much gives page tables back at once
 constexpr uint64_t kStackGuardGap = 256 * kPageSize;  // stack_guard_gap
 
@@ -73,12 +74,15 @@ Result<> AddressSpace::insert(OwnPtr<Vma> owned) {
     vma->space = this;
     vmas_.insert(*vma);
     mapped_ += vma->end - vma->start;
+    if (mapped_ > peak_mapped) peak_mapped = mapped_;
+    ++count_;
     if (vma->object) vma->object->add_mapping(*vma);
     return {};
 }
 
 void AddressSpace::erase(Vma& vma) {
     mapped_ -= vma.end - vma.start;
+    --count_;
     if (vma.object) vma.object->remove_mapping(vma);
     vma.tree_hook.unlink();
     delete &vma;
@@ -86,11 +90,12 @@ void AddressSpace::erase(Vma& vma) {
 
 // Cuts a VMA in two at `at`; the upper half is new.
 Result<Vma*> AddressSpace::split(Vma& vma, UserAddress at) {
+    if (count_ >= kMaxMapCount) return Errno::kNOMEM;
     auto upper = TRY(make_own<Vma>());
+    static_cast<VmaTraits&>(*upper) = vma;
     upper->start = at, upper->end = vma.end;
     upper->protection = vma.protection, upper->max_protection = vma.max_protection;
     upper->shared = vma.shared, upper->grows_down = vma.grows_down;
-    upper->no_fork = vma.no_fork, upper->wipe_on_fork = vma.wipe_on_fork, upper->no_huge = vma.no_huge;
     upper->kind = vma.kind;
     upper->object = vma.object;
     upper->first_page = vma.page_index(at);
@@ -114,8 +119,7 @@ void AddressSpace::try_merge(Vma& vma) {
     if (!after || after->start != vma.end || after->protection != vma.protection ||
         after->max_protection != vma.max_protection || after->shared != vma.shared ||
         after->grows_down != vma.grows_down || after->kind != vma.kind || after->object.get() != vma.object.get() ||
-        after->file.get() != vma.file.get() || after->no_fork != vma.no_fork ||
-        after->wipe_on_fork != vma.wipe_on_fork || after->no_huge != vma.no_huge)
+        after->file.get() != vma.file.get() || static_cast<const VmaTraits&>(*after) != vma)
         return;
     if (vma.object && after->first_page != vma.page_index(vma.end)) return;
     const UserAddress end = after->end;
@@ -178,6 +182,7 @@ void AddressSpace::unmap_object_pages(Vma& vma, UserAddress start, UserAddress e
 
 Result<> AddressSpace::unmap_range(UserAddress start, UserAddress end) {
     if (!find_from(start) || find_from(start)->start >= end) return {};
+    if (has_sealed(start, end)) return Errno::kPERM;
     TRY(split_boundaries(start, end));
     for (Vma* vma = find_from(start); vma && vma->start < end;) {
         Vma* after = next(*vma);
@@ -201,6 +206,8 @@ Result<> AddressSpace::unmap(UserAddress start, uint64_t length) {
     if (start % kPageSize || length == 0 || start >= abi::kUserEnd || round_up(length) > abi::kUserEnd - start ||
         round_up(length) < length)
         return Errno::kINVAL;
+    // As often as a walk costs no more than the unmapping itself.
+    if (round_up(length) >= kPeakLookBytes && round_up(length) >= mapped_ / 8) (void)peak_resident_pages();
     return unmap_range(start, start + round_up(length));
 }
 
@@ -229,12 +236,24 @@ Result<UserAddress> AddressSpace::find_gap(uint64_t length, UserAddress hint, ui
     }
 }
 
+// What a new mapping may not exceed: the number of mappings, RLIMIT_AS, RLIMIT_DATA, and (vm.overcommit_memory 0) all
+// memory that there is, for what could be written.
+Result<> AddressSpace::check_growth(uint64_t length, uint32_t protection, uint32_t flags, bool anonymous) {
+    if (count_ > kMaxMapCount) return Errno::kNOMEM;
+    if (length > address_limit || mapped_ > address_limit - length) return Errno::kNOMEM;
+    const bool writable = protection & kProtWrite, shared = flags & kMapShared;
+    if (data_limit != ~0ULL && writable && !shared && !(flags & kMapGrowsdown) && data_bytes() + length > data_limit)
+        return Errno::kNOMEM;
+    const bool accounted = !(flags & kMapNoreserve) && (shared ? anonymous : writable);
+    return accounted && length > memory_statistics().total ? Result<>(Errno::kNOMEM) : Result<>();
+}
+
 Result<UserAddress> AddressSpace::map(const MapRequest& request) {
     const uint64_t length = round_up(request.length);
     if (request.length == 0) return Errno::kINVAL;
     if (length == 0 || length > abi::kUserEnd) return Errno::kNOMEM;
     if (request.offset % kPageSize) return Errno::kINVAL;
-    if (mapped_ + length > address_limit) return Errno::kNOMEM;
+    TRY(check_growth(length, request.protection, request.flags, !request.file));
     UserAddress start = request.address;
     if (request.flags & (kMapFixed | kMapFixedNoreplace)) {
         if (start % kPageSize) return Errno::kINVAL;
@@ -263,6 +282,10 @@ Result<UserAddress> AddressSpace::map(const MapRequest& request) {
     vma->first_page = request.offset / kPageSize;
     vma->file = request.file;
     vma->kind = request.kind;
+    static_cast<VmaTraits&>(*vma) = request.traits;
+    vma->no_reserve = request.traits.no_reserve || (request.flags & kMapNoreserve) != 0;
+    if ((request.flags & kMapLocked) || lock_future != LockFuture::kNo) vma->locked = true;
+    if (lock_future == LockFuture::kOnFault) vma->lock_on_fault = true;
     Vma* made = vma.get();
     TRY(insert(std::move(vma)));
     try_merge(*made);
@@ -291,6 +314,14 @@ Result<> AddressSpace::protect(UserAddress start, uint64_t length, uint32_t prot
         if (vma->start > covered) break;
         if (protection & ~vma->max_protection) return Errno::kACCES;
         covered = vma->end;
+    }
+    if (has_sealed(start, covered < end ? covered : end)) return Errno::kPERM;
+    if (data_limit != ~0ULL && (protection & kProtWrite)) {
+        uint64_t more = 0;
+        for (Vma* vma = find_from(start); vma && vma->start < end; vma = next(*vma))
+            if (!vma->shared && !vma->grows_down && !(vma->protection & kProtWrite))
+                more += (vma->end < end ? vma->end : end) - (vma->start > start ? vma->start : start);
+        if (more && data_bytes() + more > data_limit) return Errno::kNOMEM;
     }
     // As Linux: what comes before the hole is changed all the same.
     const UserAddress stop = covered < end ? covered : end;
@@ -357,22 +388,6 @@ char* AddressSpace::translate(UserAddress address, Access access) const {
     constexpr uint64_t kUsed = kPteDirty | kPteAccessed;
     if (access == Access::kWrite && (pte->value & kUsed) != kUsed) const_cast<Pte*>(pte)->value |= kUsed;
     return static_cast<char*>(arch::phys_to_virt(pte->phys() & ~offset_mask)) + (address & offset_mask);
-}
-
-uint64_t AddressSpace::resident_pages() {
-    uint64_t pages = 0;
-    for (UserAddress at = table_.next_populated(0, abi::kUserEnd); at < abi::kUserEnd;
-         at = table_.next_populated(at + kHugePageSize, abi::kUserEnd)) {
-        at &= ~(kHugePageSize - 1);
-        const Pte& huge = *table_.find_huge(at);
-        if (huge.huge()) {
-            pages += 512;
-            continue;
-        }
-        const Pte* pte = table_.find(at);
-        for (unsigned i = 0; i < 512; ++i) pages += pte[i].present();
-    }
-    return pages;
 }
 
 }  // namespace kvmsbx::mm

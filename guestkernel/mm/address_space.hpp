@@ -31,8 +31,17 @@ inline constexpr uint32_t kMapShared = 0x01, kMapPrivate = 0x02, kMapSharedValid
                           kMapLocked = 0x2000, kMapNoreserve = 0x4000, kMapPopulate = 0x8000, kMapStack = 0x20000,
                           kMapHugetlb = 0x40000, kMapFixedNoreplace = 0x100000;
 
+// What madvise(2), mlock(2) and mseal(2) say of a range; mremap(2) and splits take it along.
+struct VmaTraits {
+    bool no_fork = false, wipe_on_fork = false, no_huge = false, huge = false, no_dump = false, mergeable = false;
+    bool no_reserve = false;
+    bool locked = false, lock_on_fault = false;
+    bool sealed = false;  // can no longer be unmapped, moved or protected otherwise
+    friend bool operator==(const VmaTraits&, const VmaTraits&) = default;
+};
+
 // A mapped range.
-class Vma {
+class Vma : public VmaTraits {
   public:
     UserAddress start = 0, end = 0;
     uint32_t protection = 0;
@@ -40,8 +49,6 @@ class Vma {
         kProtRead | kProtWrite | kProtExec;  // what mprotect may allow (files opened read-only, shared)
     bool shared = false;
     bool grows_down = false;
-    bool no_fork = false, wipe_on_fork = false;  // madvise
-    bool no_huge = false;
     enum class Kind : uint8_t { kOther, kHeap, kStack, kVdso, kVvar } kind = Kind::kOther;
     RefPtr<Mappable> object;     // null: private anonymous
     uint64_t first_page = 0;     // index in object of the page at start
@@ -72,13 +79,24 @@ struct MapRequest {
     uint64_t offset = 0;      // bytes, page aligned
     RefPtr<RefCounted> file;
     Vma::Kind kind = Vma::Kind::kOther;
+    VmaTraits traits;
 };
+inline constexpr uint64_t kMaxMapCount = 65'530;  // vm.max_map_count
+// What fork(2) leaves to MCL_FUTURE.
+enum class LockFuture : uint8_t { kNo, kYes, kOnFault };
 
 // Identity of a futex word: private by (space, address), shared by (object, offset).
 struct FutexKey {
     const void* object;
     uint64_t offset;
     friend bool operator==(const FutexKey&, const FutexKey&) = default;
+};
+
+// What a mapping has in memory, in bytes: the lines of /proc/PID/smaps.
+struct MappingUse {
+    uint64_t resident = 0, proportional = 0, proportional_dirty = 0;
+    uint64_t shared_clean = 0, shared_dirty = 0, private_clean = 0, private_dirty = 0;
+    uint64_t referenced = 0, anonymous = 0, huge = 0;
 };
 
 class AddressSpace : public RefCounted {
@@ -98,6 +116,15 @@ class AddressSpace : public RefCounted {
     Result<> advise(UserAddress start, uint64_t length, int advice);           // madvise(2)
     Result<> synchronize(UserAddress start, uint64_t length, uint32_t flags);  // msync(2)
     Result<> resident(UserAddress start, uint64_t length, UserAddress out);    // mincore(2)
+    // Faults all pages in; errors as fault().
+    Result<> populate(UserAddress start, UserAddress end, Access access);
+    // mlock(2) and kin: marks only; who may lock how much is the caller's business. ENOMEM where nothing is mapped.
+    Result<> lock(UserAddress start, UserAddress end, bool locked, bool on_fault);
+    void lock_all(bool locked, bool on_fault);
+    uint64_t locked_bytes(UserAddress start = 0, UserAddress end = abi::kUserEnd);
+    uint64_t data_bytes();                              // private writable memory, as RLIMIT_DATA counts
+    Result<> seal(UserAddress start, UserAddress end);  // mseal(2)
+    bool has_sealed(UserAddress start, UserAddress end);
     // brk(2): the new break, or the old one where it cannot be had.
     UserAddress set_break(UserAddress wanted, uint64_t data_limit);
 
@@ -107,6 +134,9 @@ class AddressSpace : public RefCounted {
     Result<> fault(UserAddress address, Access access);
     // The frame behind a user page, faulted in, with a reference. Errors as fault().
     Result<Frame*> pin(UserAddress address, Access access);
+    // The same for a debugger: what protection forbids is read all the same, and written in a copy of its own where the
+    // mapping is private (Linux's FOLL_FORCE). EFAULT.
+    Result<Frame*> pin_forced(UserAddress address, Access access);
     Result<FutexKey> futex_key(UserAddress address, bool shared);
 
     // Fast lookup for user-memory access: the direct-map address of `address` if its page is present with the right,
@@ -119,7 +149,20 @@ class AddressSpace : public RefCounted {
     Vma* next(Vma& vma);
     // Counters for /proc: bytes.
     uint64_t mapped_bytes() const { return mapped_; }
+    uint64_t map_count() const { return count_; }
+    uint64_t table_bytes() const { return table_.tables() * kPageSize; }
     uint64_t resident_pages();
+    // Of the pages in [start, end): how many are mapped, and how many of these are writable, thus nobody else's where
+    // the range is private.
+    struct Residency {
+        uint64_t pages = 0, writable = 0;
+    };
+    Residency residency(UserAddress start, UserAddress end);
+    // VmHWM: the largest resident size that was seen; it is looked at when much goes at once, and by readers.
+    uint64_t peak_resident_pages();
+    MappingUse use_of(const Vma& vma) const;
+    // The bits of /proc/PID/pagemap for a page, without its frame's number.
+    uint64_t page_state(UserAddress address);
 
     // Where things are, for brk and /proc.
     UserAddress break_start = 0, break_end = 0;
@@ -128,9 +171,14 @@ class AddressSpace : public RefCounted {
     UserAddress vdso = 0;
     UserAddress map_top = 0;  // mmap goes down from here
     uint64_t stack_limit = 8 << 20;
-    uint64_t address_limit = ~0ULL;  // RLIMIT_AS
-    RefPtr<RefCounted> executable;   // the vfs::File of /proc/PID/exe
+    uint64_t address_limit = ~0ULL;            // RLIMIT_AS
+    uint64_t data_limit = ~0ULL;               // RLIMIT_DATA
+    LockFuture lock_future = LockFuture::kNo;  // mlockall(MCL_FUTURE)
+    uint64_t peak_mapped = 0;                  // VmPeak
+    uint32_t barrier_registrations = 0;        // membarrier(2)
+    RefPtr<RefCounted> executable;             // the vfs::File of /proc/PID/exe
     Vector<uint64_t> auxiliary_vector;
+    RefPtr<RefCounted> aio_contexts;  // of io_setup(2); ipc/ keeps them here
 
     // Mappable::unmap_pages for one VMA.
     void unmap_object_pages(Vma& vma, UserAddress start, UserAddress end, bool also_private_copies);
@@ -147,9 +195,13 @@ class AddressSpace : public RefCounted {
     Result<> insert(OwnPtr<Vma> vma);
     void erase(Vma& vma);
     void try_merge(Vma& vma);
+    Result<> advise_one(Vma& vma, UserAddress start, UserAddress end, int advice);
+    Result<> set_traits(Vma& vma, UserAddress start, UserAddress end, const VmaTraits& traits);
+    Result<> check_growth(uint64_t length, uint32_t protection, uint32_t flags, bool anonymous);
     void zap(UserAddress start, UserAddress end, Vma& vma);
     Result<> split_boundaries(UserAddress start, UserAddress end);
     Result<> unmap_range(UserAddress start, UserAddress end);
+    void collect_dirty(Vma& vma, UserAddress from, UserAddress to);
     Result<> move_entries(UserAddress from, UserAddress to, uint64_t length);
     Vma* grow_stack(UserAddress address);
     Vma* find_before(UserAddress address);  // the last VMA with start < address
@@ -160,6 +212,9 @@ class AddressSpace : public RefCounted {
     uint64_t layout_ = 0;
     Tree_ vmas_;
     uint64_t mapped_ = 0;
+    uint64_t count_ = 0;  // of vmas_
+    bool any_sealed_ = false;
+    uint64_t peak_resident_ = 0;  // pages
 };
 
 }  // namespace kvmsbx::mm

@@ -25,6 +25,8 @@ uint64_t rights(uint32_t protection, bool writable) {
     return bits;
 }
 
+}  // namespace
+
 Frame* zero_frame() {
     static Frame* frame = [] {
         auto made = allocate_frame(Zero::kYes);
@@ -34,13 +36,12 @@ Frame* zero_frame() {
     return frame;
 }
 
-}  // namespace
-
 struct FaultHandler {
     AddressSpace& space;
     Vma& vma;
     const UserAddress page;
     const Access access;
+    const bool forced = false;  // for a debugger: protection does not count
 
     bool writes() const { return access == Access::kWrite; }
 
@@ -54,7 +55,7 @@ struct FaultHandler {
     }
 
     Result<> run() {
-        if (!allowed()) return Errno::kACCES;
+        if (!forced && !allowed()) return Errno::kACCES;
         Pte* pte = space.table_.find(page);
         if (!pte) {
             Pte* huge = space.table_.find_huge(page);
@@ -105,7 +106,7 @@ struct FaultHandler {
 
     Result<> break_sharing(Pte& pte) {
         if (ours_alone(pte)) {
-            take_back_neighbours();
+            if (!forced) take_back_neighbours();
             return {};
         }
         Frame* old = pte.frame();
@@ -113,9 +114,9 @@ struct FaultHandler {
         if (old != zero_frame()) memcpy(copy->data(), old->data(), kPageSize);
         pte.value = copy->phys() | rights(vma.protection, true);
         release(old);
-        if (vma.object)
+        if (!forced && vma.object)
             copy_small_mapping();
-        else
+        else if (!forced)
             copy_neighbours();
         space.flush();
         return {};
@@ -278,7 +279,7 @@ struct FaultHandler {
         memcpy(copy.value()->data(), frame->data(), kPageSize);
         release(frame);
         TRY(install(copy.value(), true));
-        copy_small_mapping();
+        if (!forced) copy_small_mapping();
         return {};
     }
 
@@ -313,6 +314,8 @@ Vma* AddressSpace::grow_stack(UserAddress address) {
     if (Vma* below = find(start > 0 ? start - 1 : 0) ?: find_before(start);
         below && below != above && !below->grows_down && below->protection && start - below->end < 256 * kPageSize)
         return nullptr;
+    const uint64_t more = above->start - start;
+    if (mapped_ + more > address_limit) return nullptr;
     // The start is the tree's key: take it out and in again. A few pages more than asked save faults later.
     above->tree_hook.unlink();
     mapped_ += above->start - start;
@@ -342,6 +345,28 @@ Result<Frame*> AddressSpace::pin(UserAddress address, Access access) {
             return frame;
         }
         TRY(fault(address, access));
+    }
+}
+
+Result<Frame*> AddressSpace::pin_forced(UserAddress address, Access access) {
+    const UserAddress page = address & ~(kPageSize - 1);
+    const bool writes = access == Access::kWrite;
+    for (;;) {
+        Vma* vma = address < abi::kUserEnd ? find(address) : nullptr;
+        if (!vma) return Errno::kFAULT;
+        if (writes && (vma->shared ? vma->protection & kProtWrite : vma->max_protection & kProtWrite) == 0)
+            return Errno::kFAULT;
+        if (writes && vma->shared) return pin(address, access);
+        Pte* huge = table_.find_huge(page);
+        Pte* pte = huge && huge->present() && huge->huge() ? nullptr : table_.find(page);
+        Frame* frame = pte && pte->present() ? pte->frame() : nullptr;
+        if (huge && huge->present() && huge->huge()) frame = frame_of(huge->phys() + (page & (kHugePageSize - 1)));
+        if (frame && (!writes || (frame->references == 1 && frame != zero_frame()))) {
+            if (pte && writes) pte->value |= kPteDirty;
+            frame->ref();
+            return frame;
+        }
+        TRY((FaultHandler{*this, *vma, page, access, true}.run()));
     }
 }
 

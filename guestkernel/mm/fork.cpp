@@ -12,8 +12,9 @@ Result<OwnPtr<Vma>> copy_vma(const Vma& vma) {
     auto copy = TRY(make_own<Vma>());
     copy->start = vma.start, copy->end = vma.end;
     copy->protection = vma.protection, copy->max_protection = vma.max_protection;
-    copy->shared = vma.shared, copy->grows_down = vma.grows_down, copy->wipe_on_fork = vma.wipe_on_fork,
-    copy->no_huge = vma.no_huge;
+    copy->shared = vma.shared, copy->grows_down = vma.grows_down;
+    static_cast<VmaTraits&>(*copy) = vma;
+    copy->locked = copy->lock_on_fault = false;  // mlock(2)
     copy->kind = vma.kind;
     copy->object = vma.object;
     copy->first_page = vma.first_page;
@@ -81,6 +82,9 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     child->map_top = map_top;
     child->stack_limit = stack_limit;
     child->address_limit = address_limit;
+    child->barrier_registrations = barrier_registrations;
+    child->data_limit = data_limit;
+    child->any_sealed_ = any_sealed_;
     child->executable = executable;
     for (uint64_t word : auxiliary_vector) TRY(child->auxiliary_vector.push_back(word));
     unsigned budget = kEagerCopies;

@@ -24,6 +24,8 @@ uint32_t fresh;   // index of the first block never handed out
 uint32_t backed;  // index of the first frame that the VMM has to be asked for (kBackMemory)
 uint32_t free_lists[kMaxOrder + 1];
 uint64_t free_frames, cached_frames, limit_frames = ~0ULL;
+uint64_t reserved_frames;  // the Sentry's image and the array of frames: nobody's memory
+uint64_t peak_frames, limit_hits;
 uint32_t dirty_free_blocks;  // free blocks of the highest order that are not known to be zero
 
 uint32_t index_of(const Frame* frame) { return static_cast<uint32_t>(frame - frames); }
@@ -125,12 +127,17 @@ void give_back(uint32_t index, unsigned order) {
         release_timer().arm(sched::now() + kReleaseDelay);
 }
 
+uint64_t used_frames() { return frame_count - free_frames - reserved_frames; }
+
 Result<Frame*> allocate_now(unsigned order, Zero zero) {
-    const uint64_t used = frame_count - free_frames;
-    if (used + (1U << order) > limit_frames) return Errno::kNOMEM;
+    if (used_frames() + (1U << order) > limit_frames) {
+        ++limit_hits;
+        return Errno::kNOMEM;
+    }
     const uint32_t index = take(order);
     if (index == kNone) return Errno::kNOMEM;
     free_frames -= 1U << order;
+    if (used_frames() > peak_frames) peak_frames = used_frames();
     Frame* first = &frames[index];
     const bool known_zero = first->flags & Frame::kKnownZero;
     for (uint32_t i = 0; i < 1U << order; ++i) {
@@ -186,8 +193,8 @@ void release_contiguous(Frame* first, unsigned count) {
 }
 
 MemoryStatistics memory_statistics() {
-    const uint64_t total = limit_frames < frame_count ? limit_frames : frame_count;
-    const uint64_t used = frame_count - free_frames;
+    const uint64_t there = frame_count - reserved_frames, used = used_frames();
+    const uint64_t total = limit_frames < there ? limit_frames : there;
     return {total * kPageSize, (total > used ? total - used : 0) * kPageSize, cached_frames * kPageSize};
 }
 void count_cached(int64_t pages) { cached_frames += static_cast<uint64_t>(pages); }
@@ -208,8 +215,12 @@ void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed_bytes
         frames[index].references = 0;
         give_back(index, 0);
     }
+    reserved_frames = frame_count - free_frames;
 }
 
 void set_memory_limit(uint64_t bytes) { limit_frames = bytes ? bytes / kPageSize : ~0ULL; }
+uint64_t memory_limit() { return limit_frames == ~0ULL ? 0 : limit_frames * kPageSize; }
+uint64_t peak_memory() { return peak_frames * kPageSize; }
+uint64_t failed_for_the_limit() { return limit_hits; }
 
 }  // namespace kvmsbx::mm

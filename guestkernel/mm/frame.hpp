@@ -38,6 +38,8 @@ Result<Frame*> allocate_huge(Zero zero);
 Result<Frame*> allocate_contiguous(unsigned count, Zero zero);
 void release(Frame* frame);  // drops a reference; the last one frees
 void release_contiguous(Frame* first, unsigned count);
+// The page of zeroes that reads of untouched anonymous memory share. Not counted as resident.
+Frame* zero_frame();
 Frame* frame_of(Phys phys);
 // Frames by index, for links between those that one owner holds (Frame::next is its to use while allocated).
 inline constexpr uint32_t kNoFrame = ~0U;
@@ -54,12 +56,15 @@ struct MemoryStatistics {
     uint64_t cached;       // bytes in page caches
 };
 MemoryStatistics memory_statistics();
-void count_cached(int64_t pages);
+void count_cached(int64_t pages);  // PageCache alone calls it
 
 // At start: RAM is [ram, ram + size), all of it below `first_free` is taken; `backed` bytes of it can be used before
 // the VMM is asked for more.
 void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed);
 // The container's memory limit in bytes (0: none); allocations of frames beyond it fail with ENOMEM.
 void set_memory_limit(uint64_t bytes);
+uint64_t memory_limit();          // 0: none
+uint64_t peak_memory();           // the most that was in use at a time, in bytes
+uint64_t failed_for_the_limit();  // how many allocations met the limit
 
 }  // namespace kvmsbx::mm

@@ -141,6 +141,7 @@ void Mappable::add_mapping(Vma& vma) {
     vma.previous_link = &mappings_;
     if (mappings_) mappings_->previous_link = &vma.next_mapping;
     mappings_ = &vma;
+    mapping_added();
 }
 
 void Mappable::remove_mapping(Vma& vma) {
@@ -148,6 +149,13 @@ void Mappable::remove_mapping(Vma& vma) {
     *vma.previous_link = vma.next_mapping;
     if (vma.next_mapping) vma.next_mapping->previous_link = vma.previous_link;
     vma.previous_link = nullptr;
+    mapping_removed();
+}
+
+bool Mappable::has_shared_writers() const {
+    for (const Vma* vma = mappings_; vma; vma = vma->next_mapping)
+        if (vma->shared && (vma->max_protection & kProtWrite)) return true;
+    return false;
 }
 
 Mappable::~Mappable() { VERIFY(!mappings_); }

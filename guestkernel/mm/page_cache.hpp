@@ -55,6 +55,19 @@ class Mappable : public RefCounted {
     // A shared writable mapping's page went away with its dirty bit set.
     virtual void mark_dirty(uint64_t index) { (void)index; }
 
+    // madvise(MADV_REMOVE): pages [first, last] become zero. EOPNOTSUPP where the file has no holes.
+    virtual Result<> punch_pages(uint64_t first, uint64_t last) {
+        (void)first, (void)last;
+        return Errno::kOPNOTSUPP;
+    }
+    // Asked before a shared mapping is made: EPERM, or less in `max_protection` (seals of memfd).
+    virtual Result<> check_shared(uint32_t protection, uint32_t& max_protection) {
+        (void)protection, (void)max_protection;
+        return {};
+    }
+    // A shared mapping through which the object can be written, or made so by mprotect(2).
+    bool has_shared_writers() const;
+
     // Removes pages [first, last] from all page tables that map them (truncate, hole punching). mm implements it;
     // owners call it before they drop pages. Private copies (already copied on write) stay unless also_private_copies.
     void unmap_pages(uint64_t first, uint64_t last, bool also_private_copies);
@@ -63,6 +76,11 @@ class Mappable : public RefCounted {
     void add_mapping(Vma& vma);
     void remove_mapping(Vma& vma);
     ~Mappable() override;
+
+  protected:
+    // A VMA began or ended to map it, also when one is split or copied by fork. Must not block.
+    virtual void mapping_added() {}
+    virtual void mapping_removed() {}
 
   private:
     Vma* mappings_ = nullptr;  // doubly linked through Vma

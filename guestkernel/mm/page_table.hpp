@@ -31,6 +31,7 @@ class PageTable {
     Result<> create(uint64_t layout);
     ~PageTable();
     Phys root() const { return root_; }
+    uint64_t tables() const { return tables_; }
 
     // The 4 KiB entry for an address; null if its table does not exist or a 2 MiB entry covers it.
     Pte* find(UserAddress address) const;

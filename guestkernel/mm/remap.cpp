@@ -1,4 +1,4 @@
-// mremap(2), madvise(2), msync(2), mincore(2).
+// mremap(2), msync(2), mincore(2).
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/mm/address_space.hpp"
 
@@ -7,32 +7,6 @@ namespace {
 
 constexpr uint32_t kMremapMaymove = 1, kMremapFixed = 2, kMremapDontunmap = 4;
 constexpr uint32_t kMsAsync = 1, kMsInvalidate = 2, kMsSync = 4;
-
-// madvise(2) advice values.
-enum Advice : int {
-    kNormal = 0,
-    kRandom = 1,
-    kSequential = 2,
-    kWillneed = 3,
-    kDontneed = 4,
-    kFree = 8,
-    kRemove = 9,
-    kDontfork = 10,
-    kDofork = 11,
-    kMergeable = 12,
-    kUnmergeable = 13,
-    kHugepage = 14,
-    kNohugepage = 15,
-    kDontdump = 16,
-    kDodump = 17,
-    kWipeonfork = 18,
-    kKeeponfork = 19,
-    kCold = 20,
-    kPageout = 21,
-    kPopulateRead = 22,
-    kPopulateWrite = 23,
-    kDontneedLocked = 24,
-};
 
 uint64_t round_up(uint64_t value) { return (value + kPageSize - 1) & ~(kPageSize - 1); }
 
@@ -46,6 +20,7 @@ MapRequest like(const Vma& vma, UserAddress address, uint64_t length, uint32_t e
     request.offset = vma.first_page * kPageSize;
     request.file = vma.file;
     request.kind = vma.kind;
+    request.traits = vma;
     return request;
 }
 
@@ -75,7 +50,7 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
     if (old_address % kPageSize) return Errno::kINVAL;
     old_size = round_up(old_size), new_size = round_up(new_size);
     if (new_size == 0 || new_size > abi::kUserEnd) return Errno::kINVAL;
-    if (flags & kMremapFixed) {
+    if (flags & (kMremapFixed | kMremapDontunmap)) {
         if (new_address % kPageSize || new_address >= abi::kUserEnd || new_size > abi::kUserEnd - new_address)
             return Errno::kINVAL;
         if (new_address < old_address + old_size && old_address < new_address + new_size) return Errno::kINVAL;
@@ -85,18 +60,21 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
     const bool duplicate = old_size == 0;  // a second mapping of the same shared pages
     if (duplicate && !vma->shared) return Errno::kINVAL;
     if (old_size > vma->end - old_address) return Errno::kFAULT;
-    if ((flags & kMremapDontunmap) && (vma->shared || vma->object)) return Errno::kINVAL;
+    if (has_sealed(old_address, old_address + (old_size ? old_size : 1))) return Errno::kPERM;
     if (!(flags & (kMremapFixed | kMremapDontunmap)) && !duplicate) {
         if (new_size <= old_size) {
             if (new_size < old_size) TRY(unmap_range(old_address + new_size, old_address + old_size));
             return old_address;
         }
         // In place, if the mapping ends there and the gap behind it is wide enough.
-        if (mapped_ + (new_size - old_size) > address_limit) return Errno::kNOMEM;
+        const uint32_t kind = vma->shared ? kMapShared : kMapPrivate;
+        TRY(check_growth(new_size - old_size, vma->protection, kind | (vma->no_reserve ? kMapNoreserve : 0),
+                         !vma->file));
         Vma* after = next(*vma);
         if (old_address + old_size == vma->end && new_size <= abi::kUserEnd - old_address &&
             (!after || after->start >= old_address + new_size)) {
             mapped_ += new_size - old_size;
+            if (mapped_ > peak_mapped) peak_mapped = mapped_;
             vma->end = old_address + new_size;
             try_merge(*vma);
             return old_address;
@@ -109,82 +87,24 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
         vma = find(old_address);
         if (!vma) return Errno::kFAULT;
     }
-    MapRequest request =
-        like(*vma, flags & kMremapFixed ? new_address : 0, new_size, flags & kMremapFixed ? kMapFixed : 0);
+    MapRequest request = like(*vma, flags & (kMremapFixed | kMremapDontunmap) ? new_address : 0, new_size,
+                              flags & kMremapFixed ? kMapFixed : 0);
     request.offset = vma->page_index(old_address) * kPageSize;
     if (request.kind == Vma::Kind::kHeap || request.kind == Vma::Kind::kStack) request.kind = Vma::Kind::kOther;
-    const UserAddress target = TRY(map(request));
+    // Moving what is there costs no address space.
+    const uint64_t address_limit_before = address_limit, data_limit_before = data_limit;
+    if (!duplicate && !(flags & kMremapDontunmap) && new_size <= old_size) address_limit = data_limit = ~0ULL;
+    auto made = map(request);
+    address_limit = address_limit_before, data_limit = data_limit_before;
+    const UserAddress target = TRY(std::move(made));
     if (duplicate) return target;
+    if (flags & kMremapDontunmap)  // the old range is no longer locked (mlock(2))
+        if (Vma* old = find(old_address); old && old->locked)
+            TRY(lock(old_address, old_address + old_size, false, false));
     TRY(move_entries(old_address, target, old_size));
     if (!(flags & kMremapDontunmap)) TRY(unmap_range(old_address, old_address + old_size));
     flush();
     return target;
-}
-
-Result<> AddressSpace::advise(UserAddress start, uint64_t length, int advice) {
-    if (start % kPageSize) return Errno::kINVAL;
-    length = round_up(length);
-    const UserAddress end = start + length;
-    if (end < start) return Errno::kINVAL;
-    switch (advice) {
-        case kNormal:
-        case kRandom:
-        case kSequential:
-        case kWillneed:
-        case kDontneed:
-        case kFree:
-        case kRemove:
-        case kDontfork:
-        case kDofork:
-        case kHugepage:
-        case kNohugepage:
-        case kDontdump:
-        case kDodump:
-        case kWipeonfork:
-        case kKeeponfork:
-        case kCold:
-        case kPageout:
-        case kPopulateRead:
-        case kPopulateWrite:
-        case kDontneedLocked: break;
-        default: return Errno::kINVAL;
-    }
-    if (length == 0) return {};
-    if (advice == kPopulateRead || advice == kPopulateWrite) {
-        for (UserAddress at = start; at < end; at += kPageSize) {
-            const Access access = advice == kPopulateWrite ? Access::kWrite : Access::kRead;
-            while (!translate(at, access))
-                if (auto made = fault(at, access); made.is_error())
-                    return made.error() == Errno::kFAULT ? Errno::kNOMEM : made.error();
-        }
-        return {};
-    }
-    const bool changes_vma = advice == kDontfork || advice == kDofork || advice == kHugepage || advice == kNohugepage ||
-                             advice == kWipeonfork || advice == kKeeponfork;
-    if (changes_vma) TRY(split_boundaries(start, end));
-    bool hole = false;
-    UserAddress covered = start;
-    for (Vma* vma = find_from(start); vma && vma->start < end; vma = next(*vma)) {
-        if (vma->start > covered) hole = true;
-        const UserAddress from = vma->start > start ? vma->start : start, to = vma->end < end ? vma->end : end;
-        covered = to;
-        if ((advice == kWipeonfork || advice == kFree) && (vma->object || vma->shared)) return Errno::kINVAL;
-        switch (advice) {
-            case kDontneed:
-            case kFree:
-            case kDontneedLocked: zap(from, to, *vma); break;
-            case kRemove: return Errno::kOPNOTSUPP;
-            case kDontfork: vma->no_fork = true; break;
-            case kDofork: vma->no_fork = false; break;
-            case kWipeonfork: vma->wipe_on_fork = true; break;
-            case kKeeponfork: vma->wipe_on_fork = false; break;
-            case kHugepage: vma->no_huge = false; break;
-            case kNohugepage: vma->no_huge = true; break;
-            default: break;
-        }
-    }
-    if (advice == kDontneed || advice == kFree || advice == kDontneedLocked) flush();
-    return hole || covered < end ? Result<>(Errno::kNOMEM) : Result<>();
 }
 
 Result<> AddressSpace::synchronize(UserAddress start, uint64_t length, uint32_t flags) {
@@ -193,24 +113,31 @@ Result<> AddressSpace::synchronize(UserAddress start, uint64_t length, uint32_t 
     length = round_up(length);
     const UserAddress end = start + length;
     if (end < start) return Errno::kNOMEM;
-    UserAddress covered = start;
-    while (covered < end) {
-        Vma* vma = find(covered);
-        if (!vma) return Errno::kNOMEM;
-        const UserAddress from = covered, to = vma->end < end ? vma->end : end;
+    bool hole = false;
+    for (UserAddress covered = start; covered < end;) {
+        Vma* vma = find_from(covered);
+        if (!vma || vma->start >= end) return Errno::kNOMEM;
+        hole |= vma->start > covered;
+        const UserAddress from = vma->start > covered ? vma->start : covered, to = vma->end < end ? vma->end : end;
         covered = to;
-        if (!vma->shared || !vma->object) continue;
-        for (UserAddress at = from; at < to; at += kPageSize) {
-            Pte* pte = table_.find(at);
-            if (!pte || !pte->present() || !pte->dirty()) continue;
-            vma->object->mark_dirty(vma->page_index(at));
-            pte->value &= ~(kPteDirty | kPteWrite);
-        }
-        flush();
+        if ((flags & kMsInvalidate) && vma->locked) return Errno::kBUSY;
+        if (!vma->shared || !vma->object || !(flags & kMsSync)) continue;
+        collect_dirty(*vma, from, to);
         RefPtr<Mappable> object = vma->object;
         TRY(object->write_back(vma->page_index(from), vma->page_index(to) - 1));
     }
-    return {};
+    return hole ? Result<>(Errno::kNOMEM) : Result<>();
+}
+
+// Dirty bits of entries become the object's own marks; the next write faults and marks again.
+void AddressSpace::collect_dirty(Vma& vma, UserAddress from, UserAddress to) {
+    for (UserAddress at = from; at < to; at += kPageSize) {
+        Pte* pte = table_.find(at);
+        if (!pte || !pte->present() || !pte->dirty()) continue;
+        vma.object->mark_dirty(vma.page_index(at));
+        pte->value &= ~(kPteDirty | kPteWrite);
+    }
+    flush();
 }
 
 Result<> AddressSpace::resident(UserAddress start, uint64_t length, UserAddress out) {

@@ -16,4 +16,10 @@ Result<Frame*> SharedMemory::get_page(uint64_t index, bool) {
     return frame;
 }
 
+Result<> SharedMemory::punch_pages(uint64_t first, uint64_t last) {
+    unmap_pages(first, last, false);
+    for (uint64_t index = cache_.next(first); index <= last; index = cache_.next(index + 1)) cache_.remove(index);
+    return {};
+}
+
 }  // namespace kvmsbx::mm

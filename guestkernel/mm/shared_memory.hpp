@@ -1,14 +1,16 @@
 #pragma once
-// The object behind MAP_SHARED | MAP_ANONYMOUS.
+// The object behind MAP_SHARED | MAP_ANONYMOUS, and behind shared memory that others keep (System V segments, rings).
 #include "guestkernel/mm/page_cache.hpp"
 
 namespace kvmsbx::mm {
 
-class SharedMemory final : public Mappable {
+class SharedMemory : public Mappable {
   public:
     explicit SharedMemory(uint64_t pages) : pages_(pages) {}
     Result<Frame*> get_page(uint64_t index, bool for_write) override;
     Frame* cached_page(uint64_t index) override { return cache_.find(index); }
+    uint64_t resident_pages() const { return cache_.page_count(); }
+    Result<> punch_pages(uint64_t first, uint64_t last) override;
 
   private:
     PageCache cache_;

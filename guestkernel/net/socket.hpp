@@ -7,6 +7,7 @@
 //   family never sees user memory but through an IoBuffer.
 // - What every family shares is here: the options of SOL_SOCKET that only keep a value, timeouts, shutdown's state, the
 //   pending error (SO_ERROR).
+// - A socket that a descriptor names has an inode of sockfs (attach_inode); one that waits to be accepted has none yet.
 // All with the kernel lock held; a call may block only where its comment says so.
 #include <cstddef>
 #include <cstdint>
@@ -94,6 +95,15 @@ class Socket : public vfs::File {
     virtual Result<> set_option(task::Task& task, int level, int name, std::span<const std::byte> value);
     virtual Result<size_t> get_option(task::Task& task, int level, int name, std::span<std::byte> out);
 
+    // send(2) as a system call does it: with SIGPIPE for a broken stream, unless MSG_NOSIGNAL.
+    Result<size_t> send_with_signal(task::Task& task, SendRequest& request);
+    // Before a descriptor names the socket: fstat(2), locks and /proc/PID/fd act on the inode. ENOMEM.
+    Result<> attach_inode(const auth::Credentials& owner);
+    // What SO_PEERGROUPS tells of; null: nobody.
+    const auth::Credentials* peer_identity() const { return peer_identity_.get(); }
+    int32_t take_error();  // SO_ERROR: gives the pending error and clears it
+    void set_error(Errno error) { error_ = static_cast<int32_t>(error); }
+
     Result<size_t> read(mm::IoBuffer& to) final;
     Result<size_t> write(mm::IoBuffer& from) final;
     Result<size_t> read_at(mm::IoBuffer& to, uint64_t offset) final;  // ESPIPE
@@ -101,6 +111,10 @@ class Socket : public vfs::File {
     Result<uint64_t> seek(int64_t offset, int whence) final;
     Result<> fsync(bool data_only) final;  // EINVAL
     Result<String> describe() final;       // "socket:[INODE]"
+    vfs::Inode* inode() final { return inode_.get(); }
+    const vfs::Path* path() final;  // in sockfs; made when first asked for
+    // A family hands what it does not know to this one. ENOTTY.
+    Result<int64_t> ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument) override;
     const void* class_tag() const override { return &kTag; }
     // Null if the file is no socket (ENOTSOCK).
     static Socket* from(vfs::File& file);
@@ -112,8 +126,16 @@ class Socket : public vfs::File {
     // The end of a wait that SO_RCVTIMEO or SO_SNDTIMEO bounds: kNever without one. A wait that ends there is EAGAIN.
     sched::Nanoseconds receive_deadline() const;
     sched::Nanoseconds send_deadline() const;
-    int32_t take_error();  // SO_ERROR: gives the pending error and clears it
+    // Waits until condition() holds, as calls do that SO_RCVTIMEO or SO_SNDTIMEO bounds: EAGAIN at the deadline; after
+    // a signal ERESTARTSYS, but EINTR with a deadline (signal(7)). Not for calls that must not block.
+    template <typename Condition>
+    static Result<> wait_until(sched::WaitQueue& queue, Condition condition, sched::Nanoseconds deadline) {
+        const Result<> waited = queue.wait(condition, sched::Interruptible::kYes, deadline);
+        if (waited.is_ok() || deadline == sched::kNever) return waited.is_ok() ? Result<>() : waited.error();
+        return waited.error() == Errno::kTIMEDOUT ? Errno::kAGAIN : Errno::kINTR;
+    }
 
+    bool listening_ = false;  // SO_ACCEPTCONN
     bool shut_read_ = false, shut_write_ = false;
     int32_t error_ = 0;  // pending error (positive errno), e.g. of a connect that failed in the background
     // SOL_SOCKET options that keep a value; a family acts on those it can.
@@ -124,9 +146,15 @@ class Socket : public vfs::File {
     uint32_t receive_buffer_ = 212992, send_buffer_ = 212992;    // bytes, as getsockopt shows them
     sched::Nanoseconds receive_timeout_ = 0, send_timeout_ = 0;  // 0: none
     uint32_t priority_ = 0, mark_ = 0, receive_low_water_ = 1;
+    Ucred peer_credentials_{0, ~0U, ~0U};  // SO_PEERCRED
+    RefPtr<auth::Credentials> peer_identity_;
 
   private:
     static const char kTag;
+    Result<> set_flag(int name, bool on);
+    Result<> set_number(task::Task& task, int name, int32_t value);
+    RefPtr<vfs::Inode> inode_;
+    vfs::Path path_;
 };
 
 // socket(2). type without SOCK_NONBLOCK and SOCK_CLOEXEC. EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPERM,

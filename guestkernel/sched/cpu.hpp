@@ -29,6 +29,10 @@ inline void before_resume();
 // Sentry. Kernel lock held.
 void shoot_down(Phys cr3);
 
+// Makes every other vCPU that runs an application enter the Sentry once: a memory barrier for all of them. Kernel lock
+// held.
+void interrupt_applications();
+
 // The rare part of before_resume, and whether threads wait for a vCPU.
 void share_work_before_resume();
 extern uint32_t waiting_threads;

@@ -1,9 +1,12 @@
 #include "guestkernel/sched/sched.hpp"
 
+#include <algorithm>
+
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/fcontext.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
+#include "guestkernel/sched/load.hpp"
 
 namespace kvmsbx::sched {
 
@@ -30,12 +33,16 @@ class IdleThread final : public Thread {
 struct CpuState {
     CpuArea* area = nullptr;
     IdleThread idle;
+    Thread* running = &idle;
+    Nanoseconds up_since = 0;
     bool halted = false;
+    uint64_t interrupts[static_cast<size_t>(InterruptKind::kCount)] = {};
     Nanoseconds timer = kNever;  // when this vCPU's LAPIC timer will fire
 };
 
 CpuState cpus[abi::kMaxCpus];
 List<Thread, &Thread::run_hook> run_queue;
+uint64_t switches, uninterruptible_threads;
 
 struct EarlierDeadline {
     bool operator()(const Timer& a, const Timer& b) const {
@@ -52,6 +59,27 @@ Thread* first_for(const CpuState& cpu) {
     for (Thread& thread : run_queue)
         if (may_run_on(thread, cpu)) return &thread;
     return nullptr;
+}
+
+// Linux's weights of nice values, 1024 for 0: each step is a tenth of the time more or less.
+constexpr uint32_t kWeights[40] = {88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916,
+                                   9548,  7620,  6100,  4904,  3906,  3121,  2501,  1991,  1586,  1277,
+                                   1024,  820,   655,   526,   423,   335,   272,   215,   172,   137,
+                                   110,   87,    70,    56,    45,    36,    29,    23,    18,    15};
+constexpr Nanoseconds kShortestSlice = 1'000'000, kLongestSlice = 100'000'000;
+
+Nanoseconds slice_of(const Thread& thread) {
+    if (thread.nice == 0) return kTimeSlice;
+    const int index = thread.nice < -20 ? 0 : thread.nice > 19 ? 39 : thread.nice + 20;
+    const Nanoseconds slice = kTimeSlice * kWeights[index] / kWeights[20];
+    return slice < kShortestSlice ? kShortestSlice : slice > kLongestSlice ? kLongestSlice : slice;
+}
+
+// Whether `next`, which waits, takes the place of `running` at the end of a slice.
+bool takes_over(const Thread& next, const Thread& running) {
+    if (next.real_time_priority != running.real_time_priority)
+        return next.real_time_priority > running.real_time_priority;
+    return !running.keeps_cpu;
 }
 
 void arm(CpuState& cpu, Nanoseconds deadline, Nanoseconds time) {
@@ -97,6 +125,9 @@ struct Scheduler {
         next->last_cpu = cpu.area;
         slice_over[cpu.area->cpu_id] = false;
         if (next == &previous) return;
+        cpu.running = next;
+        ++switches;
+        ++(previous.state_ == Thread::State::kRunnable ? previous.involuntary_switches : previous.voluntary_switches);
         VERIFY(arch::stack_header().canary == arch::kStackCanary);
         previous.switched_out();
         next->header_->cpu = cpu.area;
@@ -117,14 +148,34 @@ struct Scheduler {
 
     static void enqueue(Thread& thread) {
         thread.state_ = Thread::State::kRunnable;
-        run_queue.push_back(thread);
         ++waiting_threads;
+        if (thread.real_time_priority) [[unlikely]]
+            enqueue_real_time(thread);
+        else
+            run_queue.push_back(thread);
+        watch_load();
+    }
+
+    // Before all of lower priority; a vCPU that runs one of those gives it up.
+    static void enqueue_real_time(Thread& thread) {
+        auto at = run_queue.begin();
+        while (at != run_queue.end() && at->real_time_priority >= thread.real_time_priority) ++at;
+        run_queue.insert(at, thread);
+        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+            CpuState& cpu = cpus[id];
+            if (!cpu.area || !may_run_on(thread, cpu)) continue;
+            if (cpu.halted || cpu.running->real_time_priority >= thread.real_time_priority) continue;
+            slice_over[id] = true;
+            if (&cpu != &this_cpu()) arch::send_ipi(*cpu.area);
+            return;
+        }
     }
 
     static void wake(Thread& thread) {
         if (thread.state_ == Thread::State::kRunning && thread.last_cpu != &arch::cpu())
             arch::send_ipi(*thread.last_cpu);
         if (thread.state_ != Thread::State::kBlocked) return;
+        if (!thread.interruptible_) --uninterruptible_threads;
         enqueue(thread);
         Thread& self = current();
         if (&self != &this_cpu().idle) self.woke_another_ = now();
@@ -144,6 +195,7 @@ struct Scheduler {
         if (deadline != kNever) timer.arm(deadline);
         self.state_ = Thread::State::kBlocked;
         self.interruptible_ = interruptible == Interruptible::kYes;
+        if (!self.interruptible_) ++uninterruptible_threads;
         switch_away();
     }
 
@@ -198,17 +250,27 @@ struct Scheduler {
         if (!timers.empty()) arm(this_cpu(), timers.begin()->deadline(), time);
     }
 
+    static bool wake_idle_cpu_for(const Thread& thread) {
+        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+            CpuState& cpu = cpus[id];
+            if (!cpu.halted || !may_run_on(thread, cpu)) continue;
+            cpu.halted = false;
+            arch::send_ipi(*cpu.area);
+            return true;
+        }
+        return false;
+    }
+
+    // Every waiting thread has a vCPU that knows of it: an idle one, this one, or a busy one, which is told unless the
+    // end of its slice is armed already.
     static void wake_idle_cpus() {
         for (Thread& thread : run_queue) {
-            bool found = false;
-            for (uint32_t id = 0; id < arch::boot_info().cpu_count && !found; ++id) {
+            if (wake_idle_cpu_for(thread) || may_run_on(thread, this_cpu())) continue;
+            for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
                 CpuState& cpu = cpus[id];
-                if (!cpu.halted || !may_run_on(thread, cpu)) continue;
-                cpu.halted = false;
+                if (!cpu.area || !may_run_on(thread, cpu) || cpu.timer <= now() + kTimeSlice) continue;
                 arch::send_ipi(*cpu.area);
-                found = true;
             }
-            if (!found) return;
         }
     }
 
@@ -220,7 +282,7 @@ struct Scheduler {
         if (!hands_over) wake_idle_cpus();
         // Another timer's interrupt may be due later than the end of the slice.
         const Nanoseconds time = now();
-        arm(cpu, time + (hands_over ? kHandOverSlice : kTimeSlice), time);
+        arm(cpu, time + (hands_over ? kHandOverSlice : slice_of(current())), time);
     }
 
     static void timer_interrupt() {
@@ -228,7 +290,11 @@ struct Scheduler {
         cpu.timer = kNever;
         current().quick_blocks_ = 0;
         run_expired_timers();
-        if (first_for(cpu) && now() - current().started_ >= kHandOverSlice) slice_over[cpu.area->cpu_id] = true;
+        const Thread& running = current();
+        const Nanoseconds slice = slice_of(running) < kHandOverSlice ? slice_of(running) : kHandOverSlice;
+        const Thread* next = first_for(cpu);
+        if (next && takes_over(*next, running) && now() - running.started_ >= slice)
+            slice_over[cpu.area->cpu_id] = true;
     }
 
     static void poll_gofer(CpuState& cpu) {
@@ -253,7 +319,16 @@ struct Scheduler {
             if (came >> bit & 1) dispatch_interrupt(static_cast<uint8_t>(abi::kVectorFirst + bit));
     }
 
+    static void count_interrupt(uint8_t vector) {
+        const InterruptKind kind = vector == abi::kVectorTimer       ? InterruptKind::kTimer
+                                   : vector == abi::kVectorGofer     ? InterruptKind::kGofer
+                                   : vector == abi::kVectorHostEvent ? InterruptKind::kHostEvent
+                                                                     : InterruptKind::kOtherCpu;
+        ++this_cpu().interrupts[static_cast<size_t>(kind)];
+    }
+
     static void dispatch_interrupt(uint8_t vector) {
+        count_interrupt(vector);
         switch (vector) {
             case abi::kVectorTimer: return timer_interrupt();
             case abi::kVectorGofer: return hooks.gofer_collect ? hooks.gofer_collect() : void();
@@ -270,8 +345,15 @@ struct Scheduler {
         header = {&cpu.idle, &area, arch::kStackCanary};
     }
 
+    static CpuTimes cpu_times(const CpuState& cpu) {
+        const Nanoseconds up = cpu.up_since ? now() - cpu.up_since : 0;
+        const Nanoseconds idle = cpu.idle.cpu_time + (cpu.running == &cpu.idle ? now() - cpu.idle.started_ : 0);
+        return {up > idle ? up - idle : 0, std::min(up, idle)};
+    }
+
     [[noreturn]] static void run_idle(CpuArea& area) {
         CpuState& cpu = cpus[area.cpu_id];
+        cpu.up_since = cpu.idle.started_ = now();
         for (;;) {
             run_expired_timers();
             if (!first_for(cpu)) poll_gofer(cpu);
@@ -326,6 +408,15 @@ void Timer::cancel() {
     if (hook_.is_linked()) hook_.unlink();
 }
 
+CpuTimes cpu_times(unsigned cpu) { return cpus[cpu].area ? Scheduler::cpu_times(cpus[cpu]) : CpuTimes(); }
+uint64_t context_switches() { return switches; }
+uint64_t interrupts(unsigned cpu, InterruptKind kind) { return cpus[cpu].interrupts[static_cast<size_t>(kind)]; }
+uint64_t active_threads() {
+    uint64_t active = waiting_threads + uninterruptible_threads;
+    for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) active += cpus[id].running != &cpus[id].idle;
+    return active;
+}
+
 void prepare_idle(CpuArea& area, arch::StackHeader& header) { Scheduler::prepare_idle(area, header); }
 void run_idle(CpuArea& area) { Scheduler::run_idle(area); }
 void serve_interrupt(uint8_t vector) {
@@ -334,16 +425,30 @@ void serve_interrupt(uint8_t vector) {
 }
 void share_work_before_resume() { Scheduler::before_resume(); }
 
-void shoot_down(Phys cr3) {
+namespace {
+
+// Until each of the vCPUs that run an application has entered the Sentry once. `concerns`: bool(const CpuArea&).
+template <typename Concerns>
+void interrupt_users(Concerns concerns) {
     const uint32_t self = arch::cpu().cpu_id;
     for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
         CpuArea* area = cpus[id].area;
-        if (id == self || !area || area->user_cr3 != cr3) continue;
+        if (id == self || !area || !concerns(*area)) continue;
         const uint64_t entries = __atomic_load_n(&area->entries, __ATOMIC_ACQUIRE);
         if (entries & 1) continue;  // in the Sentry: it loads the page table again before it resumes
         arch::send_ipi(*area);
         while (__atomic_load_n(&area->entries, __ATOMIC_ACQUIRE) == entries) arch::relax();
     }
+}
+
+}  // namespace
+
+void shoot_down(Phys cr3) {
+    interrupt_users([cr3](const CpuArea& area) { return area.user_cr3 == cr3; });
+}
+
+void interrupt_applications() {
+    interrupt_users([](const CpuArea&) { return true; });
 }
 
 }  // namespace kvmsbx::sched

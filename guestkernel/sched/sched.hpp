@@ -8,8 +8,9 @@
 //   application or halts. It passes on with the vCPU at a context switch. So Sentry data needs no other lock against
 //   parallelism; what is needed across a block (any WaitQueue::wait, Mutex::lock, 9P request, user-memory access that
 //   faults) is re-checked after it, or guarded by a Mutex.
-// - Run queue: one, in order of arrival, with a time slice of kTimeSlice while others wait. Affinity is kept per
-// thread.
+// - Run queue: one, real-time threads first by priority, all others in order of arrival. A thread has a time slice
+// while others wait, kTimeSlice weighted by its nice value: so shares of a busy vCPU are weighted, too. Affinity is
+// kept per thread.
 // - An idle vCPU halts with no timer but the next Timer's deadline (vCPU 0), and is woken by IPI.
 // All functions here want the kernel lock held, unless they say otherwise.
 #include <cstdint>
@@ -50,9 +51,12 @@ class Thread : public RefCounted {
     bool interruptible() const { return interruptible_; }  // while blocked: S or D of ps(1)
     arch::CpuArea* last_cpu = nullptr;                     // the vCPU it runs or last ran on
     char* stack() const { return stack_; }
-    uint64_t affinity = ~0ULL;  // bit n: may run on vCPU n
-    Nanoseconds cpu_time = 0;   // time on a vCPU so far, Sentry and application
-    int nice = 0;
+    uint64_t affinity = ~0ULL;       // bit n: may run on vCPU n
+    Nanoseconds cpu_time = 0;        // time on a vCPU so far, Sentry and application
+    int nice = 0;                    // weighs the time slice
+    uint8_t real_time_priority = 0;  // 1..99 goes before all others; 0: shares the time fairly
+    bool keeps_cpu = false;          // real-time without a time slice (SCHED_FIFO)
+    uint64_t voluntary_switches = 0, involuntary_switches = 0;  // how often it blocked, and how often it had to wait
     // cpu_time with the present run included.
     Nanoseconds total_cpu_time() const { return cpu_time + (state_ == State::kRunning ? now() - started_ : 0); }
 

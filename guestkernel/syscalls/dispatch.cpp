@@ -2,7 +2,9 @@
 
 #include "guestkernel/syscalls/strace.hpp"
 #include "guestkernel/syscalls/syscall.hpp"
+#include "guestkernel/task/seccomp.hpp"
 #include "guestkernel/task/task.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::syscalls {
 namespace {
@@ -20,19 +22,31 @@ uint64_t to_register(const Result<int64_t>& result) {
     debug("[{}] {}: system call {} is not implemented (ENOSYS)", task.tid, static_cast<const char*>(task.name), number);
 }
 
-[[gnu::noinline]] void dispatch_slowly(Task& task, uint64_t number) {
-    const abi::UserRegs& regs = task.regs;
-    const uint64_t arguments[6] = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
-    const Entry* entry = find(number);
-    if (!entry) report_missing(task, number);
+// The result for rax. A filter may have a tracer change the call.
+uint64_t filter_and_call(Task& task) {
+    if (task.call_watchers & task::kWatchSeccomp && !task::seccomp_allows(task)) return task.regs.rax;
+    const Entry* entry = find(task.in_syscall);
+    if (!entry) report_missing(task, task.in_syscall);
+    return to_register(entry ? entry->invoke(task, task.regs) : Errno::kNOSYS);
+}
+
+void call_with_strace(Task& task) {
     if (!strace_enabled) {
-        task.regs.rax = to_register(entry ? entry->invoke(task, regs) : Errno::kNOSYS);
+        task.regs.rax = filter_and_call(task);
         return;
     }
-    StraceLine line(task, number, arguments);
-    const uint64_t result = to_register(entry ? entry->invoke(task, regs) : Errno::kNOSYS);
+    const abi::UserRegs& regs = task.regs;
+    const uint64_t arguments[6] = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
+    StraceLine line(task, task.in_syscall, arguments);
+    const uint64_t result = filter_and_call(task);
     line.finish(result);
     task.regs.rax = result;
+}
+
+// --strace, a filter, a tracer, or a call that does not exist.
+[[gnu::noinline]] void dispatch_slowly(Task& task) {
+    if (!task.trace || task::trace_syscall_entry(task)) call_with_strace(task);
+    if (task.trace) task::trace_syscall_exit(task);
 }
 
 }  // namespace
@@ -42,8 +56,8 @@ void dispatch(Task& task) {
     const uint64_t number = regs.rax;
     task.in_syscall = number;
     const Entry* entry = find(number);
-    if (!entry || strace_enabled) [[unlikely]]
-        return dispatch_slowly(task, number);
+    if (!entry || task.call_watchers) [[unlikely]]
+        return dispatch_slowly(task);
     regs.rax = to_register(entry->invoke(task, regs));
 }
 

@@ -1,7 +1,6 @@
 #include "guestkernel/fs/pipe.hpp"
 #include "guestkernel/fs/tmpfs.hpp"
 #include "guestkernel/syscalls/file_helpers.hpp"
-#include "guestkernel/vfs/locks.hpp"
 
 namespace kvmsbx::syscalls {
 
@@ -22,17 +21,40 @@ Result<int64_t> sys_creat(Task& task, UserString path, Mode mode) {
     return sys_openat(task, {vfs::kAtFdcwd}, path, {vfs::kOCreat | vfs::kOWronly | vfs::kOTrunc}, mode);
 }
 
+namespace {
+
+// build_open_flags() of Linux: what openat(2) ignores is an error here.
+Result<> check_how(const FileOpenHow& how) {
+    constexpr uint64_t kKnownFlags = 037777703, kKnownResolve = 0x3f, kTmpfileBit = vfs::kOTmpfile & ~vfs::kODirectory;
+    constexpr uint64_t kWithPath = vfs::kOPath | vfs::kODirectory | vfs::kONofollow | vfs::kOCloexec;
+    if ((how.flags & ~kKnownFlags) || (how.resolve & ~kKnownResolve)) return Errno::kINVAL;
+    if ((how.resolve & vfs::kResolveBeneath) && (how.resolve & vfs::kResolveInRoot)) return Errno::kINVAL;
+    const bool creates = how.flags & (vfs::kOCreat | kTmpfileBit);
+    if ((how.mode & ~07777ULL) || (how.mode != 0 && !creates)) return Errno::kINVAL;
+    if ((how.flags & vfs::kODirectory) && (how.flags & vfs::kOCreat)) return Errno::kINVAL;
+    if ((how.flags & kTmpfileBit) && (how.flags & vfs::kOTmpfile) != vfs::kOTmpfile) return Errno::kINVAL;
+    if ((how.flags & kTmpfileBit) && (how.flags & vfs::kOAccMode) == vfs::kORdonly) return Errno::kINVAL;
+    if ((how.flags & vfs::kOPath) && (how.flags & ~kWithPath)) return Errno::kINVAL;
+    // A walk here may always have to ask a server.
+    return how.resolve & vfs::kResolveCached ? Result<>(Errno::kAGAIN) : Result<>();
+}
+
+}  // namespace
+
 Result<int64_t> sys_openat2(Task& task, DirFd directory, UserString path, UserIn<FileOpenHow> how, size_t size) {
     if (size < sizeof(FileOpenHow)) return Errno::kINVAL;
     if (size > mm::kPageSize) return Errno::k2BIG;
     const FileOpenHow wanted = TRY(how.load(task.space()));
     for (size_t at = sizeof wanted; at < size; ++at)
         if (TRY(UserIn<uint8_t>{how.address + at}.load(task.space())) != 0) return Errno::k2BIG;
-    constexpr uint64_t kKnown = 037777703;
-    if ((wanted.flags & ~kKnown) || wanted.resolve != 0 || (wanted.mode & ~07777ULL)) return Errno::kINVAL;
-    if (wanted.mode != 0 && !(wanted.flags & vfs::kOCreat)) return Errno::kINVAL;
-    return sys_openat(task, directory, path, {static_cast<uint32_t>(wanted.flags)},
-                      {static_cast<uint32_t>(wanted.mode)});
+    TRY(check_how(wanted));
+    const auto flags = static_cast<uint32_t>(wanted.flags);
+    const NameAt name = TRY(name_at(task, directory, path, static_cast<uint32_t>(wanted.resolve)));
+    TRY(task.files().check_room(task.limit(task::kRlimitNofile)));
+    vfs::Caller caller = task.caller();
+    caller.resolve = static_cast<uint32_t>(wanted.resolve);
+    RefPtr<File> file = TRY(vfs::open(caller, name.base, name.text, flags, static_cast<uint32_t>(wanted.mode)));
+    return install(task, std::move(file), flags & vfs::kOCloexec);
 }
 
 Result<int64_t> sys_close(Task& task, Fd fd) { return done(task.files().close(fd)); }
@@ -63,144 +85,6 @@ Result<int64_t> sys_dup3(Task& task, Fd fd, Fd new_fd, OpenFlags flags) {
     RefPtr<File> file = TRY(file_or_path_of(task, fd));
     TRY(task.files().install_at(new_fd, std::move(file), flags & vfs::kOCloexec, task.limit(task::kRlimitNofile)));
     return int64_t{new_fd};
-}
-
-namespace {
-
-enum FcntlCommand : int32_t {
-    kDupfd = 0,
-    kGetfd = 1,
-    kSetfd = 2,
-    kGetfl = 3,
-    kSetfl = 4,
-    kGetlk = 5,
-    kSetlk = 6,
-    kSetlkw = 7,
-    kGetown = 9,
-    kOfdGetlk = 36,
-    kOfdSetlk = 37,
-    kOfdSetlkw = 38,
-    kDupfdCloexec = 1030,
-    kSetpipeSize = 1031,
-    kGetpipeSize = 1032,
-    kAddSeals = 1033,
-    kGetSeals = 1034,
-};
-constexpr uint64_t kFdCloexec = 1;
-
-struct FileLock {  // struct flock
-    int16_t type, whence;
-    int32_t pad;
-    int64_t start, length;
-    int32_t pid, pad2;
-};
-static_assert(sizeof(FileLock) == 32);
-
-Result<vfs::LockRange> lock_range(File& file, const FileLock& lock) {
-    vfs::LockRange range;
-    if (lock.type < 0 || lock.type > 2) return Errno::kINVAL;
-    range.type = static_cast<vfs::LockType>(lock.type);
-    int64_t base = 0;
-    if (lock.whence == 1) base = static_cast<int64_t>(file.position);
-    if (lock.whence == 2) base = static_cast<int64_t>(TRY(file.inode()->attributes()).size);
-    if (lock.whence < 0 || lock.whence > 2) return Errno::kINVAL;
-    int64_t start, end;
-    if (__builtin_add_overflow(base, lock.start, &start)) return Errno::kOVERFLOW;
-    if (__builtin_add_overflow(start, lock.length, &end)) return Errno::kOVERFLOW;
-    if (lock.length < 0) std::swap(start, end);
-    if (start < 0) return Errno::kINVAL;
-    range.start = static_cast<uint64_t>(start);
-    range.end = lock.length == 0 ? ~0ULL : static_cast<uint64_t>(end);
-    return range;
-}
-
-Result<int64_t> get_lock(Task& task, File& file, UserInOut<FileLock> user, vfs::LockRange range, FileLock lock) {
-    if (range.type == vfs::LockType::kUnlock) return Errno::kINVAL;
-    const vfs::LockRange found = vfs::test_record_lock(*file.inode(), range);
-    lock.type = static_cast<int16_t>(found.type);
-    if (found.type != vfs::LockType::kUnlock) {
-        lock.whence = 0, lock.start = static_cast<int64_t>(found.start), lock.pid = found.pid;
-        lock.length = found.end == ~0ULL ? 0 : static_cast<int64_t>(found.end - found.start);
-    }
-    return done(user.store(task.space(), lock));
-}
-
-Result<int64_t> record_lock(Task& task, File& file, int32_t command, UserInOut<FileLock> user) {
-    const bool by_file = command >= kOfdGetlk;
-    const FileLock lock = TRY(user.load(task.space()));
-    if (!file.inode()) return Errno::kBADF;
-    if (by_file && lock.pid != 0) return Errno::kINVAL;
-    vfs::LockRange range = TRY(lock_range(file, lock));
-    range.owner = by_file ? static_cast<const void*>(&file) : static_cast<const void*>(&task.files());
-    range.pid = by_file ? -1 : task.process().pid;
-    if (command == kGetlk || command == kOfdGetlk) return get_lock(task, file, user, range, lock);
-    if (range.type == vfs::LockType::kRead && !file.readable()) return Errno::kBADF;
-    if (range.type == vfs::LockType::kWrite && !file.writable()) return Errno::kBADF;
-    return done(vfs::set_record_lock(*file.inode(), range, command == kSetlkw || command == kOfdSetlkw));
-}
-
-Result<int64_t> duplicate(Task& task, RefPtr<File> file, uint64_t minimum, bool close_on_exec) {
-    const uint64_t limit = task.limit(task::kRlimitNofile);
-    if (minimum >= limit || minimum > 0x7fffffff) return Errno::kINVAL;
-    return int64_t { TRY(task.files().install(std::move(file), close_on_exec, limit, static_cast<int>(minimum))) };
-}
-
-Result<int64_t> set_status_flags(Task& task, File& file, uint32_t wanted) {
-    constexpr uint32_t kSettable = vfs::kOAppend | vfs::kONonblock | vfs::kODirect | vfs::kONoatime;
-    if ((wanted & ~file.flags & vfs::kONoatime) && file.inode()) {
-        const auth::Credentials& who = task.credentials();
-        if (who.fsuid != TRY(file.inode()->ownership()).uid && !who.has(auth::Capability::kFowner)) return Errno::kPERM;
-    }
-    file.flags = (file.flags & ~kSettable) | (wanted & kSettable);
-    return int64_t{0};
-}
-
-}  // namespace
-
-Result<int64_t> sys_fcntl(Task& task, Fd fd, int32_t command, uint64_t argument) {
-    RefPtr<File> file = TRY(file_or_path_of(task, fd));
-    switch (command) {
-        case kDupfd: return duplicate(task, std::move(file), argument, false);
-        case kDupfdCloexec: return duplicate(task, std::move(file), argument, true);
-        case kGetfd:
-            return int64_t {
-                TRY(task.files().close_on_exec(fd))
-                ? 1 : 0
-            };
-        case kSetfd: return done(task.files().set_close_on_exec(fd, argument & kFdCloexec));
-        case kGetfl: return int64_t{file->flags};
-        default: break;
-    }
-    if (file->flags & vfs::kOPath) return Errno::kBADF;
-    switch (command) {
-        case kSetfl: return set_status_flags(task, *file, static_cast<uint32_t>(argument));
-        case kGetlk:
-        case kSetlk:
-        case kSetlkw:
-        case kOfdGetlk:
-        case kOfdSetlk:
-        case kOfdSetlkw: return record_lock(task, *file, command, {argument});
-        case kGetown: return int64_t{0};  // nobody: F_SETOWN is not there
-        case kSetpipeSize: return static_cast<int64_t>(TRY(fs::set_pipe_size(*file, static_cast<uint32_t>(argument))));
-        case kGetpipeSize: return static_cast<int64_t>(TRY(fs::pipe_size(*file)));
-        case kAddSeals: return done(fs::add_seals(*file, static_cast<uint32_t>(argument)));
-        case kGetSeals: return int64_t { TRY(fs::get_seals(*file))
-            };
-        default: return Errno::kINVAL;
-    }
-}
-
-Result<int64_t> sys_flock(Task& task, Fd fd, int32_t operation) {
-    constexpr int32_t kShared = 1, kExclusive = 2, kNoWait = 4, kUnlock = 8;
-    RefPtr<File> file = TRY(file_of(task, fd));
-    if (!file->inode()) return Errno::kBADF;
-    const bool wait = !(operation & kNoWait);
-    switch (operation & ~kNoWait) {
-        case kShared: return done(vfs::set_flock(*file->inode(), file.get(), vfs::LockType::kRead, wait));
-        case kExclusive: return done(vfs::set_flock(*file->inode(), file.get(), vfs::LockType::kWrite, wait));
-        case kUnlock: return done(vfs::set_flock(*file->inode(), file.get(), vfs::LockType::kUnlock, wait));
-        default: return Errno::kINVAL;
-    }
 }
 
 Result<int64_t> sys_pipe2(Task& task, UserOut<FilePair> fds, OpenFlags flags) {

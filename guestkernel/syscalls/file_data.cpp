@@ -4,6 +4,7 @@
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/attributes.hpp"
 #include "guestkernel/vfs/mount.hpp"
+#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::syscalls {
 
@@ -59,6 +60,7 @@ Result<int64_t> sys_ftruncate(Task& task, Fd fd, int64_t length) {
     change.valid = vfs::AttributeChange::kSize | vfs::AttributeChange::kMtimeNow;
     change.size = static_cast<uint64_t>(length);
     TRY(inode->set_attributes(change));
+    vfs::report(*file, vfs::kWatchModify);
     return done(vfs::drop_set_id(task.credentials(), *inode));
 }
 
@@ -72,8 +74,10 @@ Result<int64_t> sys_fallocate(Task& task, Fd fd, Flags mode, int64_t offset, int
     if (inode->type() != vfs::kModeRegular) return Errno::kNODEV;
     int64_t end;
     if (__builtin_add_overflow(offset, length, &end)) return Errno::kFBIG;
-    return done(file->allocate(static_cast<uint32_t>(mode.value), static_cast<uint64_t>(offset),
-                               static_cast<uint64_t>(length)));
+    TRY(file->allocate(static_cast<uint32_t>(mode.value), static_cast<uint64_t>(offset),
+                       static_cast<uint64_t>(length)));
+    vfs::report(*file, vfs::kWatchModify);
+    return int64_t{0};
 }
 
 Result<int64_t> sys_fadvise64(Task& task, Fd fd, int64_t, int64_t length, int32_t advice) {
@@ -110,6 +114,8 @@ Result<size_t> copy_between(Task& task, File& in, uint64_t& from, File& out, uin
         IoBuffer source = IoBuffer::kernel_readonly(piece.span().first(got.value()));
         Result<size_t> put = to ? out.write_at(source, *to) : out.write(source);
         if (put.is_error()) return moved > 0 ? Result<size_t>(moved) : Result<size_t>(put.error());
+        vfs::report(in, vfs::kWatchAccess);
+        if (put.value() > 0) vfs::report(out, vfs::kWatchModify);
         moved += put.value(), from += put.value();
         if (to) *to += put.value();
         if (put.value() < got.value() || got.value() < wanted || task.interrupted()) break;

@@ -10,18 +10,19 @@ Result<RefPtr<vfs::File>> file_of(Task& task, int fd) {
     return file;
 }
 
-Result<vfs::Path> base_of(Task& task, int directory, std::string_view path) {
-    if (directory == vfs::kAtFdcwd || (!path.empty() && path.front() == '/')) return vfs::Path(task.fs().cwd);
+Result<vfs::Path> base_of(Task& task, int directory, std::string_view path, uint32_t resolve) {
+    const bool absolute = !path.empty() && path.front() == '/' && !(resolve & vfs::kResolveInRoot);
+    if (directory == vfs::kAtFdcwd || absolute) return vfs::Path(task.fs().cwd);
     RefPtr<vfs::File> file = TRY(task.files().get(directory));
     const vfs::Path* base = file->path();
     if (!base) return Errno::kNOTDIR;
     return vfs::Path(*base);
 }
 
-Result<NameAt> name_at(Task& task, int directory, UserString path) {
+Result<NameAt> name_at(Task& task, int directory, UserString path, uint32_t resolve) {
     NameAt name;
     name.text = TRY(path.load(task.space()));
-    name.base = TRY(base_of(task, directory, name.text));
+    name.base = TRY(base_of(task, directory, name.text, resolve));
     return name;
 }
 

@@ -14,7 +14,7 @@ inline constexpr uint64_t kAtSymlinkNofollow = 0x100, kAtEaccess = 0x200, kAtRem
 Result<RefPtr<vfs::File>> file_of(Task& task, int fd);
 Result<RefPtr<vfs::File>> file_or_path_of(Task& task, int fd);
 // Where a relative path starts: EBADF, ENOTDIR. Absolute paths do not look at the descriptor.
-Result<vfs::Path> base_of(Task& task, int directory, std::string_view path);
+Result<vfs::Path> base_of(Task& task, int directory, std::string_view path, uint32_t resolve = 0);
 
 // The path argument of an *at() call, walked. flags: kAtEmptyPath is honoured; `follow` says what happens to a link at
 // the end.
@@ -26,7 +26,11 @@ struct NameAt {
     String text;
     vfs::Path base;
 };
-Result<NameAt> name_at(Task& task, int directory, UserString path);
+// resolve: openat2(2)'s; with RESOLVE_IN_ROOT absolute paths start at the descriptor, too.
+Result<NameAt> name_at(Task& task, int directory, UserString path, uint32_t resolve = 0);
+
+// FIOASYNC: O_ASYNC of the description. ENOTTY where the object sends no signals.
+Result<int64_t> set_async(Task& task, vfs::File& file, int fd, bool on);
 
 Result<int64_t> install(Task& task, RefPtr<vfs::File> file, bool close_on_exec);
 inline Result<int64_t> done(Result<> result) {

@@ -3,6 +3,7 @@
 #include "guestkernel/syscalls/file_helpers.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/attributes.hpp"
+#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::syscalls {
 
@@ -40,15 +41,22 @@ Result<> limit_size(Task& task, File& file, IoBuffer& from, uint64_t offset, boo
 
 Result<int64_t> finish_write(Task& task, File& file, Result<size_t> written) {
     const size_t count = TRY(std::move(written));
+    if (count > 0) vfs::report(file, vfs::kWatchModify);
     if (vfs::Inode* inode = file.inode(); inode && count > 0 && inode->type() == vfs::kModeRegular)
         TRY(vfs::drop_set_id(task.credentials(), *inode));
+    return static_cast<int64_t>(count);
+}
+
+Result<int64_t> finish_read(File& file, Result<size_t> got) {
+    const size_t count = TRY(std::move(got));
+    if (count > 0) vfs::report(file, vfs::kWatchAccess);
     return static_cast<int64_t>(count);
 }
 
 Result<int64_t> read_into(Task& task, int fd, Result<IoBuffer> to) {
     RefPtr<File> file = TRY(readable_file(task, fd));
     IoBuffer buffer = TRY(std::move(to));
-    return static_cast<int64_t>(TRY(file->read(buffer)));
+    return finish_read(*file, file->read(buffer));
 }
 
 Result<int64_t> write_from(Task& task, int fd, Result<IoBuffer> from) {
@@ -62,7 +70,7 @@ Result<int64_t> read_into_at(Task& task, int fd, Result<IoBuffer> to, int64_t of
     if (offset < 0) return Errno::kINVAL;
     RefPtr<File> file = TRY(readable_file(task, fd));
     IoBuffer buffer = TRY(std::move(to));
-    return static_cast<int64_t>(TRY(file->read_at(buffer, static_cast<uint64_t>(offset))));
+    return finish_read(*file, file->read_at(buffer, static_cast<uint64_t>(offset)));
 }
 
 Result<int64_t> write_from_at(Task& task, int fd, Result<IoBuffer> from, int64_t offset) {
@@ -150,6 +158,10 @@ Result<int64_t> sys_ioctl(Task& task, Fd fd, Flags request, UserBuffer argument)
             const int32_t on = TRY(UserIn<int32_t>{argument.address}.load(task.space()));
             file->flags = on ? file->flags | vfs::kONonblock : file->flags & ~vfs::kONonblock;
             return int64_t{0};
+        }
+        case kFioasync: {
+            const int32_t on = TRY(UserIn<int32_t>{argument.address}.load(task.space()));
+            return set_async(task, *file, fd, on != 0);
         }
         case kFionread:
             if (file->inode() && file->inode()->type() == vfs::kModeRegular)

@@ -14,7 +14,11 @@ enum Operation : int32_t {
     kCmpRequeue = 4,
     kWakeOp = 5,
     kWaitBitset = 9,
-    kWakeBitset = 10
+    kWakeBitset = 10,
+    kLockPi = 6,
+    kUnlockPi = 7,
+    kTrylockPi = 8,
+    kLockPi2 = 13,
 };
 constexpr int32_t kPrivate = 128, kClockRealtime = 256;
 constexpr uint64_t kRobustHeadSize = 24;
@@ -25,7 +29,7 @@ Result<sched::Nanoseconds> deadline_of(Task& task, int32_t command, bool realtim
     if (!task::is_valid(time)) return Errno::kINVAL;
     const sched::Nanoseconds ns = task::to_nanoseconds(time);
     if (command == kWait) return task::saturating_add(sched::now(), ns);
-    return realtime ? task::monotonic_of_realtime(ns) : ns;
+    return realtime || command == kLockPi ? task::monotonic_of_realtime(ns) : ns;
 }
 
 }  // namespace
@@ -36,9 +40,9 @@ Result<int64_t> sys_futex(Task& task, uint64_t address, int32_t operation, uint3
     const bool shared = !(operation & kPrivate), realtime = operation & kClockRealtime;
     const auto count = static_cast<int32_t>(value), count2 = static_cast<int32_t>(timeout_or_count);
     sched::Nanoseconds deadline = sched::kNever;
-    if (command == kWait || command == kWaitBitset)
+    if (command == kWait || command == kWaitBitset || command == kLockPi || command == kLockPi2)
         deadline = TRY(deadline_of(task, command, realtime, timeout_or_count));
-    if (realtime && command != kWaitBitset) return Errno::kNOSYS;
+    if (realtime && command != kWaitBitset && command != kLockPi2) return Errno::kNOSYS;
     mm::AddressSpace& space = task.space();
     switch (command) {
         case kWait: return task::futex_wait(task, {address, shared, value, task::kFutexAnyBit, deadline});
@@ -48,6 +52,10 @@ Result<int64_t> sys_futex(Task& task, uint64_t address, int32_t operation, uint3
         case kRequeue: return task::futex_requeue(space, address, address2, shared, count, count2, nullptr);
         case kCmpRequeue: return task::futex_requeue(space, address, address2, shared, count, count2, &value3);
         case kWakeOp: return task::futex_wake_op(space, address, address2, shared, count, count2, value3);
+        case kLockPi:
+        case kLockPi2: return task::futex_lock_pi(task, {address, shared, false}, deadline);
+        case kTrylockPi: return task::futex_lock_pi(task, {address, shared, true}, deadline);
+        case kUnlockPi: return task::futex_unlock_pi(task, address, shared);
         default: return Errno::kNOSYS;
     }
 }

@@ -31,6 +31,9 @@ Result<int64_t> sys_setfsuid(Task& task, uint32_t uid);
 Result<int64_t> sys_setfsgid(Task& task, uint32_t gid);
 Result<int64_t> sys_capget(Task& task, UserInOut<CapHeader> header, UserOut<CapData> data);
 Result<int64_t> sys_capset(Task& task, UserInOut<CapHeader> header, UserIn<CapData> data);
+Result<int64_t> sys_seccomp(Task& task, uint32_t operation, uint32_t flags, uint64_t argument);
+// PR_SET_SECCOMP.
+Result<int64_t> set_seccomp_by_prctl(Task& task, uint64_t mode, uint64_t filter);
 Result<int64_t> sys_prctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
 
 }  // namespace kvmsbx::syscalls

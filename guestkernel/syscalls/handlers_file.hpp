@@ -1,5 +1,6 @@
 #pragma once
 // Files: descriptors, input and output, names, attributes. Each is its man page; the logic is in vfs/ and fs/.
+#include "guestkernel/ipc/aio.hpp"
 #include "guestkernel/syscalls/syscall.hpp"
 
 namespace kvmsbx::syscalls {
@@ -92,11 +93,13 @@ Result<int64_t> sys_close_range(Task&, uint32_t first, uint32_t last, Flags flag
 Result<int64_t> sys_dup(Task&, Fd fd);
 Result<int64_t> sys_dup2(Task&, Fd fd, Fd new_fd);
 Result<int64_t> sys_dup3(Task&, Fd fd, Fd new_fd, OpenFlags flags);
-Result<int64_t> sys_fcntl(Task&, Fd fd, int32_t command, uint64_t argument);
-Result<int64_t> sys_flock(Task&, Fd fd, int32_t operation);
 Result<int64_t> sys_pipe(Task&, UserOut<FilePair> fds);
 Result<int64_t> sys_pipe2(Task&, UserOut<FilePair> fds, OpenFlags flags);
 Result<int64_t> sys_memfd_create(Task&, UserString name, Flags flags);
+
+// fcntl.cpp
+Result<int64_t> sys_fcntl(Task&, Fd fd, int32_t command, uint64_t argument);
+Result<int64_t> sys_flock(Task&, Fd fd, int32_t operation);
 
 // path.cpp
 Result<int64_t> sys_mkdir(Task&, UserString path, Mode mode);
@@ -150,7 +153,7 @@ Result<int64_t> sys_utime(Task&, UserString path, UserIn<FileUtimbuf> times);
 Result<int64_t> sys_mount(Task&, UserString source, UserString target, UserString type, Flags flags, UserString data);
 Result<int64_t> sys_umount2(Task&, UserString target, Flags flags);
 
-// xattr.cpp: no file system here has extended attributes
+// xattr.cpp
 Result<int64_t> sys_setxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size, Flags flags);
 Result<int64_t> sys_lsetxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size, Flags flags);
 Result<int64_t> sys_fsetxattr(Task&, Fd fd, UserString name, UserBuffer value, size_t size, Flags flags);
@@ -163,5 +166,27 @@ Result<int64_t> sys_flistxattr(Task&, Fd fd, UserBuffer list, size_t size);
 Result<int64_t> sys_removexattr(Task&, UserString path, UserString name);
 Result<int64_t> sys_lremovexattr(Task&, UserString path, UserString name);
 Result<int64_t> sys_fremovexattr(Task&, Fd fd, UserString name);
+
+struct Iocb {  // struct iocb
+    uint64_t data;
+    uint32_t key, rw_flags;
+    uint16_t operation;
+    int16_t priority;
+    uint32_t fd;
+    uint64_t buffer, size;
+    int64_t offset;
+    uint64_t reserved;
+    uint32_t flags, result_fd;
+};
+static_assert(sizeof(Iocb) == 64);
+Result<int64_t> sys_io_setup(Task& task, uint32_t requests, UserInOut<uint64_t> context);
+Result<int64_t> sys_io_destroy(Task& task, uint64_t context);
+Result<int64_t> sys_io_submit(Task& task, uint64_t context, int64_t count, UserIn<uint64_t> requests);
+Result<int64_t> sys_io_cancel(Task& task, uint64_t context, UserIn<Iocb> request, UserOut<ipc::AioEvent> event);
+
+Result<int64_t> sys_splice(Task& task, Fd in, UserInOut<int64_t> in_offset, Fd out, UserInOut<int64_t> out_offset,
+                           size_t count, uint32_t flags);
+Result<int64_t> sys_tee(Task& task, Fd in, Fd out, size_t count, uint32_t flags);
+Result<int64_t> sys_vmsplice(Task& task, Fd pipe, UserBuffer iovecs, size_t count, uint32_t flags);
 
 }  // namespace kvmsbx::syscalls

@@ -1,5 +1,6 @@
 #pragma once
-// poll(2), select(2), epoll(7), eventfd(2), timerfd_create(2), signalfd(2).
+// poll(2), select(2), epoll(7), eventfd(2), timerfd_create(2), signalfd(2), inotify(7).
+#include "guestkernel/ipc/aio.hpp"
 #include "guestkernel/ipc/epoll.hpp"
 #include "guestkernel/syscalls/syscall.hpp"
 
@@ -47,5 +48,15 @@ Result<int64_t> sys_timerfd_create(Task& task, int32_t clock, OpenFlags flags);
 Result<int64_t> sys_timerfd_settime(Task& task, Fd fd, Flags flags, UserIn<PollItimerspec> setting,
                                     UserOut<PollItimerspec> old);
 Result<int64_t> sys_timerfd_gettime(Task& task, Fd fd, UserOut<PollItimerspec> setting);
+
+Result<int64_t> sys_io_getevents(Task& task, uint64_t context, int64_t least, int64_t most,
+                                 UserOut<ipc::AioEvent> events, UserIn<PollTimespec> timeout);
+Result<int64_t> sys_io_pgetevents(Task& task, uint64_t context, int64_t least, int64_t most,
+                                  UserOut<ipc::AioEvent> events, UserIn<PollTimespec> timeout, UserIn<SelectMask> mask);
+
+Result<int64_t> sys_inotify_init(Task& task);
+Result<int64_t> sys_inotify_init1(Task& task, OpenFlags flags);
+Result<int64_t> sys_inotify_add_watch(Task& task, Fd fd, UserString path, Flags mask);
+Result<int64_t> sys_inotify_rm_watch(Task& task, Fd fd, int32_t descriptor);
 
 }  // namespace kvmsbx::syscalls

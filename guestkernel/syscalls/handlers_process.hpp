@@ -1,6 +1,7 @@
 #pragma once
 // Processes and threads: clone(2), execve(2), exit(2), wait4(2), process groups and sessions.
 #include "guestkernel/syscalls/syscall.hpp"
+#include "guestkernel/task/signal.hpp"
 
 namespace kvmsbx::syscalls {
 
@@ -10,10 +11,7 @@ void print_argument(TextSink& sink, Task& task, CloneFlags value);
 struct CloneArguments {  // struct clone_args
     uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
-struct Rusage {  // struct rusage
-    int64_t user_seconds, user_microseconds, system_seconds, system_microseconds;
-    int64_t rest[14];
-};
+struct ResourceUsage;  // handlers_time.hpp
 
 Result<int64_t> sys_clone(Task&, CloneFlags flags, uint64_t stack, UserOut<int32_t> parent_tid,
                           UserOut<int32_t> child_tid, uint64_t tls);
@@ -25,8 +23,9 @@ Result<int64_t> sys_execveat(Task&, DirFd directory, UserString path, UserIn<uin
                              UserIn<uint64_t> environment, Flags flags);
 Result<int64_t> sys_exit(Task&, int32_t code);
 Result<int64_t> sys_exit_group(Task&, int32_t code);
-Result<int64_t> sys_wait4(Task&, Pid pid, UserOut<int32_t> status, Flags options, UserOut<Rusage> usage);
-Result<int64_t> sys_waitid(Task&, int32_t which, Pid id, UserOut<char> info, Flags options, UserOut<Rusage> usage);
+Result<int64_t> sys_wait4(Task&, Pid pid, UserOut<int32_t> status, Flags options, UserOut<ResourceUsage> usage);
+Result<int64_t> sys_waitid(Task&, int32_t which, Pid id, UserOut<char> info, Flags options,
+                           UserOut<ResourceUsage> usage);
 Result<int64_t> sys_getpid(Task&);
 Result<int64_t> sys_getppid(Task&);
 Result<int64_t> sys_gettid(Task&);
@@ -35,5 +34,9 @@ Result<int64_t> sys_getpgrp(Task&);
 Result<int64_t> sys_setpgid(Task&, Pid pid, Pid group);
 Result<int64_t> sys_getsid(Task&, Pid pid);
 Result<int64_t> sys_setsid(Task&);
+
+Result<int64_t> sys_pidfd_open(Task&, Pid pid, OpenFlags flags);
+Result<int64_t> sys_pidfd_send_signal(Task&, Fd fd, SignalNumber signal, UserIn<task::SigInfo> info, Flags flags);
+Result<int64_t> sys_pidfd_getfd(Task&, Fd fd, Fd theirs, uint32_t flags);
 
 }  // namespace kvmsbx::syscalls

@@ -11,6 +11,11 @@ using task::SigAltStack;
 using task::SigInfo;
 using task::TimeSpec;
 
+// kill(2) and tgkill(2) of targets that are found already: EINVAL (number), EPERM, ESRCH (empty group), EAGAIN.
+Result<> signal_process(Task& sender, task::Process& target, const SigInfo& info);
+Result<> signal_thread(Task& sender, Task& target, const SigInfo& info);
+Result<> signal_group(Task& sender, int32_t group, const SigInfo& info);
+
 Result<int64_t> sys_rt_sigaction(Task& task, SignalNumber signal, UserIn<SigAction> action, UserOut<SigAction> old,
                                  size_t set_size);
 Result<int64_t> sys_rt_sigprocmask(Task& task, int32_t how, UserIn<uint64_t> set, UserOut<uint64_t> old,

@@ -13,6 +13,7 @@ constexpr uint64_t kMostFiles = 1 << 20;  // fs.nr_open
 // The parts of the kernel that keep a limit of their own are told.
 void apply(Task& task, uint32_t resource, const Rlimit& limit) {
     if (resource == task::kRlimitStack) task.space().stack_limit = limit.soft;
+    if (resource == task::kRlimitData) task.space().data_limit = limit.soft;
     if (resource == task::kRlimitAs) task.space().address_limit = limit.soft;
 }
 
@@ -21,7 +22,9 @@ Result<> set_limit(Task& caller, Process& process, uint32_t resource, const Rlim
     if (resource == task::kRlimitNofile && wanted.hard > kMostFiles) return Errno::kPERM;
     Rlimit& limit = process.limits[resource];
     if (wanted.hard > limit.hard && !caller.credentials().has(auth::Capability::kSysResource)) return Errno::kPERM;
+    if (resource == task::kRlimitCpu) TRY(task::ProcessTimers::of(process));
     limit = wanted;
+    if (resource == task::kRlimitCpu) process.timers->cpu_limit.watch();
     if (Task* leader = process.leader()) apply(*leader, resource, wanted);
     return {};
 }

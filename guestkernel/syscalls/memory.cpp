@@ -7,6 +7,8 @@ namespace kvmsbx::syscalls {
 namespace {
 
 constexpr uint64_t kProtectionMask = mm::kProtRead | mm::kProtWrite | mm::kProtExec;
+constexpr uint64_t kProtSem = 8, kProtGrowsdown = 0x0100'0000, kProtGrowsup = 0x0200'0000;
+constexpr uint64_t kMostFilePages = ~0ULL >> 12;
 
 // mmap of a file: its Mappable, and what the open mode allows.
 Result<> map_file(Task& task, Fd fd, uint32_t protection, uint32_t type, mm::MapRequest& request) {
@@ -17,17 +19,34 @@ Result<> map_file(Task& task, Fd fd, uint32_t protection, uint32_t type, mm::Map
         request.max_protection &= ~mm::kProtWrite;
     }
     request.object = TRY(file->mappable());
-    if (request.object) request.file = file;
-    return {};
+    if (!request.object) return {};
+    request.file = file;
+    return type == mm::kMapPrivate ? Result<>() : request.object->check_shared(protection, request.max_protection);
 }
 
-Result<> populate(Task& task, uint64_t start, uint64_t length, bool write) {
-    for (uint64_t at = start; at < start + length; at += mm::kPageSize) {
-        const mm::Access access = write ? mm::Access::kWrite : mm::Access::kRead;
-        if (task.space().translate(at, access)) continue;
-        TRY(task.space().fault(at, access));
-    }
-    return {};
+// mlock_future_ok: more locked memory, by mmap, mremap or brk.
+Result<> check_lock(Task& task, uint64_t more, bool asked) {
+    const bool privileged = task.credentials().has(auth::Capability::kIpcLock);
+    const uint64_t limit = task.limit(task::kRlimitMemlock);
+    if (asked && limit == 0 && !privileged) return Errno::kPERM;
+    if (privileged || limit == task::kRlimInfinity) return {};
+    return task.space().locked_bytes() + more > limit ? Result<>(Errno::kAGAIN) : Result<>();
+}
+
+uint64_t pages_up(uint64_t length) { return (length + mm::kPageSize - 1) & ~(mm::kPageSize - 1); }
+
+// MAP_POPULATE and locked memory; failures show at the first access.
+void populate(Task& task, uint64_t start, uint64_t length, uint64_t protection) {
+    const mm::Access access = protection & mm::kProtWrite ? mm::Access::kWrite : mm::Access::kRead;
+    if (protection) (void)task.space().populate(start, start + length, access).is_ok();
+}
+
+// PROT_GROWSDOWN: from the start of the stack that it is.
+Result<uint64_t> start_of_stack(Task& task, uint64_t address) {
+    mm::Vma* vma = task.space().find(address);
+    if (!vma) return Errno::kNOMEM;
+    if (!vma->grows_down) return Errno::kINVAL;
+    return vma->start;
 }
 
 }  // namespace
@@ -49,15 +68,18 @@ Result<int64_t> sys_mmap(Task& task, Address address, size_t length, Protection 
         request.offset = 0;
     else
         TRY(map_file(task, fd, request.protection, type, request));
-    const uint64_t pages = (length + mm::kPageSize - 1) / mm::kPageSize;
+    const uint64_t pages = pages_up(length) / mm::kPageSize;
+    if (offset / mm::kPageSize > kMostFilePages - pages) return Errno::kOVERFLOW;
+    const bool locks = (flags.value & mm::kMapLocked) || task.space().lock_future != mm::LockFuture::kNo;
+    if (locks) TRY(check_lock(task, pages * mm::kPageSize, flags.value & mm::kMapLocked));
     if (!request.object) {
         request.offset = 0;
         if (type != mm::kMapPrivate) request.object = TRY(make_ref<mm::SharedMemory>(pages));
     }
     const uint64_t start = TRY(task.space().map(request));
     const bool wants = flags.value & (mm::kMapPopulate | mm::kMapLocked);
-    if (wants && request.protection)
-        (void)populate(task, start, pages * mm::kPageSize, request.protection & mm::kProtWrite).is_ok();
+    if (wants || task.space().lock_future == mm::LockFuture::kYes)
+        populate(task, start, pages * mm::kPageSize, request.protection);
     return static_cast<int64_t>(start);
 }
 
@@ -67,24 +89,50 @@ Result<int64_t> sys_munmap(Task& task, Address address, size_t length) {
 }
 
 Result<int64_t> sys_mprotect(Task& task, Address address, size_t length, Protection protection) {
-    if (protection.value & ~kProtectionMask) return Errno::kINVAL;
-    TRY(task.space().protect(address, length, static_cast<uint32_t>(protection.value)));
+    const uint64_t grows = protection.value & (kProtGrowsdown | kProtGrowsup);
+    if (grows == (kProtGrowsdown | kProtGrowsup)) return Errno::kINVAL;
+    if (address.value % mm::kPageSize) return Errno::kINVAL;
+    if (length == 0) return 0;
+    uint64_t start = address.value;
+    const uint64_t end = start + pages_up(length);
+    if (end <= start) return Errno::kNOMEM;
+    if (protection.value & ~(kProtectionMask | kProtSem | kProtGrowsdown | kProtGrowsup)) return Errno::kINVAL;
+    if (grows == kProtGrowsup) return task.space().find(start) ? Errno::kINVAL : Errno::kNOMEM;
+    if (grows) start = TRY(start_of_stack(task, start));
+    TRY(task.space().protect(start, end - start, static_cast<uint32_t>(protection.value & kProtectionMask)));
     return 0;
 }
 
 Result<int64_t> sys_mremap(Task& task, Address old_address, size_t old_size, size_t new_size, Flags flags,
                            Address new_address) {
-    return static_cast<int64_t>(
-        TRY(task.space().remap(old_address, old_size, new_size, static_cast<uint32_t>(flags.value), new_address)));
+    mm::Vma* vma = task.space().find(old_address);
+    const bool grows_locked = vma && vma->locked && !vma->lock_on_fault && new_size > old_size;
+    if (vma && vma->locked && new_size > old_size)
+        TRY(check_lock(task, pages_up(new_size) - pages_up(old_size), false));
+    const uint64_t protection = vma ? vma->protection : 0;
+    const uint64_t made =
+        TRY(task.space().remap(old_address, old_size, new_size, static_cast<uint32_t>(flags.value), new_address));
+    if (grows_locked) populate(task, made + pages_up(old_size), pages_up(new_size) - pages_up(old_size), protection);
+    return static_cast<int64_t>(made);
 }
 
 Result<int64_t> sys_madvise(Task& task, Address address, size_t length, int32_t advice) {
+    constexpr int32_t kHwpoison = 100, kSoftOffline = 101;
+    if (advice == kHwpoison || advice == kSoftOffline)
+        return task.credentials().has(auth::Capability::kSysAdmin) ? Errno::kINVAL : Errno::kPERM;
     TRY(task.space().advise(address, length, advice));
     return 0;
 }
 
 Result<int64_t> sys_brk(Task& task, Address address) {
-    return static_cast<int64_t>(task.space().set_break(address, task.limit(task::kRlimitData)));
+    mm::AddressSpace& space = task.space();
+    const uint64_t before = space.break_end;
+    const bool grows = space.lock_future != mm::LockFuture::kNo && address > before;
+    if (grows && check_lock(task, address - before, false).is_error()) return static_cast<int64_t>(before);
+    const uint64_t now = space.set_break(address, task.limit(task::kRlimitData));
+    if (grows && space.lock_future == mm::LockFuture::kYes)
+        populate(task, before & ~(mm::kPageSize - 1), pages_up(now) - (before & ~(mm::kPageSize - 1)), mm::kProtWrite);
+    return static_cast<int64_t>(now);
 }
 
 Result<int64_t> sys_msync(Task& task, Address address, size_t length, Flags flags) {
@@ -97,22 +145,24 @@ Result<int64_t> sys_mincore(Task& task, Address address, size_t length, UserOut<
     return 0;
 }
 
-Result<int64_t> sys_mlock(Task& task, Address address, size_t length) {
-    const uint64_t start = address.value & ~(mm::kPageSize - 1);
-    const uint64_t end = (address.value + length + mm::kPageSize - 1) & ~(mm::kPageSize - 1);
-    if (end < start) return Errno::kINVAL;
-    if (end - start > task.limit(task::kRlimitMemlock) && !task.credentials().has(auth::Capability::kIpcLock))
-        return Errno::kNOMEM;
-    for (uint64_t at = start; at < end; at += mm::kPageSize)
-        if (!task.space().find(at)) return Errno::kNOMEM;
-    if (populate(task, start, end - start, false).is_error()) return Errno::kNOMEM;
-    return 0;
-}
-
-Result<int64_t> sys_munlock(Task& task, Address address, size_t length) {
-    const uint64_t end = address.value + length;
-    for (uint64_t at = address.value & ~(mm::kPageSize - 1); at < end; at += mm::kPageSize)
-        if (!task.space().find(at)) return Errno::kNOMEM;
+// The mapping is made anew with another offset, as Linux does it since 4.0.
+Result<int64_t> sys_remap_file_pages(Task& task, Address address, size_t size, Protection protection, size_t page,
+                                     MapFlags flags) {
+    if (protection.value) return Errno::kINVAL;
+    const uint64_t start = address.value & ~(mm::kPageSize - 1), length = size & ~(mm::kPageSize - 1);
+    if (start + length <= start || page + length / mm::kPageSize < page) return Errno::kINVAL;
+    mm::Vma* vma = task.space().find(start);
+    if (!vma || !vma->shared || !vma->object || start + length > vma->end) return Errno::kINVAL;
+    mm::MapRequest request;
+    request.address = start, request.length = length;
+    request.protection = vma->protection, request.max_protection = vma->max_protection;
+    request.flags = mm::kMapShared | mm::kMapFixed | mm::kMapPopulate | (vma->locked ? mm::kMapLocked : 0);
+    request.object = vma->object;
+    request.offset = page * mm::kPageSize;
+    request.file = vma->file;
+    request.traits = *vma;
+    TRY(task.space().map(request));
+    if (!(flags.value & 0x10000)) populate(task, start, length, request.protection);  // MAP_NONBLOCK
     return 0;
 }
 

@@ -1,5 +1,6 @@
 #include "guestkernel/lib/random.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/sched/load.hpp"
 #include "guestkernel/syscalls/handlers_misc.hpp"
 #include "guestkernel/task/registry.hpp"
 
@@ -10,8 +11,19 @@ using auth::Capability;
 namespace {
 
 constexpr size_t kNameLimit = 64;
+constexpr uint64_t kStateComponents = 20;  // XFEATURE_MAX: none of them has to be asked for
 constexpr uint32_t kQueryPersonality = 0xffffffff;
-enum ArchOption : int32_t { kSetGs = 0x1001, kSetFs = 0x1002, kGetFs = 0x1003, kGetGs = 0x1004 };
+enum ArchOption : int32_t {
+    kSetGs = 0x1001,
+    kSetFs = 0x1002,
+    kGetFs = 0x1003,
+    kGetGs = 0x1004,
+    kGetCpuid = 0x1011,
+    kSetCpuid = 0x1012,
+    kGetXcompSupported = 0x1021,
+    kGetXcompPermitted = 0x1022,
+    kRequestXcomp = 0x1023,
+};
 enum RandomFlag : uint64_t { kGrndNonblock = 1, kGrndRandom = 2, kGrndInsecure = 4 };
 
 Result<int64_t> set_name(Task& task, UserBuffer name, int32_t length, Result<> (*set)(std::string_view)) {
@@ -40,11 +52,16 @@ Result<int64_t> sys_setdomainname(Task& task, UserBuffer name, int32_t length) {
 Result<int64_t> sys_sysinfo(Task& task, UserOut<SysInfo> out) {
     const mm::MemoryStatistics memory = mm::memory_statistics();
     SysInfo info{};
+    constexpr unsigned kSysInfoShift = 16;  // SI_LOAD_SHIFT
+    const sched::LoadAverages load = sched::load_averages();
+    for (unsigned i = 0; i < 3; ++i) info.loads[i] = load.fixed[i] << (kSysInfoShift - sched::kLoadShift);
     info.uptime = static_cast<int64_t>(sched::boottime_now() / 1'000'000'000);
     info.total_ram = memory.total;
     info.free_ram = memory.free;
-    info.buffer_ram = 0;
-    task::for_each_process([&](task::Process&) { ++info.processes; });
+    // Threads, too, are "processes" of sysinfo(2).
+    task::for_each_process([&](task::Process& process) {
+        info.processes = static_cast<uint16_t>(info.processes + process.threads.size());
+    });
     info.unit = 1;
     TRY(out.store(task.space(), info));
     return 0;
@@ -92,6 +109,11 @@ Result<int64_t> sys_arch_prctl(Task& task, int32_t option, uint64_t address) {
             return 0;
         case kGetFs: TRY(UserOut<uint64_t>{address}.store(task.space(), arch::read_fs_base())); return 0;
         case kGetGs: TRY(UserOut<uint64_t>{address}.store(task.space(), arch::read_gs_base())); return 0;
+        case kGetCpuid: return 1;
+        case kSetCpuid: return Errno::kNODEV;  // CPUID cannot be made to fault
+        case kGetXcompSupported:
+        case kGetXcompPermitted: TRY(UserOut<uint64_t>{address}.store(task.space(), arch::boot_info().xcr0)); return 0;
+        case kRequestXcomp: return address < kStateComponents ? Errno::kOPNOTSUPP : Errno::kINVAL;
         default: return Errno::kINVAL;
     }
 }

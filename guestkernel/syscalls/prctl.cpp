@@ -17,11 +17,21 @@ enum Option : int32_t {
     kGetTiming = 13,
     kSetName = 15,
     kGetName = 16,
+    kSetTiming = 14,
     kGetSeccomp = 21,
+    kSetSeccomp = 22,
     kCapbsetRead = 23,
     kCapbsetDrop = 24,
     kGetSecurebits = 27,
+    kGetTsc = 25,
+    kSetTsc = 26,
     kSetSecurebits = 28,
+    kMceKill = 33,
+    kMceKillGet = 34,
+    kSetMm = 35,
+    kSetIoFlusher = 57,
+    kGetIoFlusher = 58,
+    kGetAuxv = 0x41555856,
     kSetTimerslack = 29,
     kGetTimerslack = 30,
     kSetChildSubreaper = 36,
@@ -98,6 +108,27 @@ Result<int64_t> store(Task& task, uint64_t address, T value) {
     return 0;
 }
 
+constexpr int32_t kTscEnabled = 1;
+
+// PR_MCE_KILL: there are no machine checks, so what is asked for is kept and told.
+Result<int64_t> machine_check_policy(task::Process& process, int32_t option, uint64_t a2, uint64_t a3, uint64_t a4,
+                                     uint64_t a5) {
+    constexpr uint64_t kClear = 0, kSet = 1, kDefault = 2;
+    if (a4 | a5) return Errno::kINVAL;
+    if (option == kMceKillGet) return a2 | a3 ? Result<int64_t>(Errno::kINVAL) : process.machine_check_policy;
+    if (a2 > kSet || (a2 == kClear && a3) || a3 > kDefault) return Errno::kINVAL;
+    process.machine_check_policy = static_cast<uint8_t>(a2 == kClear ? kDefault : a3);
+    return 0;
+}
+
+// The whole size, however little fits.
+Result<int64_t> copy_auxiliary_vector(Task& task, uint64_t address, uint64_t size, uint64_t rest) {
+    if (rest) return Errno::kINVAL;
+    const auto words = task.space().auxiliary_vector.span();
+    TRY(mm::copy_to_user(task.space(), address, words.data(), size < words.size_bytes() ? size : words.size_bytes()));
+    return static_cast<int64_t>(words.size_bytes());
+}
+
 }  // namespace
 
 Result<int64_t> sys_prctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
@@ -116,7 +147,18 @@ Result<int64_t> sys_prctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, 
         case kGetTiming: return 0;  // PR_TIMING_STATISTICAL
         case kSetName: return set_name(task, a2);
         case kGetName: TRY(mm::copy_to_user(task.space(), a2, task.name, sizeof task.name)); return 0;
-        case kGetSeccomp: return 0;
+        case kSetTiming: return a2 ? Result<int64_t>(Errno::kINVAL) : 0;
+        case kGetSeccomp: return static_cast<int64_t>(task.seccomp_mode);
+        case kSetSeccomp: return set_seccomp_by_prctl(task, a2, a3);
+        case kGetTsc: return store<int32_t>(task, a2, kTscEnabled);
+        case kSetTsc: return a2 == kTscEnabled ? Result<int64_t>(0) : Errno::kINVAL;  // RDTSC cannot be taken away
+        case kMceKill:
+        case kMceKillGet: return machine_check_policy(process, option, a2, a3, a4, a5);
+        case kSetMm:
+        case kSetIoFlusher:
+        case kGetIoFlusher:
+            return task.credentials().has(auth::Capability::kSysResource) ? Errno::kINVAL : Errno::kPERM;
+        case kGetAuxv: return copy_auxiliary_vector(task, a2, a3, a4 | a5);
         case kSetTimerslack: task.timer_slack = static_cast<int64_t>(a2) <= 0 ? kDefaultSlack : a2; return 0;
         case kGetTimerslack: return static_cast<int64_t>(task.timer_slack);
         case kSetChildSubreaper: process.child_subreaper = a2 != 0; return 0;

@@ -1,6 +1,8 @@
 #include "guestkernel/syscalls/handlers_process.hpp"
+#include "guestkernel/syscalls/handlers_time.hpp"
 
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/pidfd.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 
 namespace kvmsbx::syscalls {
@@ -8,15 +10,6 @@ namespace kvmsbx::syscalls {
 using namespace kvmsbx::task;
 
 namespace {
-
-Rusage to_rusage(const CpuUsage& usage) {
-    Rusage out{};
-    out.user_seconds = static_cast<int64_t>(usage.user / 1'000'000'000);
-    out.user_microseconds = static_cast<int64_t>(usage.user % 1'000'000'000 / 1000);
-    out.system_seconds = static_cast<int64_t>(usage.system / 1'000'000'000);
-    out.system_microseconds = static_cast<int64_t>(usage.system % 1'000'000'000 / 1000);
-    return out;
-}
 
 // argv or envp: user pointers up to a null one. A null array is an empty one.
 Result<Vector<String>> load_strings(Task& task, UserIn<uint64_t> array) {
@@ -45,9 +38,9 @@ Result<Process*> find_or_self(Task& task, Pid pid) {
     return process;
 }
 
-Result<> store_usage(Task& task, UserOut<Rusage> usage, const CpuUsage& used) {
+Result<> store_usage(Task& task, UserOut<ResourceUsage> usage, const CpuUsage& used) {
     if (!usage) return {};
-    return usage.store(task.space(), to_rusage(used));
+    return usage.store(task.space(), to_rusage(used, 0));
 }
 
 }  // namespace
@@ -57,26 +50,61 @@ Result<int64_t> sys_clone(Task& task, CloneFlags flags, uint64_t stack, UserOut<
     CloneRequest request;
     request.flags = flags.value & 0xffff'ff00;
     request.exit_signal = static_cast<int>(flags.value & 0xff);
-    if (request.exit_signal > kSigMax) return Errno::kINVAL;
     request.stack = stack;
     request.parent_tid = parent_tid.address;
     request.child_tid = child_tid.address;
     request.tls = tls;
+    if (request.flags & kClonePidfd) {
+        // One word cannot hold both.
+        if (request.flags & (kCloneParentSettid | kCloneDetached)) return Errno::kINVAL;
+        request.pidfd = parent_tid.address;
+    }
     return TRY(clone(task, request));
 }
 
-Result<int64_t> sys_clone3(Task& task, UserIn<CloneArguments> arguments, size_t size) {
+namespace {
+
+// copy_struct_from_user: what is beyond our version must be zero.
+Result<CloneArguments> load_clone_arguments(Task& task, UserIn<CloneArguments> from, size_t size) {
     constexpr size_t kVersion0 = 64;
     if (size > mm::kPageSize) return Errno::k2BIG;
     if (size < kVersion0) return Errno::kINVAL;
     CloneArguments args{};
-    TRY(mm::copy_from_user(task.space(), &args, arguments.address, size < sizeof args ? size : sizeof args));
+    TRY(mm::copy_from_user(task.space(), &args, from.address, size < sizeof args ? size : sizeof args));
     for (size_t at = sizeof args; at < size; ++at)
-        if (TRY(UserIn<char>{arguments.address + at}.load(task.space()))) return Errno::k2BIG;
-    if (args.set_tid || args.set_tid_size) return Errno::kINVAL;
-    if (args.exit_signal > kSigMax || (args.flags & (0xff | kCloneDetached))) return Errno::kINVAL;
+        if (TRY(UserIn<char>{from.address + at}.load(task.space()))) return Errno::k2BIG;
+    return args;
+}
+
+Result<> check_clone_arguments(const CloneArguments& args, size_t size) {
+    constexpr uint64_t kKnown = 0xffff'ffff | kCloneClearSighand | kCloneIntoCgroup, kNewtime = 0x80, kMostLevels = 32;
+    if (args.set_tid_size > kMostLevels || (args.set_tid != 0) != (args.set_tid_size != 0)) return Errno::kINVAL;
+    if (args.exit_signal > kSigMax) return Errno::kINVAL;
+    if (args.flags & kCloneIntoCgroup && (args.cgroup > INT32_MAX || size < sizeof args)) return Errno::kINVAL;
+    if (args.flags & ~kKnown || args.flags & ((0xff & ~kNewtime) | kCloneDetached)) return Errno::kINVAL;
     if ((args.flags & (kCloneThread | kCloneParent)) && args.exit_signal) return Errno::kINVAL;
     if ((args.stack == 0) != (args.stack_size == 0)) return Errno::kINVAL;
+    if (args.flags & kClonePidfd && args.flags & kCloneParentSettid && args.pidfd == args.parent_tid)
+        return Errno::kINVAL;
+    return {};
+}
+
+// There is one level of process numbers, so one number can be asked for (alloc_pid).
+Result<int32_t> wanted_tid(Task& task, const CloneArguments& args) {
+    if (!args.set_tid) return 0;
+    const auto wanted = TRY(UserIn<int32_t>{args.set_tid}.load(task.space()));
+    constexpr auto kCheckpointRestore = static_cast<auth::Capability>(40);
+    if (args.set_tid_size > 1 || wanted < 1 || wanted >= kPidMax) return Errno::kINVAL;
+    const auth::Credentials& who = task.credentials();
+    if (!who.has(kCheckpointRestore) && !who.has(auth::Capability::kSysAdmin)) return Errno::kPERM;
+    return wanted;
+}
+
+}  // namespace
+
+Result<int64_t> sys_clone3(Task& task, UserIn<CloneArguments> arguments, size_t size) {
+    const CloneArguments args = TRY(load_clone_arguments(task, arguments, size));
+    TRY(check_clone_arguments(args, size));
     CloneRequest request;
     request.flags = args.flags;
     request.exit_signal = static_cast<int>(args.exit_signal);
@@ -84,6 +112,8 @@ Result<int64_t> sys_clone3(Task& task, UserIn<CloneArguments> arguments, size_t 
     request.parent_tid = args.parent_tid;
     request.child_tid = args.child_tid;
     request.tls = args.tls;
+    request.pidfd = args.pidfd;
+    request.set_tid = TRY(wanted_tid(task, args));
     return TRY(clone(task, request));
 }
 
@@ -144,7 +174,7 @@ Result<int64_t> sys_exit_group(Task& task, int32_t code) {
     return 0;  // the task ends on its way to ring 3
 }
 
-Result<int64_t> sys_wait4(Task& task, Pid pid, UserOut<int32_t> status, Flags options, UserOut<Rusage> usage) {
+Result<int64_t> sys_wait4(Task& task, Pid pid, UserOut<int32_t> status, Flags options, UserOut<ResourceUsage> usage) {
     const uint64_t allowed = kWnohang | kWuntraced | kWcontinued | kWnothread | kWall | kWclone;
     if (options.value & 0xffff'ffff & ~allowed) return Errno::kINVAL;
     if (pid.value == INT32_MIN) return Errno::kSRCH;
@@ -164,9 +194,28 @@ Result<int64_t> sys_wait4(Task& task, Pid pid, UserOut<int32_t> status, Flags op
     return outcome.pid;
 }
 
+namespace {
+
+Result<> name_by_descriptor(Task& task, int32_t fd, WaitRequest& request) {
+    if (fd < 0) return Errno::kINVAL;
+    const RefPtr<vfs::File> file = TRY(task.files().get(fd));
+    const PidFd* process = PidFd::from(*file);
+    if (!process) return Errno::kBADF;
+    if (process->gone()) return Errno::kCHILD;
+    request.which = WaitRequest::Which::kPid;
+    request.id = process->number();
+    if (process->nonblocking() && !(request.options & kWnohang)) {
+        request.options |= kWnohang;
+        request.nonblocking_descriptor = true;
+    }
+    return {};
+}
+
+}  // namespace
+
 Result<int64_t> sys_waitid(Task& task, int32_t which, Pid id, UserOut<char> info, Flags options,
-                           UserOut<Rusage> usage) {
-    constexpr int32_t kAll = 0, kPid = 1, kGroup = 2;
+                           UserOut<ResourceUsage> usage) {
+    constexpr int32_t kAll = 0, kPid = 1, kGroup = 2, kPidfd = 3;
     const uint64_t allowed = kWnohang | kWuntraced | kWexited | kWcontinued | kWnowait | kWnothread | kWall | kWclone;
     if ((options.value & 0xffff'ffff & ~allowed) || !(options.value & (kWexited | kWuntraced | kWcontinued)))
         return Errno::kINVAL;
@@ -184,9 +233,11 @@ Result<int64_t> sys_waitid(Task& task, int32_t which, Pid id, UserOut<char> info
             request.which = WaitRequest::Which::kGroup;
             if (id.value == 0) request.id = task.process().group;
             break;
+        case kPidfd: TRY(name_by_descriptor(task, id.value, request)); break;
         default: return Errno::kINVAL;
     }
     const WaitOutcome outcome = TRY(wait_for_child(task, request));
+    if (outcome.pid == 0 && request.nonblocking_descriptor) return Errno::kAGAIN;
     SigInfo result;
     if (outcome.pid) {
         result.signo = kSigChld;
@@ -195,6 +246,7 @@ Result<int64_t> sys_waitid(Task& task, int32_t which, Pid id, UserOut<char> info
         result.from.uid = outcome.uid;
         result.from.status = outcome.code == kCldExited      ? outcome.status >> 8
                              : outcome.code == kCldStopped   ? outcome.status >> 8
+                             : outcome.code == kCldTrapped   ? outcome.status >> 8
                              : outcome.code == kCldContinued ? static_cast<int>(kSigCont)
                                                              : outcome.status & 0x7f;
         TRY(store_usage(task, usage, outcome.usage));

@@ -1,3 +1,4 @@
+#include "guestkernel/syscalls/scheduling.hpp"
 #include "guestkernel/syscalls/handlers_misc.hpp"
 #include "guestkernel/task/registry.hpp"
 
@@ -9,8 +10,12 @@ namespace {
 
 enum Policy : int32_t { kOther = 0, kFifo = 1, kRoundRobin = 2, kBatch = 3, kIdle = 5, kDeadline = 6 };
 constexpr int32_t kResetOnFork = 0x40000000;
-enum Which : int32_t { kPrioProcess = 0, kPrioGroup = 1, kPrioUser = 2 };
-
+enum AttributeFlag : uint32_t {
+    kAttrResetOnFork = 1,
+    kAttrKeepPolicy = 8,
+    kAttrKeepParameters = 16,
+    kAttrKnown = 0x1f
+};
 uint64_t online_cpus() {
     const uint32_t count = arch::boot_info().cpu_count;
     return count >= 64 ? ~0ULL : (1ULL << count) - 1;
@@ -23,49 +28,81 @@ Result<Task*> target_of(Task& task, int32_t tid) {
     return target;
 }
 
-// Whose scheduling one may change: one's own user's, or with CAP_SYS_NICE.
-bool same_owner(const Task& caller, const Task& target) {
-    const auth::Credentials &c = caller.credentials(), &t = target.credentials();
-    return c.euid == t.euid || c.euid == t.ruid;
+struct Wanted {
+    int32_t policy = 0, priority = 0, nice = 0;
+    bool sets_nice = false, reset_on_fork = false;
+};
+
+bool is_real_time(int32_t policy) { return policy == kFifo || policy == kRoundRobin; }
+
+// is_nice_reduction_ok: RLIMIT_NICE counts from 20 downwards.
+bool may_have_nice(const Task& target, int nice) {
+    return static_cast<uint64_t>(20 - nice) <= target.limit(task::kRlimitNice);
 }
 
-Result<int64_t> set_policy(Task& task, int32_t tid, int32_t policy, UserIn<int32_t> priority) {
-    if (!priority || tid < 0) return Errno::kINVAL;
-    const int32_t wanted = TRY(priority.load(task.space()));
-    Task* target = TRY(target_of(task, tid));
-    if (policy < 0) policy = target->scheduling_policy;
-    policy &= ~kResetOnFork;
-    if (policy == kFifo || policy == kRoundRobin) return wanted < 1 || wanted > 99 ? Errno::kINVAL : Errno::kPERM;
-    if (policy != kOther && policy != kBatch && policy != kIdle) return Errno::kINVAL;
-    if (wanted != 0) return Errno::kINVAL;
-    if (!same_owner(task, *target) && !task.credentials().has(Capability::kSysNice)) return Errno::kPERM;
-    target->scheduling_policy = static_cast<uint8_t>(policy);
+// What needs no privilege (user_check_sched_setscheduler).
+bool may_change_freely(const Task& caller, const Task& target, const Wanted& wanted) {
+    if (wanted.sets_nice && wanted.nice < target.nice && !may_have_nice(target, wanted.nice)) return false;
+    if (is_real_time(wanted.policy)) {
+        const uint64_t limit = target.limit(task::kRlimitRtprio);
+        const auto priority = static_cast<uint64_t>(wanted.priority);
+        if (wanted.policy != target.scheduling_policy && limit == 0) return false;
+        if (priority > target.real_time_priority && priority > limit) return false;
+    }
+    if (target.scheduling_policy == kIdle && wanted.policy != kIdle && !may_have_nice(target, target.nice))
+        return false;
+    if (target.reset_scheduling_on_fork && !wanted.reset_on_fork) return false;
+    return has_same_owner(caller, target);
+}
+
+Result<int64_t> set_scheduling(Task& task, Task& target, const Wanted& wanted) {
+    if (wanted.policy == kDeadline) return Errno::kPERM;
+    if (!is_real_time(wanted.policy) && wanted.policy != kOther && wanted.policy != kBatch && wanted.policy != kIdle)
+        return Errno::kINVAL;
+    if (wanted.priority < 0 || wanted.priority > 99 || is_real_time(wanted.policy) != (wanted.priority != 0))
+        return Errno::kINVAL;
+    if (!may_change_freely(task, target, wanted) && !task.credentials().has(Capability::kSysNice)) return Errno::kPERM;
+    target.scheduling_policy = static_cast<uint8_t>(wanted.policy);
+    target.real_time_priority = static_cast<uint8_t>(wanted.priority);
+    target.keeps_cpu = wanted.policy == kFifo;
+    target.reset_scheduling_on_fork = wanted.reset_on_fork;
+    if (wanted.sets_nice && !is_real_time(wanted.policy)) target.nice = wanted.nice;
     return 0;
 }
 
-// Visits the tasks that getpriority's `which` and `who` name.
-template <typename Visit>
-Result<> for_each_target(Task& task, int32_t which, int32_t who, Visit visit) {
-    if (which < kPrioProcess || which > kPrioUser) return Errno::kINVAL;
-    if (which == kPrioProcess) {
-        if (Task* target = who == 0 ? &task : task::find_task(who)) visit(*target);
-        return {};
+// sched_setscheduler(2) and sched_setparam(2), which keeps the policy (-1).
+Result<int64_t> set_policy(Task& task, int32_t tid, int32_t policy, UserIn<int32_t> priority) {
+    if (!priority || tid < 0) return Errno::kINVAL;
+    Wanted wanted;
+    wanted.priority = TRY(priority.load(task.space()));
+    Task* target = TRY(target_of(task, tid));
+    wanted.reset_on_fork = policy < 0 ? target->reset_scheduling_on_fork : (policy & kResetOnFork) != 0;
+    wanted.policy = policy < 0 ? target->scheduling_policy : policy & ~kResetOnFork;
+    return set_scheduling(task, *target, wanted);
+}
+
+// copy_struct_from_user's rules: a size of 0 is the first version's, and what we do not know must be zero.
+Result<SchedulingAttributes> load_attributes(Task& task, UserInOut<SchedulingAttributes> from) {
+    constexpr uint32_t kFirstVersion = 48, kMost = 4096;
+    SchedulingAttributes loaded{};
+    uint32_t size = TRY(UserIn<uint32_t>{from.address}.load(task.space()));
+    if (size == 0) size = kFirstVersion;
+    bool known = size >= kFirstVersion && size <= kMost;
+    for (uint32_t at = sizeof loaded; known && at < size; ++at)
+        known = TRY(UserIn<char>{from.address + at}.load(task.space()))
+    == 0;
+    if (!known) {
+        TRY(UserOut<uint32_t>{from.address}.store(task.space(), sizeof loaded));
+        return Errno::k2BIG;
     }
-    const int32_t group = who == 0 ? task.process().group : who;
-    const auth::Uid user = who == 0 ? task.credentials().ruid : static_cast<auth::Uid>(who);
-    task::for_each_process([&](task::Process& process) {
-        if (which == kPrioGroup && process.group != group) return;
-        for (Task& target : process.threads)
-            if (which == kPrioGroup || target.credentials().ruid == user) visit(target);
-    });
-    return {};
+    TRY(mm::copy_from_user(task.space(), &loaded, from.address, size < sizeof loaded ? size : sizeof loaded));
+    return loaded;
 }
 
 Result<> set_nice(Task& caller, Task& target, int nice) {
     const bool privileged = caller.credentials().has(Capability::kSysNice);
-    if (!same_owner(caller, target) && !privileged) return Errno::kPERM;
-    const uint64_t lowest_allowed = target.limit(task::kRlimitNice);  // 20 - nice
-    if (nice<target.nice&& static_cast<uint64_t>(20 - nice)> lowest_allowed && !privileged) return Errno::kACCES;
+    if (!has_same_owner(caller, target) && !privileged) return Errno::kPERM;
+    if (nice < target.nice && !may_have_nice(target, nice) && !privileged) return Errno::kACCES;
     target.nice = nice;
     return {};
 }
@@ -95,7 +132,7 @@ Result<int64_t> sys_sched_setaffinity(Task& task, Pid tid, uint32_t size, UserBu
     uint64_t bits = 0;
     TRY(mm::copy_from_user(task.space(), &bits, mask.address, size < sizeof bits ? size : sizeof bits));
     Task* target = TRY(target_of(task, tid));
-    if (!same_owner(task, *target) && !task.credentials().has(Capability::kSysNice)) return Errno::kPERM;
+    if (!has_same_owner(task, *target) && !task.credentials().has(Capability::kSysNice)) return Errno::kPERM;
     if ((bits & online_cpus()) == 0) return Errno::kINVAL;
     target->affinity = bits & online_cpus();
     sched::move_to_allowed_cpu(*target);
@@ -113,14 +150,50 @@ Result<int64_t> sys_sched_setscheduler(Task& task, Pid tid, int32_t policy, User
 
 Result<int64_t> sys_sched_getparam(Task& task, Pid tid, UserOut<int32_t> priority) {
     if (!priority || tid < 0) return Errno::kINVAL;
-    TRY(target_of(task, tid));
-    TRY(priority.store(task.space(), 0));
+    const Task* target = TRY(target_of(task, tid));
+    TRY(priority.store(task.space(), target->real_time_priority));
     return 0;
 }
 
 Result<int64_t> sys_sched_getscheduler(Task& task, Pid tid) {
-    return TRY(target_of(task, tid))
-    ->scheduling_policy;
+    const Task* target = TRY(target_of(task, tid));
+    return target->scheduling_policy | (target->reset_scheduling_on_fork ? kResetOnFork : 0);
+}
+
+Result<int64_t> sys_sched_setattr(Task& task, Pid tid, UserInOut<SchedulingAttributes> attributes, uint32_t flags) {
+    if (!attributes || tid < 0 || flags) return Errno::kINVAL;
+    const SchedulingAttributes loaded = TRY(load_attributes(task, attributes));
+    if (static_cast<int32_t>(loaded.policy) < 0 || loaded.flags & ~static_cast<uint64_t>(kAttrKnown))
+        return Errno::kINVAL;
+    Task* target = TRY(target_of(task, tid));
+    Wanted wanted;
+    wanted.policy = loaded.flags & kAttrKeepPolicy ? target->scheduling_policy : static_cast<int32_t>(loaded.policy);
+    wanted.priority = static_cast<int32_t>(loaded.priority);
+    wanted.nice = loaded.nice < -20 ? -20 : loaded.nice > 19 ? 19 : loaded.nice;
+    wanted.sets_nice = !is_real_time(wanted.policy);
+    if (loaded.flags & kAttrKeepParameters) {
+        wanted.priority = target->real_time_priority;
+        wanted.nice = target->nice;
+    }
+    wanted.reset_on_fork = loaded.flags & kAttrResetOnFork;
+    return set_scheduling(task, *target, wanted);
+}
+
+Result<int64_t> sys_sched_getattr(Task& task, Pid tid, UserOut<SchedulingAttributes> attributes, uint32_t size,
+                                  uint32_t flags) {
+    constexpr uint32_t kFirstVersion = 48;
+    if (!attributes || tid < 0 || size > mm::kPageSize || size < kFirstVersion || flags) return Errno::kINVAL;
+    const Task* target = TRY(target_of(task, tid));
+    SchedulingAttributes out{};
+    out.size = size < sizeof out ? size : static_cast<uint32_t>(sizeof out);
+    out.policy = target->scheduling_policy;
+    out.flags = target->reset_scheduling_on_fork ? +kAttrResetOnFork : 0;
+    if (target->real_time_priority)
+        out.priority = target->real_time_priority;
+    else
+        out.nice = target->nice;
+    TRY(mm::copy_to_user(task.space(), attributes.address, &out, out.size));
+    return 0;
 }
 
 Result<int64_t> sys_sched_get_priority_max(Task&, int32_t policy) {

@@ -85,6 +85,18 @@ Result<> kill_thread(Task& sender, int32_t group, int32_t tid, const SigInfo& in
     return send_checked(sender, *target, direct(sender, target->process(), info));
 }
 
+}  // namespace
+
+Result<> signal_process(Task& sender, Process& target, const SigInfo& info) {
+    return send_checked(sender, target, direct(sender, target, info));
+}
+Result<> signal_thread(Task& sender, Task& target, const SigInfo& info) {
+    return send_checked(sender, target, direct(sender, target.process(), info));
+}
+Result<> signal_group(Task& sender, int32_t group, const SigInfo& info) { return kill_group(sender, group, info); }
+
+namespace {
+
 Result<SigInfo> load_info(Task& task, UserIn<SigInfo> from, int signal) {
     SigInfo info = TRY(from.load(task.space()));
     info.signo = signal;

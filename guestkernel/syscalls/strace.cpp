@@ -11,7 +11,10 @@ namespace kvmsbx::syscalls {
 
 bool strace_enabled = false;
 
-void init_strace() { strace_enabled = arch::hypercall(abi::HypercallNumber::kDebugLevel) >> 1 & 1; }
+void init_strace() {
+    strace_enabled = arch::hypercall(abi::HypercallNumber::kDebugLevel) >> 1 & 1;
+    if (strace_enabled) task::watch_all_calls = task::kWatchStrace;
+}
 
 namespace {
 

@@ -55,6 +55,7 @@ constexpr ErrorName kErrors[] = {
     {40, "ELOOP", "Too many levels of symbolic links"},
     {42, "ENOMSG", "No message of desired type"},
     {43, "EIDRM", "Identifier removed"},
+    {43, "EIDRM", "Identifier removed"},
     {44, "ECHRNG", "Channel number out of range"},
     {45, "EL2NSYNC", "Level 2 not synchronized"},
     {46, "EL3HLT", "Level 3 halted"},

@@ -1,4 +1,7 @@
 #include "guestkernel/syscalls/handlers_time.hpp"
+
+#include <algorithm>
+
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 
@@ -39,15 +42,41 @@ Result<int64_t> sleep_relative(Task& task, sched::Nanoseconds deadline, uint64_t
     return Errno::kRESTART_RESTARTBLOCK;
 }
 
+// posix_cpu_nsleep: until a process or thread has used so much CPU time. One's own thread's clock would never get
+// there.
+Result<int64_t> sleep_on_cpu_clock(Task& task, int32_t clock, uint64_t flags, UserIn<TimeSpec> wanted,
+                                   UserOut<TimeSpec> remaining) {
+    const int32_t id = TRY(cpu_clock_for_all(task, clock));
+    const TimeSpec time = TRY(wanted.load(task.space()));
+    if (!is_valid(time) || id == TRY(cpu_clock_for_all(task, kClockThreadCpu))) return Errno::kINVAL;
+    sched::Nanoseconds target = to_nanoseconds(time);
+    if (!(flags & kTimerAbstime)) target = saturating_add(target, TRY(cpu_clock_now(id)));
+    for (;;) {
+        const sched::Nanoseconds used = TRY(cpu_clock_now(id));
+        if (used >= target) return 0;
+        if (has_pending_signal(task)) {
+            if (flags & kTimerAbstime) return Errno::kRESTARTNOHAND;
+            if (remaining) TRY(remaining.store(task.space(), to_timespec(target - used)));
+            return Errno::kINTR;
+        }
+        sched::block(sched::Interruptible::kYes, earliest_on_cpu_clock(target - used));
+    }
+}
+
+}  // namespace
+
 ResourceUsage to_rusage(const CpuUsage& usage, uint64_t resident_pages) {
     ResourceUsage out{};
     out.user = to_timeval(usage.user);
     out.system = to_timeval(usage.system);
-    out.max_resident_kib = static_cast<int64_t>(resident_pages * mm::kPageSize / 1024);
+    const uint64_t most = std::max(usage.most_resident, resident_pages);
+    out.max_resident_kib = static_cast<int64_t>(most * mm::kPageSize / 1024);
+    out.minor_faults = static_cast<int64_t>(usage.minor_faults);
+    out.major_faults = static_cast<int64_t>(usage.major_faults);
+    out.voluntary_switches = static_cast<int64_t>(usage.voluntary_switches);
+    out.involuntary_switches = static_cast<int64_t>(usage.involuntary_switches);
     return out;
 }
-
-}  // namespace
 
 Result<int64_t> sys_nanosleep(Task& task, UserIn<TimeSpec> wanted, UserOut<TimeSpec> remaining) {
     const TimeSpec time = TRY(wanted.load(task.space()));
@@ -57,6 +86,7 @@ Result<int64_t> sys_nanosleep(Task& task, UserIn<TimeSpec> wanted, UserOut<TimeS
 
 Result<int64_t> sys_clock_nanosleep(Task& task, int32_t clock, Flags flags, UserIn<TimeSpec> wanted,
                                     UserOut<TimeSpec> remaining) {
+    if (clock == kClockProcessCpu || clock < 0) return sleep_on_cpu_clock(task, clock, flags, wanted, remaining);
     TRY(monotonic_of(clock, 0));
     const TimeSpec time = TRY(wanted.load(task.space()));
     if (!is_valid(time)) return Errno::kINVAL;
@@ -118,8 +148,8 @@ Result<int64_t> sys_times(Task& task, UserOut<Times> out) {
 Result<int64_t> sys_getrusage(Task& task, int32_t who, UserOut<ResourceUsage> out) {
     ResourceUsage usage;
     switch (who) {
-        case kRusageSelf: usage = to_rusage(usage_of(task.process()), task.space().resident_pages()); break;
-        case kRusageThread: usage = to_rusage(usage_of(task), task.space().resident_pages()); break;
+        case kRusageSelf: usage = to_rusage(usage_of(task.process()), task.space().peak_resident_pages()); break;
+        case kRusageThread: usage = to_rusage(usage_of(task), task.space().peak_resident_pages()); break;
         case kRusageChildren: usage = to_rusage(task.process().children_usage, 0); break;
         default: return Errno::kINVAL;
     }

@@ -65,6 +65,10 @@ bool is_good_event(Task& task, const SigEvent& event) {
     }
 }
 
+TimerSetting setting_of(const PosixTimer& timer) {
+    return timer.on_cpu_clock() ? timer.remaining_on_cpu() : timer.remaining();
+}
+
 Result<PosixTimer*> posix_timer(Task& task, int32_t id) {
     PosixTimer* timer = task.process().timers ? task.process().timers->find(id) : nullptr;
     if (!timer) return Errno::kINVAL;
@@ -99,7 +103,10 @@ Result<int64_t> sys_alarm(Task& task, uint32_t seconds) {
 }
 
 Result<int64_t> sys_timer_create(Task& task, int32_t clock, UserIn<SigEvent> event, UserOut<int32_t> id) {
-    TRY(monotonic_of(clock, 0));
+    if (clock == kClockProcessCpu || clock == kClockThreadCpu || clock < 0)
+        clock = TRY(cpu_clock_for_all(task, clock));
+    else
+        TRY(monotonic_of(clock, 0));
     ProcessTimers* timers = TRY(ProcessTimers::of(task.process()));
     if (timers->posix.size() >= task.limit(kRlimitSigpending)) return Errno::kAGAIN;
     const int32_t number = timers->next_id++;
@@ -122,8 +129,15 @@ Result<int64_t> sys_timer_settime(Task& task, int32_t id, Flags flags, UserIn<IT
     const ITimerSpec wanted = TRY(in.load(task.space()));
     if (!is_valid(wanted.value) || !is_valid(wanted.interval)) return Errno::kINVAL;
     PosixTimer* timer = TRY(posix_timer(task, id));
-    const TimerSetting before = timer->remaining();
+    const TimerSetting before = setting_of(*timer);
     const sched::Nanoseconds value = to_nanoseconds(wanted.value);
+    if (timer->on_cpu_clock()) {
+        const bool relative = value && !(flags & kTimerAbstime);
+        const sched::Nanoseconds base = relative ? cpu_clock_now(timer->clock).value_or(0) : 0;
+        timer->set_on_cpu(saturating_add(base, value), to_nanoseconds(wanted.interval));
+        if (out) TRY(out.store(task.space(), to_itimerspec(before)));
+        return 0;
+    }
     sched::Nanoseconds first = deadline_in(value);
     if (value && flags & kTimerAbstime) first = TRY(monotonic_of(timer->clock, value));
     timer->set(first, to_nanoseconds(wanted.interval));
@@ -132,8 +146,7 @@ Result<int64_t> sys_timer_settime(Task& task, int32_t id, Flags flags, UserIn<IT
 }
 
 Result<int64_t> sys_timer_gettime(Task& task, int32_t id, UserOut<ITimerSpec> out) {
-    const TimerSetting setting = TRY(posix_timer(task, id))
-    ->remaining();
+    const TimerSetting setting = setting_of(*TRY(posix_timer(task, id)));
     TRY(out.store(task.space(), to_itimerspec(setting)));
     return 0;
 }

@@ -28,7 +28,45 @@ Result<sched::Nanoseconds> cpu_clock_time(Task& task, int32_t clock) {
     return cpu_time_of(*process);
 }
 
+constexpr int32_t encode_cpu_clock(int32_t id, bool thread) {
+    constexpr int32_t kScheduler = 2;  // CPUCLOCK_SCHED
+    return static_cast<int32_t>(static_cast<uint32_t>(~id) << 3) | (thread ? 4 : 0) | kScheduler;
+}
+
 }  // namespace
+
+Result<int32_t> cpu_clock_for_all(const Task& task, int32_t clock) {
+    if (clock == kClockProcessCpu) return encode_cpu_clock(task.process().pid, false);
+    if (clock == kClockThreadCpu) return encode_cpu_clock(task.tid, true);
+    if (clock >= 0) return Errno::kINVAL;
+    const CpuClock decoded = decode_cpu_clock(clock);
+    if (decoded.which >= 3) return Errno::kINVAL;
+    if (!decoded.thread) {
+        if (decoded.id && !find_process(decoded.id)) return Errno::kINVAL;
+        return encode_cpu_clock(decoded.id ? decoded.id : task.process().pid, false);
+    }
+    const Task* target = decoded.id ? find_task(decoded.id) : &task;
+    if (!target || &target->process() != &task.process()) return Errno::kINVAL;
+    return encode_cpu_clock(target->tid, true);
+}
+
+Result<sched::Nanoseconds> cpu_clock_now(int32_t clock) {
+    const CpuClock decoded = decode_cpu_clock(clock);
+    if (decoded.thread) {
+        const Task* target = find_task(decoded.id);
+        if (!target) return Errno::kINVAL;
+        return cpu_time_of(*target);
+    }
+    const Process* process = find_process(decoded.id);
+    if (!process) return Errno::kINVAL;
+    return cpu_time_of(*process);
+}
+
+sched::Nanoseconds earliest_on_cpu_clock(sched::Nanoseconds left) {
+    constexpr sched::Nanoseconds kShortestPoll = 1'000'000;
+    const sched::Nanoseconds soonest = left / arch::boot_info().cpu_count;
+    return saturating_add(sched::now(), soonest > kShortestPoll ? soonest : kShortestPoll);
+}
 
 sched::Nanoseconds to_nanoseconds(const TimeSpec& t) {
     if (t.seconds >= kMostSeconds) return sched::kNever;
@@ -98,11 +136,7 @@ CpuUsage usage_of(const Task& task) { return task.usage(); }
 
 CpuUsage usage_of(const Process& process) {
     CpuUsage sum = process.dead_threads_usage;
-    for (const Task& task : process.threads) {
-        const CpuUsage usage = task.usage();
-        sum.user += usage.user;
-        sum.system += usage.system;
-    }
+    for (const Task& task : process.threads) sum += task.usage();
     return sum;
 }
 

@@ -49,6 +49,14 @@ Result<sched::Nanoseconds> monotonic_of(int32_t clock, sched::Nanoseconds absolu
 
 // A clock's time in ns for `task`; dynamic CPU clocks (negative ids) too. EINVAL.
 Result<sched::Nanoseconds> clock_time(Task& task, int32_t clock);
+// CPU-time clocks by an id that stays right whoever asks: of the caller's own, a number is filled in. EINVAL for other
+// clocks and for those of another process's threads.
+Result<int32_t> cpu_clock_for_all(const Task& task, int32_t clock);
+// EINVAL: what it measured is gone.
+Result<sched::Nanoseconds> cpu_clock_now(int32_t clock);
+// When a CPU-time clock could show `left` more at the earliest: threads use as many seconds per second as there are
+// vCPUs.
+sched::Nanoseconds earliest_on_cpu_clock(sched::Nanoseconds left);
 // Its resolution in ns. EINVAL.
 Result<sched::Nanoseconds> clock_resolution(Task& task, int32_t clock);
 

@@ -3,6 +3,9 @@
 
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/pidfd.hpp"
+#include "guestkernel/task/seccomp.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::task {
 namespace {
@@ -19,7 +22,7 @@ Result<> check_flags(const Task& parent, uint64_t flags) {
     // As a kernel without namespaces: not permitted, or not there.
     if (flags & kNamespaces)
         return parent.credentials().has(auth::Capability::kSysAdmin) ? Errno::kINVAL : Errno::kPERM;
-    if (flags & (kClonePidfd | kCloneIntoCgroup)) return Errno::kINVAL;
+    if (flags & kCloneIntoCgroup) return Errno::kBADF;  // no descriptor can be a cgroup's folder
     if ((flags & kCloneParent) && parent.process().pid == 1) return Errno::kINVAL;
     return {};
 }
@@ -49,6 +52,14 @@ Result<RefPtr<Process>> new_process(Task& parent, int32_t pid, const CloneReques
     process->start_time = sched::boottime_now();
     process->personality = old.personality;
     process->dumpable = old.dumpable;
+    if (process->limits[kRlimitCpu].soft != kRlimInfinity) {
+        ProcessTimers* timers = TRY(ProcessTimers::of(*process));
+        timers->cpu_limit.watch();
+    }
+    process->forked_by = parent.tid;
+    process->oom_score_adj = old.oom_score_adj;
+    process->oom_score_adj_min = old.oom_score_adj_min;
+    process->coredump_filter = old.coredump_filter;
     return process;
 }
 
@@ -57,8 +68,26 @@ Result<> copy_resources(Task& parent, Task& child, uint64_t flags) {
     child.files_ = flags & kCloneFiles ? parent.files_ : TRY(parent.files_->clone());
     child.fs_ = flags & kCloneFs ? parent.fs_ : TRY(parent.fs_->clone());
     child.credentials_ = parent.credentials_;
+    if (flags & kCloneSysvsem) {
+        if (!parent.semaphore_undo) parent.semaphore_undo = TRY(make_semaphore_undo());
+        child.semaphore_undo = parent.semaphore_undo;
+    }
     TRY(child.create_stack());
     return copy_fpu(parent, child);
+}
+
+// sched_fork: SCHED_RESET_ON_FORK takes privileges from children.
+void copy_scheduling(const Task& parent, Task& child) {
+    child.io_priority = parent.io_priority;
+    child.nice = parent.nice;
+    child.scheduling_policy = parent.scheduling_policy;
+    child.real_time_priority = parent.real_time_priority;
+    child.keeps_cpu = parent.keeps_cpu;
+    if (!parent.reset_scheduling_on_fork) return;
+    if (parent.real_time_priority) child.scheduling_policy = 0;
+    child.real_time_priority = 0;
+    child.keeps_cpu = false;
+    if (child.nice < 0) child.nice = 0;
 }
 
 void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
@@ -69,9 +98,14 @@ void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
     if (request.stack) child.regs.rsp = request.stack;
     memcpy(child.name, parent.name, sizeof child.name);
     child.affinity = parent.affinity;
-    child.nice = parent.nice;
-    child.scheduling_policy = parent.scheduling_policy;
+    copy_scheduling(parent, child);
+    if (!(request.flags & kCloneVm)) {
+        child.rseq_address = parent.rseq_address, child.rseq_length = parent.rseq_length;
+        child.rseq_signature = parent.rseq_signature;
+        child.rseq_cpu = ~0U;  // to be written at its first switch
+    }
     child.timer_slack = parent.timer_slack;
+    child.memory_policy = parent.memory_policy;
     child.blocked = parent.blocked;
     child.in_syscall = parent.in_syscall;
     if (!(request.flags & kCloneVm) || (request.flags & kCloneVfork)) {
@@ -79,6 +113,38 @@ void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
         child.altstack_flags = parent.altstack_flags;
     }
     if (request.flags & kCloneChildCleartid) child.clear_child_tid = request.child_tid;
+}
+
+Result<int32_t> number_for(const CloneRequest& request) {
+    if (!request.set_tid) return allocate_number();
+    TRY(claim_number(request.set_tid));
+    return request.set_tid;
+}
+
+// A number of the application's choice is not ours until it is registered, and much blocks in between.
+bool number_was_taken(const CloneRequest& request, int32_t number) {
+    return request.set_tid && claim_number(number).is_error();
+}
+
+// Closes what clone(2) has installed if it fails after all.
+class UndoneDescriptor {
+  public:
+    void set(vfs::FdTable& files, int fd) { files_ = &files, fd_ = fd; }
+    void keep() { files_ = nullptr; }
+    ~UndoneDescriptor() {
+        if (files_) (void)files_->close(fd_).is_ok();
+    }
+
+  private:
+    vfs::FdTable* files_ = nullptr;
+    int fd_ = -1;
+};
+
+Result<> give_descriptor(Task& parent, Task& child, const CloneRequest& request, UndoneDescriptor& undo) {
+    auto file = TRY(request.flags & kCloneThread ? PidFd::of_thread(child, 0) : PidFd::of_process(child.process(), 0));
+    const int fd = TRY(parent.files().install(file, true, parent.limit(kRlimitNofile)));
+    undo.set(parent.files(), fd);
+    return mm::UserOut<int32_t>{request.pidfd}.store(parent.space(), fd);
 }
 
 void adopt(Process& process, Process& parent) {
@@ -99,25 +165,34 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     TRY(check_flags(parent, flags));
     TRY(check_process_limit(parent));
     if (flags & kCloneSettls && request.tls >= abi::kUserEnd) return Errno::kPERM;
-    const int32_t number = TRY(allocate_number());
+    const int32_t number = TRY(number_for(request));
     RefPtr<Process> process = flags & kCloneThread ? parent.process_ : TRY(new_process(parent, number, request));
     auto child = TRY(make_ref<Task>(number, process));
     TRY(copy_resources(parent, *child, flags));
     copy_thread_state(parent, *child, request);
-    if (flags & kCloneParentSettid) TRY(mm::UserOut<int32_t>{request.parent_tid}.store(parent.space(), number));
+    UndoneDescriptor descriptor;
+    if (flags & kClonePidfd) TRY(give_descriptor(parent, *child, request, descriptor));
+    if (flags & kCloneParentSettid)
+        (void)mm::UserOut<int32_t>{request.parent_tid}.store(parent.space(), number).is_ok();
     // The child may write its own copy: it faults there as it would at its first instruction.
     if (flags & kCloneChildSettid) (void)mm::UserOut<int32_t>{request.child_tid}.store(child->space(), number).is_ok();
     if (parent.process().exiting) return Errno::kRESTARTNOINTR;  // nothing below may fail or block
+    inherit_seccomp(parent, *child);
+    if (number_was_taken(request, number)) return Errno::kEXIST;
+    descriptor.keep();
     process->threads.push_back(*child);
     register_task(*child);
     if (!(flags & kCloneThread)) adopt(*process, flags & kCloneParent ? *parent.process().parent : parent.process());
     child->vfork_parent_waits = flags & kCloneVfork;
+    const TraceEvent event = trace_child(parent, *child, flags, request.exit_signal);
     sched::start(*child);
+    if (event != TraceEvent::kNone) trace_event(parent, event, static_cast<uint64_t>(number));
     if (flags & kCloneVfork) {
         Task& waiting = *child;
         (void)waiting.vfork_done
             .wait([&] { return !waiting.vfork_parent_waits || parent.process().exiting; }, sched::Interruptible::kNo)
             .is_ok();
+        trace_event(parent, TraceEvent::kVforkDone, static_cast<uint64_t>(number));
     }
     return number;
 }

@@ -4,10 +4,13 @@
 #include "guestkernel/auth/transitions.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
+#include "guestkernel/task/life.hpp"
 #include "guestkernel/task/load.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
+#include "guestkernel/task/trace.hpp"
 #include "guestkernel/vfs/mount.hpp"
+#include "guestkernel/vfs/xattr.hpp"
 
 namespace kvmsbx::task {
 namespace {
@@ -92,6 +95,17 @@ uint32_t setid_bits(vfs::File& file, const vfs::Attributes& attributes) {
     return attributes.mode & (vfs::kModeSetuid | vfs::kModeSetgid | 0010);
 }
 
+Result<auth::ExecCapabilities> file_capabilities(vfs::File& file) {
+    auth::ExecCapabilities counted;
+    if (!file.path() || (file.path()->mount().flags & vfs::kMsNosuid)) return counted;
+    const Result<Vector<uint8_t>> value = file.inode()->get_xattr(vfs::kXattrCapability);
+    vfs::FileCapabilities found;
+    if (value.is_error()) return counted;
+    if (!vfs::decode_capabilities(value.value().span(), found)) return Errno::kINVAL;
+    counted = {found.permitted, found.inheritable, found.effective, true};
+    return counted;
+}
+
 // The caller becomes the only thread, with the process's number.
 Result<> end_other_threads(Task& task) {
     Process& process = task.process();
@@ -140,16 +154,20 @@ Result<> execute(Task& task, ExecRequest request) {
     if (request.arguments.empty()) TRY(request.arguments.push_back(String()));  // Linux 5.18: argv is never empty
     auto file = TRY(find_program(task, request));
     const vfs::Attributes attributes = TRY(file->inode()->attributes());
-    auto [credentials, secure] =
-        TRY(auth::for_exec(task.credentials(), setid_bits(*file, attributes), attributes.uid, attributes.gid));
+    auto [credentials, secure] = TRY(auth::for_exec(
+        task.credentials(), trace_forbids_setid(task) ? 0 : setid_bits(*file, attributes), attributes.uid,
+        attributes.gid, trace_forbids_setid(task) ? auth::ExecCapabilities{} : TRY(file_capabilities(*file))));
     LoadedProgram program =
         TRY(load_program(task, file, name, request.arguments, request.environment,
                          {credentials->ruid, credentials->euid, credentials->rgid, credentials->egid, secure}));
     auto files = TRY(task.files().clone());
     auto actions = TRY(task.process().actions->clone());
+    const int32_t old_tid = task.tid;
     TRY(end_other_threads(task));
     // From here on nothing fails.
+    if (task.files().reference_count() == 1) files = task.files_;  // its record locks live on
     futex_thread_exit(task);
+    note_resident_size(task);
     task.space_ = program.space;
     release_vfork_parent(task);
     files->close_all_on_exec();
@@ -164,8 +182,10 @@ Result<> execute(Task& task, ExecRequest request) {
     task.altstack_flags = 2;
     task.clear_child_tid = 0;
     task.robust_list = 0;
+    task.rseq_address = 0;
     set_name(task, name);
     start_program(task, program);
+    trace_exec(task, old_tid);
     return {};
 }
 

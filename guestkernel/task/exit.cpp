@@ -7,6 +7,7 @@
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::task {
 
@@ -54,6 +55,7 @@ void reparent_children(Process& process) {
 // The kernel lock is held: from here to the zombie's notice nothing blocks.
 void finish_process(Process& process) {
     process.state = Process::State::kZombie;
+    process.ended.wake_all();
     drop_all_timers(process);
     if (process.session->id == process.pid && process.session->terminal)
         process.session->terminal->session_leader_exited();
@@ -63,7 +65,8 @@ void finish_process(Process& process) {
     const SigAction& action = parent.actions->of(kSigChld);
     const bool reap_at_once =
         process.exit_signal == kSigChld && (action.handler == kSigIgn || (action.flags & kSaNocldwait));
-    if (process.exit_signal && !(reap_at_once && action.handler == kSigIgn)) send_signal(parent, child_signal(process));
+    if (process.exit_signal && process.exit_signal <= kSigMax && !(reap_at_once && action.handler == kSigIgn))
+        send_signal(parent, child_signal(process));
     hang_up_if_orphaned(process, parent);
     if (reap_at_once) process.unlink_all();
     parent.child_events.wake_all();
@@ -84,10 +87,11 @@ void hang_up_if_orphaned(const Process& member, const Process& parent) {
 
 void Process::unlink_all() {
     if (parent) {
-        parent->children_usage.user += process_usage(*this).user + children_usage.user;
-        parent->children_usage.system += process_usage(*this).system + children_usage.system;
+        parent->children_usage += process_usage(*this);
+        parent->children_usage += children_usage;
     }
     state = State::kReaped;
+    ended.wake_all();
     sibling_hook.unlink();
     parent = nullptr;
     unregister_process(*this);
@@ -102,23 +106,32 @@ CpuUsage Task::usage() const {
     CpuUsage usage;
     usage.user = ticks / khz * 1'000'000 + ticks % khz * 1'000'000 / khz;
     usage.system = total > usage.user ? total - usage.user : 0;
+    usage.minor_faults = minor_faults, usage.major_faults = major_faults;
+    usage.voluntary_switches = voluntary_switches, usage.involuntary_switches = involuntary_switches;
     return usage;
 }
 
 CpuUsage process_usage(Process& process) {
     CpuUsage sum = process.dead_threads_usage;
-    for (Task& task : process.threads) {
-        sum.user += task.usage().user;
-        sum.system += task.usage().system;
-    }
+    for (Task& task : process.threads) sum += task.usage();
     return sum;
 }
+
+void note_resident_size(Task& task) {
+    if (task.space().reference_count() > 1) return;  // a thread or vfork child: its owner stays
+    uint64_t& most = task.process().dead_threads_usage.most_resident;
+    const uint64_t pages = task.space().peak_resident_pages();
+    if (pages > most) most = pages;
+}
+
+Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {}
 
 Task::~Task() { free_fpu(*this); }
 
 void exit_thread(Task& task, int status) {
     VERIFY(&task == &current());
     Process& process = task.process();
+    if (task.trace) trace_exit_event(task, process.exiting ? process.exit_status : status);
     task.exiting = true;
     hand_over_pending(task);
     if (process.threads.size() == 1 && !process.exiting) {
@@ -126,15 +139,21 @@ void exit_thread(Task& task, int status) {
         process.exit_status = status;
     }
     futex_thread_exit(task);
+    note_resident_size(task);
     task.space_ = nullptr;
     release_vfork_parent(task);
+    task.semaphore_undo = nullptr;
     task.files_ = nullptr;  // may block: closes write back
     task.fs_ = nullptr;
-    process.dead_threads_usage.user += task.usage().user;
-    process.dead_threads_usage.system += task.usage().system;
+    process.dead_threads_usage += task.usage();
     process.last_uid = task.credentials().ruid;
+    end_tracing(task, process.exiting ? process.exit_status : status);
     task.thread_hook.unlink();
     unregister_task(task);
+    if (task.death) {
+        task.death->happened = true;
+        task.death->watchers.wake_all();
+    }
     process.thread_exited.wake_all();
     if (process.threads.empty()) finish_process(process);
     sched::exit_thread();

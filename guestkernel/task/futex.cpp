@@ -29,11 +29,7 @@ Bucket& bucket_of(const FutexKey& key) {
 }
 
 Result<FutexKey> key_of(AddressSpace& space, UserAddress address, bool shared) {
-    if (address % sizeof(uint32_t) != 0) return Errno::kINVAL;
-    if (address >= abi::kUserEnd) return Errno::kFAULT;
-    auto key = space.futex_key(address, shared);
-    if (key.is_error()) return Errno::kFAULT;
-    return key.value();
+    return futex_key_of(space, address, shared);
 }
 
 void wake(Waiter& waiter) {
@@ -112,6 +108,14 @@ Result<bool> operate(AddressSpace& space, UserAddress address, uint32_t encoded)
 
 }  // namespace
 
+Result<FutexKey> futex_key_of(AddressSpace& space, UserAddress address, bool shared) {
+    if (address % sizeof(uint32_t) != 0) return Errno::kINVAL;
+    if (address >= abi::kUserEnd) return Errno::kFAULT;
+    auto key = space.futex_key(address, shared);
+    if (key.is_error()) return Errno::kFAULT;
+    return key.value();
+}
+
 Result<int64_t> futex_wait(Task& task, const FutexWait& wait) {
     if (wait.bitset == 0) return Errno::kINVAL;
     Waiter waiter {
@@ -168,6 +172,49 @@ Result<int64_t> futex_wake_op(AddressSpace& space, UserAddress first, UserAddres
     int64_t woken = wake_key(key1, wake_first, kFutexAnyBit);
     if (holds) woken += wake_key(key2, wake_second, kFutexAnyBit);
     return woken;
+}
+
+namespace {
+
+struct WaiterSet {
+    Vector<OwnPtr<Waiter>> waiters;
+    int64_t woken() const {
+        for (size_t i = 0; i < waiters.size(); ++i)
+            if (waiters[i]->woken) return static_cast<int64_t>(i);
+        return -1;
+    }
+    ~WaiterSet() {
+        for (auto& waiter : waiters)
+            if (waiter->hook.is_linked()) waiter->hook.unlink();
+    }
+};
+
+// Queues at every word; a look at a word may block, so what was woken meanwhile counts.
+Result<> queue_at_all(Task& task, std::span<const FutexWait> waits, WaiterSet& set) {
+    for (const FutexWait& wait : waits) {
+        const FutexKey key = TRY(key_of(task.space(), wait.address, wait.shared));
+        auto waiter = TRY(make_own<Waiter>(key, wait.bitset, task, false, ListHook{}));
+        Waiter& queued = *waiter;
+        TRY(set.waiters.push_back(std::move(waiter)));
+        const uint32_t value = TRY(load_user_word(task.space(), wait.address));
+        if (value != wait.expected) return Errno::kAGAIN;
+        bucket_of(key).push_back(queued);
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<int64_t> futex_wait_multiple(Task& task, std::span<const FutexWait> waits, sched::Nanoseconds deadline) {
+    WaiterSet set;
+    auto queued = queue_at_all(task, waits, set);
+    for (;;) {
+        if (const int64_t woken = set.woken(); woken >= 0) return woken;
+        if (queued.is_error()) return queued.error();
+        if (deadline != sched::kNever && sched::now() >= deadline) return Errno::kTIMEDOUT;
+        if (has_pending_signal(task)) return Errno::kRESTARTSYS;
+        sched::block(sched::Interruptible::kYes, deadline);
+    }
 }
 
 }  // namespace kvmsbx::task

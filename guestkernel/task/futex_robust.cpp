@@ -5,7 +5,7 @@
 namespace kvmsbx::task {
 namespace {
 
-constexpr uint32_t kWaiters = 0x8000'0000, kOwnerDied = 0x4000'0000, kTidMask = 0x3fff'ffff;
+constexpr uint32_t kWaiters = kFutexWaiters, kOwnerDied = kFutexOwnerDied, kTidMask = kFutexTidMask;
 constexpr unsigned kMostEntries = 2048;  // ROBUST_LIST_LIMIT: the list is the application's, it may be circular
 
 struct RobustListHead {  // struct robust_list_head
@@ -51,6 +51,7 @@ Result<> walk_robust_list(Task& task) {
 void futex_thread_exit(Task& task) {
     if (task.robust_list) (void)walk_robust_list(task).is_ok();
     task.robust_list = 0;
+    futex_pi_owner_exits(task);
     if (!task.clear_child_tid) return;
     const UserAddress address = task.clear_child_tid;
     task.clear_child_tid = 0;

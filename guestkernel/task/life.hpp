@@ -7,6 +7,9 @@ namespace kvmsbx::task {
 
 // Numbers for tasks and processes; EAGAIN when all are taken.
 Result<int32_t> allocate_number();
+// A certain number. EEXIST.
+Result<> claim_number(int32_t number);
+inline constexpr int32_t kPidMax = 4'194'304;  // PID_MAX_LIMIT
 void register_task(Task& task);
 uint64_t tasks_started();  // since the sandbox began
 void unregister_task(Task& task);
@@ -48,6 +51,8 @@ struct CloneRequest {
     int exit_signal = 0;
     uint64_t stack = 0;  // the child's stack pointer; 0: as the parent's
     uint64_t parent_tid = 0, child_tid = 0, tls = 0;
+    uint64_t pidfd = 0;   // kClonePidfd: where the descriptor goes
+    int32_t set_tid = 0;  // the number wanted; 0: any
 };
 
 // clone(2), fork(2), vfork(2): the child's number. With kCloneVfork returns when the child has let go of the address
@@ -69,7 +74,8 @@ Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&));
 struct WaitRequest {
     enum class Which : uint8_t { kAny, kPid, kGroup } which = Which::kAny;
     int32_t id = 0;
-    uint32_t options = 0;  // WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT, __WALL...
+    bool nonblocking_descriptor = false;  // PIDFD_NONBLOCK: WNOHANG, but nothing to report is EAGAIN
+    uint32_t options = 0;                 // WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT, __WALL...
 };
 inline constexpr uint32_t kWnohang = 1, kWuntraced = 2, kWexited = 4, kWcontinued = 8, kWnowait = 0x01000000,
                           kWnothread = 0x20000000, kWall = 0x40000000, kWclone = 0x80000000;
@@ -84,6 +90,8 @@ struct WaitOutcome {
 Result<WaitOutcome> wait_for_child(Task& task, const WaitRequest& request);
 
 CpuUsage process_usage(Process& process);
+// For the most a process ever had resident: sampled when it leaves its address space.
+void note_resident_size(Task& task);
 
 // Once execve or exit lets go of a space that a vfork parent waits for.
 void release_vfork_parent(Task& task);

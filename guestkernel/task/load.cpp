@@ -336,6 +336,7 @@ Result<LoadedProgram> load_program(Task& task, RefPtr<vfs::File> program, std::s
     loaded.space = TRY(mm::AddressSpace::create());
     mm::AddressSpace& space = *loaded.space;
     space.address_limit = task.limit(kRlimitAs);
+    space.data_limit = task.limit(kRlimitData);
     TRY(map_stack(space, task.limit(kRlimitStack), stack_executable(image)));
     // A program without an interpreter that is position independent (ld.so run directly, static-PIE) goes where mmap
     // puts it or to the PIE base alike.

@@ -5,26 +5,36 @@
 
 namespace kvmsbx::task {
 
+int64_t oom_badness(Process& process) {
+    Task* task = process.leader();
+    constexpr int kNeverKilled = -1000;
+    if (process.state != Process::State::kAlive || !task || !task->space_) return kOomNever;
+    if (process.oom_score_adj == kNeverKilled) return kOomNever;
+    const auto total = static_cast<int64_t>(mm::memory_statistics().total / mm::kPageSize);
+    return static_cast<int64_t>(task->space().resident_pages()) + process.oom_score_adj * total / 1000;
+}
+
 void kill_for_memory(Task& faulting) {
     mm::drop_kept_tables();
     Process* victim = nullptr;
-    uint64_t most = 0;
+    int64_t most = kOomNever;
+    bool memory_is_on_its_way = false;
     for_each_process([&](Process& process) {
-        Task* task = process.leader();
-        if (process.state != Process::State::kAlive || !task || !task->space_) return;
-        const uint64_t pages = task->space().resident_pages();
-        // One that dies already frees its memory soon.
-        if (process.exiting || pages < most) return;
-        most = pages;
+        const int64_t points = oom_badness(process);
+        const bool dies = process.exiting || process.pending.set.has(kSigKill);
+        memory_is_on_its_way |= dies && process.leader() && process.leader()->space_;
+        if (dies || points == kOomNever || points <= most) return;
+        most = points;
         victim = &process;
     });
+    if (memory_is_on_its_way) return sched::yield();
+    if (!victim) victim = &faulting.process();  // nobody else may be chosen
     if (victim) {
         log_line("out of memory: the container's limit is reached");
-        debug("out of memory: killing process {} with {} KiB resident", victim->pid, most * 4);
+        debug("out of memory: killing process {} with badness {}", victim->pid, most);
         send_signal(*victim, kernel_signal(kSigKill));
         if (victim->pid == 1) force_signal(*victim->leader(), kernel_signal(kSigKill));
     }
-    (void)faulting;
     sched::yield();
 }
 

@@ -4,6 +4,10 @@
 
 namespace kvmsbx::task {
 
+// Linux's oom_badness: pages in memory, and the process's oom_score_adj in thousandths of all memory.
+inline constexpr int64_t kOomNever = INT64_MIN;  // -1000, or nothing to free
+int64_t oom_badness(Process& process);
+
 // Kills the process with the most resident memory (SIGKILL, exit 137) and lets the others go on; the faulting task
 // tries again.
 void kill_for_memory(Task& faulting);

@@ -6,8 +6,6 @@
 namespace kvmsbx::task {
 namespace {
 
-constexpr int32_t kPidMax = 4'194'304;  // PID_MAX_LIMIT
-
 struct TidOf {
     using type = int32_t;
     type operator()(const Task& task) const { return task.tid; }
@@ -37,6 +35,8 @@ Result<int32_t> allocate_number() {
     }
     return Errno::kAGAIN;
 }
+
+Result<> claim_number(int32_t number) { return number_taken(number) ? Result<>(Errno::kEXIST) : Result<>(); }
 
 void register_task(Task& task) {
     tasks.insert(task);
@@ -80,6 +80,18 @@ bool group_exists(int32_t group, int32_t session) {
     for (Process& process : processes)
         if (process.group == group && process.session->id == session) return true;
     return false;
+}
+
+bool may_inspect(const Task& caller, const Task& target, InspectAs ids) {
+    if (&caller.process() == &target.process()) return true;
+    const auth::Credentials &mine = caller.credentials(), &theirs = target.credentials();
+    if (mine.has(auth::Capability::kSysPtrace)) return true;
+    const auth::Uid uid = ids == InspectAs::kRealIds ? mine.ruid : mine.fsuid;
+    const auth::Gid gid = ids == InspectAs::kRealIds ? mine.rgid : mine.fsgid;
+    const bool same_user = uid == theirs.ruid && uid == theirs.euid && uid == theirs.suid;
+    const bool same_group = gid == theirs.rgid && gid == theirs.egid && gid == theirs.sgid;
+    if (!same_user || !same_group || target.process().dumpable != 1) return false;
+    return (theirs.permitted.bits & ~mine.permitted.bits) == 0;
 }
 
 // POSIX: no member has a parent in the same session but in another group.

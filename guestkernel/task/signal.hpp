@@ -74,6 +74,11 @@ struct SigInfo {
             int32_t overrun;
             uint64_t value;
         } timer;
+        struct {
+            uint64_t address;
+            int32_t number;
+            uint32_t architecture;
+        } call;  // SIGSYS
         uint64_t raw[14];
     };
     SigInfo() : raw{} {}

@@ -2,8 +2,10 @@
 // arch/x86/kernel/signal.c).
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/registry.hpp"
+#include "guestkernel/task/rseq.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/signal_frame.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::task {
 namespace {
@@ -39,8 +41,11 @@ bool kill_is_pending(const Process& process) { return process.pending.set.has(kS
 void wait_while_stopped(Task& task) {
     Process& process = task.process();
     (void)process.stop_queue
-        .wait([&] { return !process.stopped || process.exiting || task.exiting || kill_is_pending(process); },
-              sched::Interruptible::kNo)
+        .wait(
+            [&] {
+                return !process.stopped || process.exiting || task.exiting || task.trace || kill_is_pending(process);
+            },
+            sched::Interruptible::kNo)
         .is_ok();
     if (kill_is_pending(process)) process.stopped = false;
 }
@@ -51,6 +56,7 @@ void stop_process(Task& task, int signal) {
     process.stop_signal = signal;
     process.stop_reported = false;
     process.continue_reported = true;
+    trace_job_control(process, true);
     for (Task& other : process.threads) {
         if (&other != &task) interrupt_task(other);
     }
@@ -85,6 +91,7 @@ void run_handler(Task& task, const SigInfo& info) {
     const SigAction action = slot;
     if (action.flags & kSaResethand) slot.handler = kSigDfl;
     settle_with_handler(task, action);
+    rseq_before_handler(task);
     if (push_signal_frame(task, info, action).is_ok()) return finish_handler_setup(task, info, action);
     // No stack to run on: SIGSEGV, and if that is what could not be delivered, the end (force_sigsegv).
     if (info.signo == kSigSegv) task.process().actions->of(kSigSegv).handler = kSigDfl;
@@ -98,13 +105,15 @@ bool deliver_signals(Task& task) {
     bool handled = false;
     for (;;) {
         if (task.exiting || process.exiting) exit_thread(task, process.exit_status);
-        if (process.stopped && !kill_is_pending(process)) {
+        if (!kill_is_pending(process) && trace_group_or_interrupt(task)) continue;
+        if (process.stopped && !task.resumed_by_tracer && !kill_is_pending(process)) {
             wait_while_stopped(task);
             continue;
         }
         SigInfo info;
         const SignalSet wanted{kill_is_pending(process) ? 1ULL << (kSigKill - 1) : ~task.blocked.bits};
         if (!take_signal(task, wanted, info)) break;
+        if (task.trace && !trace_signal(task, info)) continue;
         const uint64_t handler = process.actions->of(info.signo).handler;
         if (handler == kSigIgn) continue;
         if (handler == kSigDfl) {
@@ -112,6 +121,7 @@ bool deliver_signals(Task& task) {
             continue;
         }
         run_handler(task, info);
+        if (task.trace) trace_handler_entered(task);
         handled = true;
     }
     settle_without_handler(task);
@@ -119,6 +129,7 @@ bool deliver_signals(Task& task) {
         task.restore_blocked = false;
         set_blocked(task, task.saved_blocked);
     }
+    arm_step(task);
     return handled;
 }
 

@@ -20,7 +20,8 @@ namespace kvmsbx::task {
 
 // What ends interruptible waits.
 [[gnu::always_inline]] inline bool has_pending_signal(const Task& task) {
-    return pending_unblocked(task) != 0 || task.exiting || task.process().exiting || task.process().stopped;
+    return pending_unblocked(task) != 0 || task.exiting || task.process().exiting || task.trace_work ||
+           (task.process().stopped && !task.resumed_by_tracer);
 }
 
 // rax holds a restart code of the call that ends now.
@@ -30,7 +31,8 @@ namespace kvmsbx::task {
 
 // Must be asked on every way back to ring 3; if true, deliver_signals must run.
 [[gnu::always_inline]] inline bool has_signal_work(const Task& task) {
-    return has_pending_signal(task) || task.restore_blocked || restart_code_in_rax(task);
+    return pending_unblocked(task) != 0 || task.return_work || task.process().exiting ||
+           (task.process().stopped && !task.resumed_by_tracer) || restart_code_in_rax(task);
 }
 
 // Handles all that is pending. Ends the thread if it has to. True if a handler will run.

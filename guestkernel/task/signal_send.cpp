@@ -1,13 +1,14 @@
 // Sending: from a SigInfo to a pending signal and a woken thread (kernel/signal.c's __send_signal and complete_signal).
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::task {
 namespace {
 
 // Linux's sig_ignored(): what is blocked is kept, since the handler may change before it is unblocked.
 bool is_ignored(const Task& target, const SigInfo& info) {
-    if (target.blocked.has(info.signo)) return false;
+    if (target.blocked.has(info.signo) || target.trace) return false;  // a tracer sees what is ignored, too
     const uint64_t handler = target.process().actions->of(info.signo).handler;
     if (handler == kSigIgn) return true;
     if (handler != kSigDfl) return false;
@@ -31,6 +32,7 @@ void continue_process(Process& process) {
     process.stopped = false;
     process.stop_reported = true;
     process.continue_reported = false;
+    trace_job_control(process, false);
     process.stop_queue.wake_all();
     notify_parent_of_stop(process, kCldContinued, kSigCont);
 }
@@ -48,7 +50,7 @@ void cancel_opposites(Process& process, int signal) {
 }
 
 bool wants(const Task& task, int signal) {
-    return !task.exiting && !task.blocked.has(signal) && !task.process().stopped;
+    return !task.exiting && !task.blocked.has(signal) && (!task.process().stopped || task.resumed_by_tracer);
 }
 
 void wake_one_thread(Process& process, int signal) {

@@ -11,6 +11,8 @@
 #include "guestkernel/lib/list.hpp"
 #include "guestkernel/mm/address_space.hpp"
 #include "guestkernel/sched/sched.hpp"
+#include "guestkernel/task/pi_waiter.hpp"
+#include "guestkernel/task/seccomp_filter.hpp"
 #include "guestkernel/task/signal.hpp"
 #include "guestkernel/task/timers.hpp"
 #include "guestkernel/vfs/fd_table.hpp"
@@ -19,6 +21,7 @@
 namespace kvmsbx::task {
 
 class Process;
+class Trace;
 
 // What a session's terminal is to the lower layers; the tty implements it.
 class ControllingTerminal : public RefCounted {
@@ -59,14 +62,34 @@ enum : unsigned {
     kRlimitCount,
 };
 
+// What outlives a thread for those who watch its end (PIDFD_THREAD).
+struct ThreadDeath : RefCounted {
+    bool happened = false;
+    sched::WaitQueue watchers;
+};
+
 struct CpuUsage {
     sched::Nanoseconds user = 0, system = 0;
+    uint64_t minor_faults = 0, major_faults = 0, voluntary_switches = 0, involuntary_switches = 0;
+    uint64_t most_resident = 0;  // pages, as sampled when an address space is left
+
+    CpuUsage& operator+=(const CpuUsage& other) {
+        user += other.user, system += other.system;
+        minor_faults += other.minor_faults, major_faults += other.major_faults;
+        voluntary_switches += other.voluntary_switches, involuntary_switches += other.involuntary_switches;
+        if (other.most_resident > most_resident) most_resident = other.most_resident;
+        return *this;
+    }
 };
+
+// Task::call_watchers.
+inline constexpr uint8_t kWatchStrace = 1, kWatchSeccomp = 2, kWatchTracer = 4;
+inline uint8_t watch_all_calls = 0;  // what new tasks begin with
 
 // One thread of an application.
 class Task final : public sched::Thread {
   public:
-    Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {}
+    Task(int32_t tid, RefPtr<Process> process);
     ~Task() override;
     void run() override;
     bool interrupted() const override;
@@ -86,34 +109,62 @@ class Task final : public sched::Thread {
 
     int32_t tid;  // execve(2) by a thread that is not the leader makes it the process's pid
     abi::UserRegs regs{};
-    void* fpu_area = nullptr;      // see fpu.hpp
-    bool fpu_in_area_only = true;  // the vCPU's registers are not this task's: load before resuming
-    uint64_t user_ticks = 0;       // TSC ticks spent in ring 3
-    uint64_t resumed_at = 0;       // TSC
-    char name[16] = {};            // comm
+    void* fpu_area = nullptr;                     // see fpu.hpp
+    bool fpu_in_area_only = true;                 // the vCPU's registers are not this task's: load before resuming
+    uint64_t user_ticks = 0;                      // TSC ticks spent in ring 3
+    uint64_t resumed_at = 0;                      // TSC
+    uint64_t minor_faults = 0, major_faults = 0;  // page faults served without and with waiting for a file
+    char name[16] = {};                           // comm
 
     RefPtr<Process> process_;
     RefPtr<mm::AddressSpace> space_;
     RefPtr<vfs::FdTable> files_;
     RefPtr<vfs::FsContext> fs_;
     RefPtr<auth::Credentials> credentials_;
+    RefPtr<RefCounted> semaphore_undo;  // SEM_UNDO adjustments, applied when the last task that shares them ends
 
     SignalSet blocked;
-    SignalSet saved_blocked;  // sigsuspend, ppoll: restored after the handler's frame is set up
-    bool restore_blocked = false;
+    SignalSet saved_blocked;    // sigsuspend, ppoll: restored after the handler's frame is set up
+    uint64_t rseq_address = 0;  // 0: not registered
+    uint32_t rseq_length = 0, rseq_signature = 0;
+    uint32_t rseq_cpu = 0;  // the number that stands in the area
     PendingSignals pending;
     uint64_t altstack_base = 0, altstack_size = 0;
     uint32_t altstack_flags = 2;  // SS_DISABLE
     uint64_t clear_child_tid = 0;
+    PiWaiters pi_waiters;               // who waits for locks that this thread holds
+    PiWaiter* pi_blocked_on = nullptr;  // the lock it waits for itself
     uint64_t robust_list = 0;
     bool vfork_parent_waits = false;  // until this task execs or exits
     sched::WaitQueue vfork_done;
-    bool exiting = false;
+    // What keeps the thread from ring 3 until work_before_return has run: one look at all of it on every return.
+    union {
+        uint64_t return_work = 0;
+        struct {
+            bool exiting;
+            bool restore_blocked;        // saved_blocked
+            bool rseq_pending;           // see rseq.hpp
+            bool trace_work, step_work;  // see trace.hpp
+        };
+    };
+    uint8_t call_watchers = watch_all_calls;  // kWatch*: who has to look at each of its system calls
+    SeccompMode seccomp_mode = SeccompMode::kDisabled;
+    RefPtr<SeccompFilter> seccomp_filter;
+    RefPtr<ThreadDeath> death;       // null: nobody watches
+    bool resumed_by_tracer = false;  // runs though its process is stopped
+    RefPtr<Trace> trace;             // of a tracee
+    void* tracees = nullptr;         // of a tracer: a TraceList
     int32_t parent_death_signal =
         0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
     uint8_t scheduling_policy = 0;  // SCHED_*
+    bool reset_scheduling_on_fork = false;
+    uint16_t io_priority = 0;       // ioprio_set(2)
     uint64_t timer_slack = 50'000;  // ns, PR_SET_TIMERSLACK
-    uint64_t in_syscall = ~0ULL;    // number, for restarts
+    struct {
+        int32_t mode = 0;  // MPOL_*
+        uint64_t nodes = 0;
+    } memory_policy;
+    uint64_t in_syscall = ~0ULL;  // number, for restarts
     // What restart_syscall(2) continues: a sleep's absolute deadline and where the remainder goes.
     struct Restart {
         sched::Nanoseconds deadline = 0;
@@ -134,6 +185,7 @@ class Process : public RefCounted {
     explicit Process(int32_t pid) : pid(pid) {}
     const int32_t pid;
     Process* parent = nullptr;  // null for the first process
+    int32_t forked_by = 0;      // the parent's thread: whom PTRACE_TRACEME means
     int32_t group = 0;
     RefPtr<Session> session;
     enum class State : uint8_t { kAlive, kZombie, kReaped } state = State::kAlive;
@@ -145,9 +197,12 @@ class Process : public RefCounted {
     bool stop_reported = true, continue_reported = true;
     bool executed = false;  // execve(2) since fork (rule of setpgid)
     bool child_subreaper = false;
-    uint8_t dumpable = 1;      // PR_SET_DUMPABLE
-    uint32_t personality = 0;  // personality(2); inherited by fork, kept by exec
-    uint32_t last_uid = 0;     // real uid of the thread that ended last, for waitid(2)
+    uint8_t dumpable = 1;                              // PR_SET_DUMPABLE
+    uint8_t machine_check_policy = 2;                  // PR_MCE_KILL_*
+    int16_t oom_score_adj = 0, oom_score_adj_min = 0;  // proc(5); inherited by fork
+    uint32_t coredump_filter = 0x33;                   // proc(5); inherited by fork
+    uint32_t personality = 0;                          // personality(2); inherited by fork, kept by exec
+    uint32_t last_uid = 0;                             // real uid of the thread that ended last, for waitid(2)
     RefPtr<SignalActions> actions;
     PendingSignals pending;
     RefPtr<ProcessTimers> timers;  // interval and POSIX timers; null: none. Dropped when the last thread ends
@@ -158,6 +213,7 @@ class Process : public RefCounted {
     sched::WaitQueue signal_arrived;    // sigtimedwait, signalfd
     sched::WaitQueue stop_queue;
     sched::WaitQueue thread_exited;
+    sched::WaitQueue ended;  // pollers of process descriptors: it became a zombie, or was reaped
 
     ListHook sibling_hook;  // parent's children
     List<Process, &Process::sibling_hook> children;
@@ -171,5 +227,7 @@ class Process : public RefCounted {
 
 // The task that makes the current system call.
 Task& current();
+// A new list for Task::semaphore_undo; ipc/ defines it. ENOMEM.
+Result<RefPtr<RefCounted>> make_semaphore_undo();
 
 }  // namespace kvmsbx::task

@@ -7,12 +7,6 @@
 #include "guestkernel/task/registry.hpp"
 
 namespace kvmsbx::task {
-namespace {
-
-constexpr sched::Nanoseconds kShortestPoll = 1'000'000;
-
-}  // namespace
-
 void IntervalTimer::set(sched::Nanoseconds first, sched::Nanoseconds interval) {
     interval_ = interval;
     first == sched::kNever ? cancel() : arm(first);
@@ -46,11 +40,7 @@ sched::Nanoseconds CpuTimer::time() const {
     return signal_ == kSigVtalrm ? usage_of(process_).user : cpu_time_of(process_);
 }
 
-void CpuTimer::poll(sched::Nanoseconds left) {
-    // Threads can use as many seconds per second as there are vCPUs.
-    const sched::Nanoseconds soonest = left / arch::boot_info().cpu_count;
-    arm(sched::now() + (soonest > kShortestPoll ? soonest : kShortestPoll));
-}
+void CpuTimer::poll(sched::Nanoseconds left) { arm(earliest_on_cpu_clock(left)); }
 
 TimerSetting CpuTimer::remaining() const {
     if (!target_) return {interval_, 0};
@@ -64,6 +54,48 @@ void CpuTimer::fire() {
     target_ = interval_ ? used + interval_ : 0;
     if (interval_) poll(interval_);
     send_signal(process_, kernel_signal(signal_));
+}
+
+void PosixTimer::set_on_cpu(sched::Nanoseconds target, sched::Nanoseconds interval) {
+    cpu_target_ = target, cpu_interval_ = interval;
+    target ? arm(sched::now()) : cancel();  // looks at once, from the next interrupt
+}
+
+TimerSetting PosixTimer::remaining_on_cpu() const {
+    auto used = cpu_clock_now(clock);
+    if (!cpu_target_ || used.is_error()) return {cpu_interval_, 0};
+    return {cpu_interval_, cpu_target_ > used.value() ? cpu_target_ - used.value() : 1};
+}
+
+void PosixTimer::fire() {
+    if (!on_cpu_clock()) return IntervalTimer::fire();
+    auto used = cpu_clock_now(clock);
+    if (used.is_error()) return;  // what it measured has ended
+    if (used.value() < cpu_target_) return arm(earliest_on_cpu_clock(cpu_target_ - used.value()));
+    const uint64_t missed = cpu_interval_ ? (used.value() - cpu_target_) / cpu_interval_ : 0;
+    cpu_target_ = cpu_interval_ ? cpu_target_ + (missed + 1) * cpu_interval_ : 0;
+    if (cpu_target_) arm(earliest_on_cpu_clock(cpu_target_ - used.value()));
+    expired(missed);
+}
+
+void CpuLimit::watch() {
+    const uint64_t limit = process_.limits[kRlimitCpu].soft;
+    if (limit == kRlimInfinity) return cancel();
+    arm(sched::now());
+}
+
+// RLIMIT_CPU (check_process_timers): SIGXCPU at the soft limit and each second from then on, SIGKILL at the hard one.
+void CpuLimit::fire() {
+    Rlimit& limit = process_.limits[kRlimitCpu];
+    if (limit.soft == kRlimInfinity) return;
+    const sched::Nanoseconds used = cpu_time_of(process_);
+    if (limit.hard != kRlimInfinity && used >= limit.hard * kNsPerSecond)
+        return send_signal(process_, kernel_signal(kSigKill));
+    if (used >= limit.soft * kNsPerSecond) {
+        send_signal(process_, kernel_signal(kSigXcpu));
+        ++limit.soft;
+    }
+    arm(earliest_on_cpu_clock(limit.soft * kNsPerSecond - used));
 }
 
 void PosixTimer::expired(uint64_t missed) {

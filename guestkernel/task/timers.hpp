@@ -31,7 +31,7 @@ class IntervalTimer : public sched::Timer {
     // first: absolute deadline on sched::now()'s clock, kNever disarms.
     void set(sched::Nanoseconds first, sched::Nanoseconds interval);
     TimerSetting remaining() const;
-    void fire() final;
+    void fire() override;
 
   protected:
     // `missed`: periods that passed unnoticed besides this one.
@@ -74,6 +74,11 @@ class PosixTimer final : public IntervalTimer, public RefCounted {
         : id(id), clock(clock), process_(process), event_(event) {}
     const int id;
     const int clock;
+    bool on_cpu_clock() const { return clock < 0; }
+    // In that clock's time; target: absolute, 0 disarms.
+    void set_on_cpu(sched::Nanoseconds target, sched::Nanoseconds interval);
+    TimerSetting remaining_on_cpu() const;
+    void fire() override;
     // Overruns of the last expiry that was signalled.
     int32_t overrun() const { return overrun_; }
 
@@ -82,14 +87,27 @@ class PosixTimer final : public IntervalTimer, public RefCounted {
     Process& process_;
     SigEvent event_;
     int32_t overrun_ = 0;
+    sched::Nanoseconds cpu_target_ = 0, cpu_interval_ = 0;
+};
+
+// RLIMIT_CPU.
+class CpuLimit final : public sched::Timer {
+  public:
+    explicit CpuLimit(Process& process) : process_(process) {}
+    void watch();  // after a change of the limit
+    void fire() override;
+
+  private:
+    Process& process_;
 };
 
 class ProcessTimers : public RefCounted {
   public:
     explicit ProcessTimers(Process& process)
-        : real(process), virtual_(process, kSigVtalrm), profile(process, kSigProf) {}
+        : real(process), virtual_(process, kSigVtalrm), profile(process, kSigProf), cpu_limit(process) {}
     RealTimer real;
     CpuTimer virtual_, profile;
+    CpuLimit cpu_limit;
     Vector<RefPtr<PosixTimer>> posix;
     int next_id = 0;
     PosixTimer* find(int id);

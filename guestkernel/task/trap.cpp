@@ -7,6 +7,7 @@
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/oom.hpp"
 #include "guestkernel/task/registry.hpp"
+#include "guestkernel/task/rseq.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 
 namespace kvmsbx::task {
@@ -23,7 +24,9 @@ void page_fault(Task& task) {
     const mm::Access access = task.regs.error_code & kErrorFetch   ? mm::Access::kExecute
                               : task.regs.error_code & kErrorWrite ? mm::Access::kWrite
                                                                    : mm::Access::kRead;
+    const uint64_t blocked = task.voluntary_switches;
     auto handled = task.space().fault(address, access);
+    ++(task.voluntary_switches != blocked ? task.major_faults : task.minor_faults);
     if (handled.is_ok()) return;
     switch (handled.error()) {
         case Errno::kFAULT: return send_fault_signal(task, kSigSegv, kSegvMaperr, address);
@@ -46,6 +49,7 @@ void handle(Task& task) {
 }
 
 [[gnu::noinline]] void work_before_return(Task& task) {
+    if (task.rseq_pending) rseq_resume(task);
     if (has_signal_work(task)) deliver_signals(task);
     if (sched::should_yield()) sched::yield();
 }
@@ -116,6 +120,7 @@ void Task::switched_in() {
     area.kernel_stack = reinterpret_cast<uint64_t>(stack()) + arch::kStackSize;
     arch::write_fs_base(regs.fs_base);
     arch::write_gs_base(regs.gs_base);
+    if (rseq_address) rseq_note_switch(*this);
 }
 
 }  // namespace kvmsbx::task

@@ -1,11 +1,23 @@
 #include "guestkernel/vfs/attributes.hpp"
 
 #include "guestkernel/vfs/mount.hpp"
+#include "guestkernel/vfs/watch.hpp"
+#include "guestkernel/vfs/xattr.hpp"
 
 namespace kvmsbx::vfs {
 
 using auth::Capability;
 using Change = AttributeChange;
+
+namespace {
+
+Result<> set_and_report(const Path& path, const Change& change) {
+    TRY(path.inode().set_attributes(change));
+    report_change(path, change);
+    return {};
+}
+
+}  // namespace
 
 Result<> change_mode(const Caller& caller, const Path& path, uint32_t mode) {
     if (path.mount().readonly()) return Errno::kROFS;
@@ -18,7 +30,7 @@ Result<> change_mode(const Caller& caller, const Path& path, uint32_t mode) {
     change.valid = Change::kMode;
     change.mode = mode & 07777;
     if (!who.in_group(owner.gid) && !who.has(Capability::kFsetid)) change.mode &= ~kModeSetgid;
-    return inode.set_attributes(change);
+    return set_and_report(path, change);
 }
 
 Result<> change_owner(const Caller& caller, const Path& path, uint32_t uid, uint32_t gid) {
@@ -42,8 +54,9 @@ Result<> change_owner(const Caller& caller, const Path& path, uint32_t uid, uint
         if (mode & 010) mode &= ~kModeSetgid;
     }
     if (mode != (owner.mode & 07777) && !inode.is_link()) change.valid |= Change::kMode, change.mode = mode;
+    if (inode.has_capabilities) (void)inode.remove_xattr(kXattrCapability).is_ok();
     if (change.valid == 0) return {};
-    return inode.set_attributes(change);
+    return set_and_report(path, change);
 }
 
 Result<> change_times(const Caller& caller, const Path& path, const Change& change, bool explicit_times) {
@@ -55,7 +68,7 @@ Result<> change_times(const Caller& caller, const Path& path, const Change& chan
     if (!owner && explicit_times) return Errno::kPERM;
     if (!owner) TRY(check_permission(who, inode, 2));
     if (change.valid == 0) return {};
-    return inode.set_attributes(change);
+    return set_and_report(path, change);
 }
 
 Result<> truncate(const Caller& caller, const Path& path, uint64_t size) {
@@ -68,11 +81,12 @@ Result<> truncate(const Caller& caller, const Path& path, uint64_t size) {
     Change change;
     change.valid = Change::kSize | Change::kMtimeNow;
     change.size = size;
-    TRY(inode.set_attributes(change));
+    TRY(set_and_report(path, change));
     return drop_set_id(caller.credentials, inode);
 }
 
 Result<> drop_set_id(const auth::Credentials& credentials, Inode& inode) {
+    if (inode.has_capabilities) TRY(inode.remove_xattr(kXattrCapability));
     if (inode.type() != kModeRegular || credentials.has(Capability::kFsetid)) return {};
     const uint32_t mode = TRY(inode.ownership())
     .mode & 07777;

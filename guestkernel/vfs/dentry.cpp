@@ -53,6 +53,15 @@ Result<RefPtr<Dentry>> Dentry::create(Dentry& parent, std::string_view name, Ref
     return dentry;
 }
 
+Result<RefPtr<Dentry>> Dentry::create_unhashed(Dentry& parent, std::string_view name, RefPtr<Inode> inode) {
+    auto dentry = TRY(make_ref<Dentry>());
+    dentry->dropped_ = true;
+    dentry->name_ = TRY(String::create(name));
+    dentry->inode_ = std::move(inode);
+    dentry->attach(RefPtr<Dentry>(parent));
+    return dentry;
+}
+
 void Dentry::hash() { bucket_of(parent_.get(), name_).push_front(*this); }
 
 void Dentry::attach(RefPtr<Dentry> parent) {

@@ -25,6 +25,9 @@ class Dentry final : public RefCounted {
     // A new dentry, hashed unless the file system's names cannot be cached. inode null: negative. ENOMEM.
     static Result<RefPtr<Dentry>> create(Dentry& parent, std::string_view name, RefPtr<Inode> inode);
 
+    // A name that stands for an object outside the directory's own names: shown as deleted, never found.
+    static Result<RefPtr<Dentry>> create_unhashed(Dentry& parent, std::string_view name, RefPtr<Inode> inode);
+
     const RefPtr<Dentry>& parent() const { return parent_; }  // null: a root
     std::string_view name() const { return name_; }
     Inode* inode() const { return inode_.get(); }

@@ -88,10 +88,13 @@ class File : public RefCounted {
     uint32_t flags;  // O_* as fcntl(F_GETFL) shows them
     uint64_t position = 0;
     sched::Mutex position_lock;
+    // Who gets SIGIO (fcntl F_SETOWN), kept by another layer. It goes first when the description does.
+    RefPtr<RefCounted> signal_owner;
     List<FileObserver, &FileObserver::observer_hook> observers;
 
   protected:
     void last_reference_gone() override {
+        signal_owner = nullptr;
         while (!observers.empty()) {
             FileObserver* const first = &observers.front();
             first->file_gone();  // may end the observer

@@ -42,6 +42,7 @@ Result<Ownership> Inode::ownership() {
 
 Result<RefPtr<Inode>> Inode::lookup(std::string_view) { return Errno::kNOENT; }
 Result<RefPtr<Inode>> Inode::create(std::string_view, const NewNode&) { return Errno::kPERM; }
+Result<RefPtr<Inode>> Inode::create_unnamed(const NewNode&) { return Errno::kOPNOTSUPP; }
 Result<RefPtr<Inode>> Inode::make_directory(std::string_view, const NewNode&) { return Errno::kPERM; }
 Result<RefPtr<Inode>> Inode::make_node(std::string_view, const NewNode&) { return Errno::kPERM; }
 Result<RefPtr<Inode>> Inode::make_symlink(std::string_view, std::string_view, const NewNode&) { return Errno::kPERM; }
@@ -51,6 +52,10 @@ Result<> Inode::remove_directory(std::string_view, Inode&) { return Errno::kPERM
 Result<> Inode::rename(std::string_view, Inode&, Inode&, std::string_view, Inode*, uint32_t) { return Errno::kPERM; }
 Result<> Inode::read_directory(uint64_t, DirectoryVisitor&) { return Errno::kNOTDIR; }
 Result<String> Inode::read_link() { return Errno::kINVAL; }
+Result<Vector<uint8_t>> Inode::get_xattr(std::string_view) { return Errno::kOPNOTSUPP; }
+Result<> Inode::set_xattr(std::string_view, std::span<const uint8_t>, uint32_t) { return Errno::kOPNOTSUPP; }
+Result<> Inode::remove_xattr(std::string_view) { return Errno::kOPNOTSUPP; }
+Result<Vector<uint8_t>> Inode::list_xattrs() { return Vector<uint8_t>(); }
 Result<Path> Inode::follow_magic_link() { return Errno::kINVAL; }
 
 }  // namespace kvmsbx::vfs

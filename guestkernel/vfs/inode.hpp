@@ -8,6 +8,7 @@
 #include "guestkernel/auth/credentials.hpp"
 #include "guestkernel/lib/ref.hpp"
 #include "guestkernel/lib/string.hpp"
+#include "guestkernel/lib/vector.hpp"
 #include "guestkernel/vfs/file.hpp"
 
 namespace kvmsbx::vfs {
@@ -124,6 +125,8 @@ class Inode : public RefCounted {
     // Directories.
     virtual Result<RefPtr<Inode>> lookup(std::string_view name);                       // ENOENT
     virtual Result<RefPtr<Inode>> create(std::string_view name, const NewNode& node);  // regular file; EEXIST
+    // O_TMPFILE: a regular file of this directory's file system without a name. EOPNOTSUPP.
+    virtual Result<RefPtr<Inode>> create_unnamed(const NewNode& node);
     virtual Result<RefPtr<Inode>> make_directory(std::string_view name, const NewNode& node);
     virtual Result<RefPtr<Inode>> make_node(std::string_view name, const NewNode& node);
     virtual Result<RefPtr<Inode>> make_symlink(std::string_view name, std::string_view target, const NewNode& node);
@@ -147,6 +150,12 @@ class Inode : public RefCounted {
     // A FIFO that is no pipe of ours (the container's standard streams): open() is to be called for it.
     virtual bool opens_itself() const { return false; }
 
+    // Extended attributes as they are; the rules are the VFS's (xattr.hpp). EOPNOTSUPP where there are none; ENODATA.
+    virtual Result<Vector<uint8_t>> get_xattr(std::string_view name);
+    virtual Result<> set_xattr(std::string_view name, std::span<const uint8_t> value, uint32_t flags);
+    virtual Result<> remove_xattr(std::string_view name);
+    virtual Result<Vector<uint8_t>> list_xattrs();  // names, each ended by NUL
+
     // Extra permission rules; the default is mode bits and capabilities (vfs/permission.cpp).
     virtual bool always_readonly() const { return false; }
 
@@ -154,8 +163,16 @@ class Inode : public RefCounted {
     sched::Mutex directory_lock;
     // POSIX and flock locks of this inode (locks.hpp); null while there is none.
     class LockList* locks = nullptr;
+    // Who watches it (watch.hpp); null: nobody.
+    class Watches* watches = nullptr;
     // What another layer keeps with the inode: the pipe of a FIFO, the socket bound to a name.
     RefPtr<RefCounted> attachment;
+
+    // security.capability is set, and goes when the file is written to or changes its owner.
+    bool has_capabilities = false;
+
+    // Without a name, and may get one by linkat(2): made by O_TMPFILE, and not with O_EXCL.
+    bool linkable = false;
 
     // ETXTBSY: open descriptions that may write, and running programs.
     uint32_t writers = 0, executions = 0;

@@ -3,6 +3,7 @@
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/locks.hpp"
 #include "guestkernel/vfs/mount.hpp"
+#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::vfs {
 
@@ -18,7 +19,9 @@ void InodeFile::deny_writers() {
 InodeFile::~InodeFile() {
     if (writable()) --inode_->writers;
     if (denies_writers_) --inode_->executions;
-    if (inode_->locks) release_flock(*inode_, this);
+    if (inode_->locks) release_file_locks(*inode_, this);
+    report(*this, writable() ? kWatchCloseWrite : kWatchCloseNoWrite);
+    if (inode_->watches) inode_->watches->check_end(1);  // path_
 }
 
 Result<size_t> InodeFile::read(mm::IoBuffer& to) {
@@ -115,7 +118,9 @@ Result<> DirectoryFile::read_directory(DirectoryVisitor& visitor) {
     const uint64_t own = TRY(inode_->attributes())
     .ino;
     PositionKeeper keeper(visitor, position, own, TRY(parent_number(path_, own)));
-    return inode_->read_directory(position, keeper);
+    TRY(inode_->read_directory(position, keeper));
+    report(path_, kWatchAccess);
+    return {};
 }
 
 }  // namespace kvmsbx::vfs

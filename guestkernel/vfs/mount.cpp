@@ -1,6 +1,7 @@
 #include "guestkernel/vfs/mount.hpp"
 
 #include "guestkernel/vfs/dentry.hpp"
+#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::vfs {
 
@@ -42,6 +43,7 @@ Result<> remove_mount(Mount& mount, bool detach) {
     mount.unref();
     --mount.place.dentry().mounts;
     mount.place = Path();
+    if (mount_removed) mount_removed(mount);
     for (auto it = mounts.begin(); it != mounts.end(); ++it) {
         if (!it->place.is_set() || &it->place.mount() != &mount) continue;
         TRY(remove_mount(*it, true));

@@ -1,6 +1,7 @@
 #include "guestkernel/vfs/namei.hpp"
 
 #include "guestkernel/vfs/new_node.hpp"
+#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::vfs {
 
@@ -55,6 +56,7 @@ Result<Path> make_name(const Caller& caller, const Path& base, std::string_view 
     NewNode node = TRY(new_node(caller, directory.inode(), mode));
     RefPtr<Inode> inode = TRY(make(directory, walker.last(), node));
     TRY(name_new_inode(dentry, directory.dentry(), walker.last(), std::move(inode)));
+    report_name(directory.inode(), walker.last(), kWatchCreate, *dentry->inode());
     return Path(RefPtr<Mount>(directory.mount()), std::move(dentry));
 }
 
@@ -70,6 +72,13 @@ Result<> may_delete(const Caller& caller, const Path& directory, Dentry& victim,
     if (want_directory && !victim.inode()->is_directory()) return Errno::kNOTDIR;
     if (!want_directory && victim.inode()->is_directory()) return Errno::kISDIR;
     return {};
+}
+
+// How many names the inode has; asked only if somebody watches it.
+uint32_t links_if_watched(Inode& inode) {
+    if (!inode.watches) return 0;
+    const Result<Attributes> attributes = inode.attributes();
+    return attributes.is_ok() ? attributes.value().nlink : 1;
 }
 
 // The name's object is gone from the directory: later lookups need not ask the file system for it.
@@ -125,7 +134,11 @@ Result<> make_link(const Caller& caller, const Path& existing, const Path& base,
                   [&existing](const Path& directory, std::string_view name, const NewNode&) -> Result<RefPtr<Inode>> {
                       if (&directory.mount() != &existing.mount()) return Errno::kXDEV;
                       if (existing.inode().is_directory()) return Errno::kPERM;
-                      TRY(directory.inode().link(name, existing.inode()));
+                      Inode& inode = existing.inode();
+                      if (!inode.linkable && TRY(inode.attributes()).nlink == 0) return Errno::kNOENT;
+                      TRY(directory.inode().link(name, inode));
+                      inode.linkable = false;
+                      if (inode.watches) inode.watches->happened(kWatchAttributes, {}, 0, false);
                       return RefPtr<Inode>(existing.inode());
                   }));
     return {};
@@ -146,8 +159,11 @@ Result<> unlink(const Caller& caller, const Path& base, std::string_view path) {
     }
     TRY(may_delete(caller, directory, *victim, false));
     if (victim->mounts > 0) return Errno::kBUSY;
+    const uint32_t links = links_if_watched(*victim->inode());
     TRY(directory.inode().unlink(walker.last(), *victim->inode()));
     forget_name(*victim);
+    report_unlinked(*victim->inode(), links, 1);
+    report_name(directory.inode(), walker.last(), kWatchDelete, *victim->inode());
     return {};
 }
 
@@ -166,6 +182,8 @@ Result<> remove_directory(const Caller& caller, const Path& base, std::string_vi
     if (victim->mounts > 0) return Errno::kBUSY;
     TRY(directory.inode().remove_directory(walker.last(), *victim->inode()));
     forget_name(*victim);
+    report_unlinked(*victim->inode(), 1, 1);
+    report_name(directory.inode(), walker.last(), kWatchDelete, *victim->inode());
     return {};
 }
 
@@ -202,6 +220,12 @@ Result<> check_rename(const Caller& caller, const Names& names, Dentry& source, 
     return {};
 }
 
+void report_renamed(const Names& names, Inode& object) {
+    report_move(names.old_directory.inode(), names.old_name, names.new_directory.inode(), names.new_name, object);
+    if (object.watches)
+        object.watches->happened(kWatchMoveSelf | (object.is_directory() ? kWatchIsDirectory : 0), {}, 0, false);
+}
+
 // Both directories are locked.
 Result<> rename_locked(const Caller& caller, const Names& names, bool old_slash, bool new_slash) {
     RefPtr<Dentry> source = TRY(lookup_child(names.old_directory.dentry(), names.old_name, DirectoryLock::kHeld));
@@ -213,14 +237,20 @@ Result<> rename_locked(const Caller& caller, const Names& names, bool old_slash,
     if (source->inode() == target->inode()) return {};  // two names of one inode: nothing to do
     RefPtr<Inode> replaced(target->inode());
     String new_name = TRY(String::create(names.new_name));
+    const uint32_t links = replaced ? links_if_watched(*replaced) : 0;
     TRY(names.old_directory.inode().rename(names.old_name, *source->inode(), names.new_directory.inode(),
                                            names.new_name, replaced.get(), names.flags));
     if (names.flags & kExchange) {
         Dentry::exchange(*source, *target);
+        report_renamed(names, *source->inode());
+        const Names back{names.new_directory, names.new_name, names.old_directory, names.old_name, 0};
+        report_renamed(back, *target->inode());
         return {};
     }
     target->drop();
     source->move(RefPtr<Dentry>(names.new_directory.dentry()), std::move(new_name));
+    report_renamed(names, *source->inode());
+    if (replaced) report_unlinked(*replaced, links, 1);
     return {};
 }
 

@@ -1,8 +1,10 @@
 // open(2): from a path to a File.
+#include "guestkernel/lib/format.hpp"
 #include "guestkernel/vfs/device.hpp"
 #include "guestkernel/vfs/inode_file.hpp"
 #include "guestkernel/vfs/new_node.hpp"
 #include "guestkernel/vfs/walker.hpp"
+#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::vfs {
 
@@ -54,10 +56,12 @@ Result<RefPtr<File>> open_existing(const Caller& caller, const Path& path, uint3
     if (!created) TRY(check_open(caller, path, flags));
     if (inode.executions && ((flags & kOAccMode) != kORdonly || (flags & kOTrunc))) return Errno::kTXTBSY;
     RefPtr<File> file = TRY(open_inode(path, flags));
+    report(path, kWatchOpen);
     if (!created && (flags & kOTrunc) && inode.type() == kModeRegular) {
         AttributeChange change;
         change.valid = AttributeChange::kSize | AttributeChange::kMtimeNow;
         TRY(inode.set_attributes(change));
+        report(path, kWatchModify);
     }
     return file;
 }
@@ -72,7 +76,23 @@ Result<Path> create_last(const Caller& caller, Walker& walker, uint32_t mode) {
     const NewNode node = TRY(new_node(caller, directory.inode(), kModeRegular | (mode & 07777)));
     RefPtr<Inode> inode = TRY(directory.inode().create(walker.last(), node));
     TRY(name_new_inode(dentry, directory.dentry(), walker.last(), std::move(inode)));
+    report_name(directory.inode(), walker.last(), kWatchCreate, *dentry->inode());
     return Path(RefPtr<Mount>(directory.mount()), std::move(dentry));
+}
+
+// O_TMPFILE: `directory` only says on which file system. The dentry is no child of it that could be found.
+Result<RefPtr<File>> open_unnamed(const Caller& caller, const Path& directory, uint32_t flags, uint32_t mode) {
+    if (!directory.inode().is_directory()) return Errno::kNOTDIR;
+    if ((flags & kOAccMode) == kORdonly) return Errno::kINVAL;
+    TRY(may_create(caller, directory));
+    const NewNode node = TRY(new_node(caller, directory.inode(), kModeRegular | (mode & 07777)));
+    RefPtr<Inode> inode = TRY(directory.inode().create_unnamed(node));
+    inode->linkable = !(flags & kOExcl);
+    StringText name;
+    format_to(name, "#{}", TRY(inode->attributes()).ino);
+    const String text = TRY(name.take());
+    RefPtr<Dentry> dentry = TRY(Dentry::create_unhashed(directory.dentry(), text, std::move(inode)));
+    return open_inode(Path(RefPtr<Mount>(directory.mount()), std::move(dentry)), flags & ~(kOTmpfile & ~kODirectory));
 }
 
 Result<RefPtr<File>> open_or_create(const Caller& caller, Walker& walker, uint32_t flags, uint32_t mode) {
@@ -95,7 +115,11 @@ Result<RefPtr<File>> open_or_create(const Caller& caller, Walker& walker, uint32
 
 Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_view path, uint32_t flags,
                           uint32_t mode) {
-    if ((flags & kOTmpfile) == kOTmpfile && !(flags & kOPath)) return Errno::kOPNOTSUPP;
+    if ((flags & kOTmpfile) == kOTmpfile && !(flags & kOPath)) {
+        if (flags & kOCreat) return Errno::kINVAL;
+        const Path directory = TRY(walk(caller, base, path, flags & kONofollow ? Follow::kNo : Follow::kYes));
+        return open_unnamed(caller, directory, flags, mode);
+    }
     if (flags & kOPath) flags &= kOPath | kODirectory | kONofollow | kOCloexec;
     if (!(flags & kOCreat)) {
         const Path found = TRY(walk(caller, base, path, flags & kONofollow ? Follow::kNo : Follow::kYes));
@@ -115,7 +139,9 @@ Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std
     if (found.inode().type() != kModeRegular || (found.mount().flags & kMsNoexec)) return Errno::kACCES;
     TRY(check_permission(caller.credentials, found.inode(), kExecute));
     if (found.inode().writers) return Errno::kTXTBSY;
-    return found.inode().open(found, kORdonly | kOLargefile);
+    RefPtr<File> file = TRY(found.inode().open(found, kORdonly | kOLargefile));
+    report(found, kWatchOpen);
+    return file;
 }
 
 }  // namespace kvmsbx::vfs

@@ -39,10 +39,15 @@ class FsContext : public RefCounted {
     Result<RefPtr<FsContext>> clone() const;
 };
 
+// How openat2(2) restricts a walk (its RESOLVE_ flags).
+inline constexpr uint32_t kResolveNoXdev = 1, kResolveNoMagiclinks = 2, kResolveNoSymlinks = 4, kResolveBeneath = 8,
+                          kResolveInRoot = 16, kResolveCached = 32;
+
 // Who walks: everything a path call needs to know of the caller.
 struct Caller {
     FsContext& fs;
     const auth::Credentials& credentials;
+    uint32_t resolve = 0;  // kResolve*
 };
 
 enum class Follow : bool { kNo, kYes };
@@ -77,7 +82,7 @@ struct SpecMount {
 };
 Result<RefPtr<FsContext>> mount_root(const SpecMount& root);
 // On failure of a mount point that does not exist: makes it where it can (as runc does), else ENOENT.
-// Types that the Sentry does not have (mqueue, cgroup, cgroup2) are left out with a debug line. A tmpfs on /dev becomes
+// Types that the Sentry does not have (cgroup, cgroup2) are left out with a debug line. A tmpfs on /dev becomes
 // a "devtmpfs".
 Result<> mount_spec(FsContext& context, const SpecMount& mount);
 // linux.readonlyPaths: the path is mounted read-only over itself; maskedPaths: /dev/null over a file, an empty

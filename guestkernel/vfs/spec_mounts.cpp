@@ -17,8 +17,6 @@ Result<RefPtr<auth::Credentials>> kernel_credentials() {
     return root;
 }
 
-bool is_absent_type(std::string_view type) { return type == "mqueue" || type == "cgroup" || type == "cgroup2"; }
-
 // Makes the missing parts of the path; the last one as a file where a file is to be mounted.
 Result<Path> obtain_place(const Caller& caller, std::string_view path, bool directory) {
     for (size_t end = 1; end <= path.size(); ++end) {
@@ -49,10 +47,6 @@ Result<RefPtr<FsContext>> mount_root(const SpecMount& root) {
 }
 
 Result<> mount_spec(FsContext& context, const SpecMount& mount) {
-    if (is_absent_type(mount.type)) {
-        debug("mount {}: type {} is not supported, left out", mount.destination, mount.type);
-        return {};
-    }
     RefPtr<auth::Credentials> credentials = TRY(kernel_credentials());
     const Caller caller{context, *credentials};
     std::string_view destination = mount.destination;

@@ -45,9 +45,22 @@ void cross_mounts(Path& path) {
 Result<> Walker::start(std::string_view path) {
     if (path.empty()) return Errno::kNOENT;
     if (path.size() >= kMaxPath) return Errno::kNAMETOOLONG;
-    if (path.front() == '/') place_ = caller_.fs.root;
+    if (path.front() == '/') TRY(go_to_root());
     rest_ = path;
     return {};
+}
+
+const Path& Walker::root() const { return caller_.resolve & kResolveInRoot ? base_ : caller_.fs.root; }
+
+Result<> Walker::stay_in_mount(const Mount& before) const {
+    return (caller_.resolve & kResolveNoXdev) && &before != &place_.mount() ? Result<>(Errno::kXDEV) : Result<>();
+}
+
+Result<> Walker::go_to_root() {
+    if (caller_.resolve & kResolveBeneath) return Errno::kXDEV;
+    RefPtr<Mount> before(place_.mount());
+    place_ = Path(root());
+    return stay_in_mount(*before);
 }
 
 Result<> Walker::enter_directory() {
@@ -56,10 +69,11 @@ Result<> Walker::enter_directory() {
     return check_permission(caller_.credentials, inode, kSearch);
 }
 
-void Walker::step_up() {
-    const Path& root = caller_.fs.root;
+Result<> Walker::step_up() {
+    RefPtr<Mount> before(place_.mount());
     for (;;) {
-        if (place_ == root) break;
+        if ((caller_.resolve & kResolveBeneath) && place_ == base_) return Errno::kXDEV;
+        if (place_ == root()) break;
         if (place_.mount().root() == &place_.dentry()) {
             if (!place_.mount().place.is_set()) break;
             place_ = Path(place_.mount().place);
@@ -70,12 +84,14 @@ void Walker::step_up() {
         break;
     }
     cross_mounts(place_);
+    return stay_in_mount(*before);
 }
 
 Result<Path> Walker::step(std::string_view name) {
     RefPtr<Dentry> child = TRY(lookup_child(place_.dentry(), name, DirectoryLock::kTake));
     Path found(RefPtr<Mount>(place_.mount()), std::move(child));
     cross_mounts(found);
+    if ((caller_.resolve & kResolveNoXdev) && &found.mount() != &place_.mount()) return Errno::kXDEV;
     return found;
 }
 
@@ -101,7 +117,7 @@ Result<> Walker::to_parent() {
         rest_ = rest_.substr(end);
         if (last_kind_ == Last::kDot) continue;
         if (last_kind_ == Last::kDotDot) {
-            step_up();
+            TRY(step_up());
             continue;
         }
         Path found = TRY(step(name));
@@ -116,17 +132,21 @@ Result<> Walker::to_parent() {
 }
 
 Result<> Walker::follow_into(const Path& link, std::string_view after, String& kept) {
-    if (++links_ > kMaxLinks) return Errno::kLOOP;
+    if (++links_ > kMaxLinks || (caller_.resolve & kResolveNoSymlinks)) return Errno::kLOOP;
     Inode& inode = link.inode();
     if (inode.is_magic_link()) {
+        if (caller_.resolve & kResolveNoMagiclinks) return Errno::kLOOP;
+        if (caller_.resolve & (kResolveBeneath | kResolveInRoot)) return Errno::kXDEV;
+        RefPtr<Mount> before(place_.mount());
         place_ = TRY(inode.follow_magic_link());
+        TRY(stay_in_mount(*before));
         magic_ = true;
         kept = TRY(String::create(after));
     } else {
         magic_ = false;
         kept = TRY(inode.read_link());
         if (kept.empty()) return Errno::kNOENT;
-        if (kept.c_str()[0] == '/') place_ = caller_.fs.root;
+        if (kept.c_str()[0] == '/') TRY(go_to_root());
         TRY(kept.append(after));
     }
     std::swap(buffer_, kept);
@@ -139,7 +159,7 @@ Result<Path> Walker::lookup_last() {
         case Last::kRoot:
         case Last::kDot: return Path(place_);
         case Last::kDotDot: {
-            step_up();
+            TRY(step_up());
             return Path(place_);
         }
         case Last::kNormal: break;

@@ -16,7 +16,7 @@ class Walker {
   public:
     enum class Last : uint8_t { kNormal, kDot, kDotDot, kRoot };
 
-    Walker(const Caller& caller, const Path& base) : caller_(caller), place_(base) {}
+    Walker(const Caller& caller, const Path& base) : caller_(caller), base_(base), place_(base) {}
     Result<> start(std::string_view path);
     // place() is then the directory (search permission checked), last() the name in it.
     Result<> to_parent();
@@ -37,9 +37,14 @@ class Walker {
     // Replaces what is left to walk by the link's target and `after`. `kept` takes the old text, into which last() may
     // point.
     Result<> follow_into(const Path& link, std::string_view after, String& kept);
-    void step_up();
+    Result<> step_up();
+    // What "/" means for this walk: the base with RESOLVE_IN_ROOT. EXDEV with RESOLVE_BENEATH.
+    Result<> go_to_root();
+    const Path& root() const;
+    Result<> stay_in_mount(const Mount& before) const;  // EXDEV with RESOLVE_NO_XDEV
 
     const Caller& caller_;
+    const Path base_;
     Path place_;
     String buffer_;  // holds rest_ after a link was followed
     std::string_view rest_, last_;

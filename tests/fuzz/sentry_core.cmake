@@ -1,1 +1,2 @@
 kvmsbx_fuzz_target(program_elf kvmsbx_sentry_host)
+kvmsbx_fuzz_target(seccomp_program kvmsbx_sentry_host)

@@ -19,13 +19,16 @@ MOUNTS = [
     {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
     {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]},
     {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev", "mode=1777", "size=65536k"]},
+    {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
     {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]},
+    {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]},
 ]
 
 
-def config(arguments, environment=None, cwd="/", root="rootfs", readonly=False, terminal=False):
-    """An OCI config.json that every runtime here accepts."""
-    capabilities = {kind: CAPABILITIES for kind in ("bounding", "effective", "permitted")}
+def config(arguments, environment=None, cwd="/", root="rootfs", readonly=False, terminal=False, extra=()):
+    """An OCI config.json that every runtime here accepts. extra: capabilities beyond the usual ones."""
+    capabilities = {kind: CAPABILITIES + list(extra) for kind in ("bounding", "effective", "permitted")}
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -63,7 +66,7 @@ def run_limited(command, seconds, stdin=None, **extra):
     return code, out.decode(errors="replace"), err.decode(errors="replace")
 
 
-def native_command(root, arguments, environment=None, cwd="/"):
+def native_command(root, arguments, environment=None, cwd="/", extra=()):
     """The command line that runs `arguments` in a chroot with the same mounts, hostname, environment and capabilities as config()."""
     where = shlex.quote(str(root))
     assignments = [f"PATH={PATH}", "HOME=/root", "LC_ALL=C"] + [f"{k}={v}" for k, v in (environment or {}).items()]
@@ -71,11 +74,14 @@ def native_command(root, arguments, environment=None, cwd="/"):
 mount --bind {where} {where}
 mount -t proc proc {where}/proc
 mount -t tmpfs -o mode=755,nosuid tmpfs {where}/dev
-mkdir {where}/dev/shm {where}/dev/pts
+mkdir {where}/dev/shm {where}/dev/pts {where}/dev/mqueue
 mount -t tmpfs -o mode=1777 shm {where}/dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts {where}/dev/pts
 ln -s pts/ptmx {where}/dev/ptmx
+mount -t mqueue -o nosuid,noexec,nodev mqueue {where}/dev/mqueue
 mount -t tmpfs -o mode=1777 tmpfs {where}/tmp
+mkdir -p {where}/sys
+mount -t sysfs -o ro sysfs {where}/sys 2>/dev/null || true
 for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
   IFS=: read -r name major minor <<< "$node"
   mknod -m 666 {where}/dev/$name c $major $minor
@@ -89,7 +95,7 @@ ip link set lo up
 ulimit -Sn 1024; ulimit -Hn 4096
 umask 022
 cd {where}
-exec env -i {' '.join(shlex.quote(one) for one in assignments)} setpriv --bounding-set=-all,{','.join('+' + name[4:].lower() for name in CAPABILITIES)} --inh-caps=-all chroot {where} "$@"
+exec env -i {' '.join(shlex.quote(one) for one in assignments)} setpriv --bounding-set=-all,{','.join('+' + name[4:].lower() for name in CAPABILITIES + list(extra))} --inh-caps=-all chroot {where} "$@"
 """
     enter = [] if cwd == "/" else ["/bin/sh", "-c", 'cd "$0" && exec "$@"', cwd]
     return ["unshare", "-mpuinf", "--kill-child", "--propagation", "private", "bash", "-c", script, "native"] + enter + list(arguments)
@@ -141,8 +147,8 @@ class Bundle:
         self.path = pathlib.Path(path).resolve()
         self.root = self.path / "rootfs"
 
-    def write_config(self, arguments, environment=None, **extra):
-        (self.path / "config.json").write_text(json.dumps(config(arguments, environment, **extra), indent=1))
+    def write_config(self, arguments, environment=None, **more):
+        (self.path / "config.json").write_text(json.dumps(config(arguments, environment, **more), indent=1))
 
 
 class GuestBundle(Bundle):

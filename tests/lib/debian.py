@@ -77,8 +77,8 @@ class HereBundle(Bundle):
             subprocess.run(["mount", "--bind", "/", str(self.root)], check=True)
 
 
-def machine_command(repository, build, disk, inner, seconds, cpus=2, memory=4096, output=None):
+def machine_command(repository, build, disk, inner, seconds, memory=4096, output=None):
     """The command line that runs `inner` in the emulated machine, with this repository's tests and kvmsbx at the same places below /t/repo."""
     keep = ["-o", str(output)] if output else []
-    return [str(repository / "scripts/hwkvm"), "-d", str(disk), "-s", str(cpus), "-m", str(memory), "-t", str(seconds), *keep,
+    return [str(repository / "scripts/hwkvm"), "-d", str(disk), "-m", str(memory), "-t", str(seconds), *keep,
             "-f", f"{repository / 'tests'}:/t/repo/tests", "-f", f"{build / 'kvmsbx'}:/t/repo/build/kvmsbx", *inner]

@@ -1,3 +1,4 @@
 kvmsbx_unit_test(sentry_mm kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_sched kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_elf kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_load kvmsbx_sentry_host)

@@ -238,16 +238,17 @@ SENTRY_TEST(Locks, SplitAndConflict) {
     files.write_file("/f", "x");
     Inode& inode = files.find("/f").inode();
     int a, b;
-    EXPECT_TRUE(set_record_lock(inode, {LockType::kWrite, 0, 100, &a, 1}, false).is_ok());
-    EXPECT_TRUE(set_record_lock(inode, {LockType::kUnlock, 40, 60, &a, 1}, false).is_ok());
-    EXPECT_EQ(set_record_lock(inode, {LockType::kRead, 90, 95, &b, 2}, false).error(), Errno::kAGAIN);
-    EXPECT_TRUE(set_record_lock(inode, {LockType::kRead, 45, 55, &b, 2}, false).is_ok());
-    EXPECT_EQ(test_record_lock(inode, {LockType::kWrite, 0, 200, &b, 2}).pid, 1);
+    EXPECT_TRUE(set_record_lock(inode, {LockType::kWrite, LockKind::kPosix, 0, 100, &a, 1}, LockWait::kNo).is_ok());
+    EXPECT_TRUE(set_record_lock(inode, {LockType::kUnlock, LockKind::kPosix, 40, 60, &a, 1}, LockWait::kNo).is_ok());
+    EXPECT_EQ(set_record_lock(inode, {LockType::kRead, LockKind::kPosix, 90, 95, &b, 2}, LockWait::kNo).error(),
+              Errno::kAGAIN);
+    EXPECT_TRUE(set_record_lock(inode, {LockType::kRead, LockKind::kPosix, 45, 55, &b, 2}, LockWait::kNo).is_ok());
+    EXPECT_EQ(test_record_lock(inode, {LockType::kWrite, LockKind::kPosix, 0, 200, &b, 2}).pid, 1);
     release_record_locks(inode, &a);
-    EXPECT_EQ(test_record_lock(inode, {LockType::kWrite, 0, 200, &b, 2}).type, LockType::kUnlock);
-    EXPECT_TRUE(set_flock(inode, &a, LockType::kRead, false).is_ok());
-    EXPECT_TRUE(set_flock(inode, &b, LockType::kRead, false).is_ok());
-    EXPECT_EQ(set_flock(inode, &a, LockType::kWrite, false).error(), Errno::kAGAIN);
+    EXPECT_EQ(test_record_lock(inode, {LockType::kWrite, LockKind::kPosix, 0, 200, &b, 2}).type, LockType::kUnlock);
+    EXPECT_TRUE(set_flock(inode, &a, 1, LockType::kRead, LockWait::kNo).is_ok());
+    EXPECT_TRUE(set_flock(inode, &b, 1, LockType::kRead, LockWait::kNo).is_ok());
+    EXPECT_EQ(set_flock(inode, &a, 1, LockType::kWrite, LockWait::kNo).error(), Errno::kAGAIN);
 }
 
 }  // namespace

@@ -86,12 +86,35 @@ TEST(SpecParser, BindMountsByTypeOrOption) {
 
 TEST(SpecParser, NamesWhatIsNotApplied) {
     const Spec spec = parse_ok(document("", R"("hooks": {"poststop": [{"path": "/x"}]},
-        "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}, "cgroupsPath": "/a", "resources": {"memory": {"limit": 1}, "pids": {}, "devices": []},
+        "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}, "cgroupsPath": "/a", "resources": {"memory": {"limit": 16777216, "swap": 16777216, "reservation": 1}, "cpu": {"quota": 150000, "shares": 5}, "pids": {"limit": 7}, "devices": []},
                   "namespaces": [{"type": "pid"}, {"type": "network", "path": "/var/run/netns/x"}]})"));
     std::vector<std::string> fields;
     for (const UnappliedField& field : spec.unapplied) fields.push_back(field.field + (field.matters ? "!" : ""));
     EXPECT_EQ(fields, (std::vector<std::string>{"hooks!", "linux.seccomp!", "linux.cgroupsPath",
-                                                "linux.resources.memory!", "linux.namespaces[1].path!"}));
+                                                "linux.resources.cpu.shares", "linux.resources.memory.reservation!",
+                                                "linux.resources.pids!", "linux.namespaces[1].path!"}));
+}
+
+TEST(SpecParser, ReadsLimits) {
+    const Spec none =
+        parse_ok(document("", R"("linux": {"resources": {"memory": {"limit": -1}, "cpu": {"quota": -1}}})"));
+    EXPECT_EQ(none.limits.memory, 0u);
+    EXPECT_EQ(none.limits.cpus(), 0u);
+    const Spec some = parse_ok(document(
+        "", R"("linux": {"resources": {"memory": {"limit": 67108864}, "cpu": {"quota": 150000, "period": 50000}}})"));
+    EXPECT_EQ(some.limits.memory, 64u << 20);
+    EXPECT_EQ(some.limits.cpus(), 3u);
+    EXPECT_EQ(parse_ok(document("", R"("linux": {"resources": {"cpu": {"quota": 100001}}})")).limits.cpus(), 2u);
+}
+
+TEST(SpecParser, RefusesLimitsThatCannotHold) {
+    EXPECT_NE(
+        message_of(document("", R"("linux": {"resources": {"memory": {"limit": 4096}}})")).find("at least 8388608"),
+        std::string::npos);
+    EXPECT_NE(message_of(document("", R"("linux": {"resources": {"cpu": {"quota": 5}}})")).find("at least 1000"),
+              std::string::npos);
+    EXPECT_NE(message_of(document("", R"("linux": {"resources": {"cpu": {"period": 5}}})")).find("1000 to 1000000"),
+              std::string::npos);
 }
 
 struct BadField {

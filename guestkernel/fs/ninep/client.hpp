@@ -48,6 +48,9 @@ class Client {
     // The bytes lie at call.payload<p9::Twrite>() already. Gives how many were written, at least 1.
     Result<uint32_t> write(Call& call, uint32_t fid, uint64_t offset, std::span<const uint8_t> bytes);
     Result<Vector<uint8_t>> read_directory(uint32_t fid, uint64_t offset, uint32_t count);
+    // xattr.cpp. name "": the names of all.
+    Result<Vector<uint8_t>> read_xattr(uint32_t fid, std::string_view name);
+    Result<> write_xattr(uint32_t fid, std::string_view name, std::span<const uint8_t> value, uint32_t flags);
     Result<String> read_link(uint32_t fid);
     Result<> link(uint32_t directory, uint32_t fid, std::string_view name);
     Result<> rename(uint32_t from, std::string_view name, uint32_t to, std::string_view new_name);
@@ -66,6 +69,7 @@ class Client {
     Result<Walked> make_node_plain(uint32_t directory, std::string_view name, std::string_view target,
                                    const vfs::NewNode& node);
     Result<uint32_t> clone(uint32_t fid);
+    Result<uint32_t> write_piece(uint32_t fid, uint64_t offset, std::span<const uint8_t> bytes);
     template <typename M, typename R>
     Result<> call(const M& message, R& reply) {
         Call one(transport_);

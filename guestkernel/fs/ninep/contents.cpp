@@ -5,14 +5,11 @@ namespace kvmsbx::fs::ninep {
 
 using fs::pages_of;
 
-Contents::~Contents() { mm::count_cached(-static_cast<int64_t>(cache.page_count())); }
+Contents::~Contents() = default;
 
 Result<> Contents::insert(uint64_t index, Frame* frame) {
     Result<> inserted = cache.insert(index, frame);
-    if (inserted.is_error())
-        mm::release(frame);
-    else
-        mm::count_cached(1);
+    if (inserted.is_error()) mm::release(frame);
     return inserted;
 }
 
@@ -20,14 +17,12 @@ void Contents::drop(uint64_t index) {
     if (!cache.find(index)) return;
     unmap_pages(index, index, false);
     cache.remove(index);
-    mm::count_cached(-1);
 }
 
 void Contents::cut(uint64_t size) {
-    const uint64_t first = pages_of(size), before = cache.page_count();
+    const uint64_t first = pages_of(size);
     unmap_pages(first, ~0ULL, true);
     cache.truncate(first);
-    mm::count_cached(static_cast<int64_t>(cache.page_count()) - static_cast<int64_t>(before));
     Frame* last = size % kPageSize ? cache.find(size / kPageSize) : nullptr;
     if (last) memset(static_cast<char*>(last->data()) + size % kPageSize, 0, kPageSize - size % kPageSize);
 }
@@ -37,7 +32,6 @@ uint64_t Contents::drop_clean() {
     for (uint64_t index = cache.next(0); index != ~0ULL; index = cache.next(index + 1)) {
         if (cache.find(index)->references > 1 || cache.is_dirty(index)) continue;
         cache.remove(index);
-        mm::count_cached(-1);
         ++gone;
     }
     return gone;

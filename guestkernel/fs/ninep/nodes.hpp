@@ -56,6 +56,11 @@ class Node : public Inode {
     uint32_t type() const override { return attributes_.mode & vfs::kModeTypeMask; }
     Result<RefPtr<vfs::File>> open(const vfs::Path&, uint32_t) override { return Errno::kNXIO; }
 
+    Result<Vector<uint8_t>> get_xattr(std::string_view name) override;
+    Result<> set_xattr(std::string_view name, std::span<const uint8_t> value, uint32_t flags) override;
+    Result<> remove_xattr(std::string_view name) override;
+    Result<Vector<uint8_t>> list_xattrs() override;
+
     Super& super() const { return static_cast<Super&>(fs()); }
     Client& client() const { return super().client; }
     uint32_t fid() const { return fid_; }
@@ -71,7 +76,8 @@ class Node : public Inode {
     const uint32_t fid_;
     Attributes attributes_;
     bool stale_ = false;
-    uint32_t changes_ = 0;  // counts local changes: an answer asked for before one is too old
+    bool no_capability_ = false;  // known to have no security.capability
+    uint32_t changes_ = 0;        // counts local changes: an answer asked for before one is too old
 };
 
 class Link final : public Node {

@@ -44,10 +44,11 @@ class TextFile final : public vfs::InodeFile {
 
 class StaticText final : public TextNode {
   public:
-    StaticText(RefPtr<vfs::FileSystem> fs, uint64_t ino, const StaticEntry& entry)
-        : TextNode(std::move(fs), ino, entry.permissions), entry_(entry) {}
+    StaticText(RefPtr<vfs::FileSystem> fs, uint64_t ino, const StaticEntry& entry, unsigned instance)
+        : TextNode(std::move(fs), ino, entry.permissions), entry_(entry), instance_(instance) {}
     Result<> generate(TextSink& sink) override {
         if (entry_.generate) return entry_.generate(sink);
+        if (entry_.generate_for) return entry_.generate_for(instance_, sink);
         sink.put(entry_.text);
         return {};
     }
@@ -55,16 +56,19 @@ class StaticText final : public TextNode {
 
   private:
     const StaticEntry& entry_;
+    const unsigned instance_;
 };
 
 class StaticDirectory final : public SyntheticNode {
   public:
-    StaticDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino, const StaticEntry& entry)
-        : SyntheticNode(std::move(fs), ino, entry.mode()), entries_(entry.children, entry.child_count) {}
+    StaticDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino, const StaticEntry& entry, unsigned instance)
+        : SyntheticNode(std::move(fs), ino, entry.mode()),
+          entries_(entry.children, entry.child_count),
+          instance_(instance) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override {
         for (size_t i = 0; i < entries_.size(); ++i)
             if (entries_[i].name == name)
-                return make_static_node(RefPtr<vfs::FileSystem>(fs()), entries_[i], child_ino(ino, i));
+                return make_static_node(RefPtr<vfs::FileSystem>(fs()), entries_[i], child_ino(ino, i), instance_);
         return Errno::kNOENT;
     }
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override {
@@ -74,6 +78,7 @@ class StaticDirectory final : public SyntheticNode {
 
   private:
     const std::span<const StaticEntry> entries_;
+    const unsigned instance_;
 };
 
 }  // namespace
@@ -108,15 +113,17 @@ Result<RefPtr<vfs::File>> TextNode::open(const vfs::Path& path, uint32_t flags) 
 }
 
 uint32_t StaticEntry::mode() const {
-    return (children ? vfs::kModeDirectory : is_link ? vfs::kModeLink : vfs::kModeRegular) | permissions;
+    return (is_directory ? vfs::kModeDirectory : is_link ? vfs::kModeLink : vfs::kModeRegular) | permissions;
 }
-uint8_t StaticEntry::directory_type() const { return children ? kDtDirectory : is_link ? kDtLink : kDtRegular; }
+uint8_t StaticEntry::directory_type() const { return is_directory ? kDtDirectory : is_link ? kDtLink : kDtRegular; }
 
-Result<RefPtr<vfs::Inode>> make_static_node(RefPtr<vfs::FileSystem> fs, const StaticEntry& entry, uint64_t ino) {
-    if (entry.children) return RefPtr<vfs::Inode>(TRY(make_ref<StaticDirectory>(std::move(fs), ino, entry)));
+Result<RefPtr<vfs::Inode>> make_static_node(RefPtr<vfs::FileSystem> fs, const StaticEntry& entry, uint64_t ino,
+                                            unsigned instance) {
+    if (entry.is_directory)
+        return RefPtr<vfs::Inode>(TRY(make_ref<StaticDirectory>(std::move(fs), ino, entry, instance)));
     if (entry.is_link)
         return RefPtr<vfs::Inode>(TRY(make_ref<LinkNode>(std::move(fs), ino, TRY(String::create(entry.text)))));
-    return RefPtr<vfs::Inode>(TRY(make_ref<StaticText>(std::move(fs), ino, entry)));
+    return RefPtr<vfs::Inode>(TRY(make_ref<StaticText>(std::move(fs), ino, entry, instance)));
 }
 
 bool visit_dots(uint64_t cookie, uint64_t ino, vfs::DirectoryVisitor& visitor) {
@@ -145,6 +152,14 @@ void put_octal(TextSink& sink, uint64_t value, size_t width) {
     } while (value);
     while (sizeof digits - at < width && at > 0) digits[--at] = '0';
     sink.put({digits + at, sizeof digits - at});
+}
+
+void put_cpu_mask(TextSink& sink, uint64_t mask, unsigned cpus) {
+    constexpr unsigned kDigitsInGroup = 8;
+    for (unsigned digit = (std::max(cpus, 1U) + 3) / 4; digit-- > 0;) {
+        format_to(sink, "{x}", mask >> (digit * 4) & 15);
+        if (digit > 0 && digit % kDigitsInGroup == 0) sink.put(",");
+    }
 }
 
 void put_cpu_list(TextSink& sink, uint64_t mask) {

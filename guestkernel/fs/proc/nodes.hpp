@@ -77,6 +77,7 @@ class TextNode : public SyntheticNode {
 };
 
 using Generator = Result<> (*)(TextSink& sink);
+using InstanceGenerator = Result<> (*)(unsigned instance, TextSink& sink);
 using Writer = Result<> (*)(std::string_view text);
 
 struct StaticEntry {
@@ -85,9 +86,10 @@ struct StaticEntry {
     Generator generate = nullptr;  // a file
     Writer store = nullptr;
     std::string_view text = {};  // a file with this content, if generate is null; or a link's target
-    bool is_link = false;
+    bool is_link = false, is_directory = false;
     const StaticEntry* children = nullptr;  // a directory
     size_t child_count = 0;
+    InstanceGenerator generate_for = nullptr;  // a file of a tree that stands for one of several (a vCPU)
     uint32_t mode() const;
     uint8_t directory_type() const;
 };
@@ -95,6 +97,9 @@ struct StaticEntry {
 constexpr StaticEntry text_entry(std::string_view name, Generator generate, uint32_t permissions = 0444,
                                  Writer store = nullptr) {
     return {.name = name, .permissions = permissions, .generate = generate, .store = store};
+}
+constexpr StaticEntry instance_entry(std::string_view name, InstanceGenerator generate) {
+    return {.name = name, .generate_for = generate};
 }
 constexpr StaticEntry constant_entry(std::string_view name, std::string_view text) {
     return {.name = name, .text = text};
@@ -104,11 +109,16 @@ constexpr StaticEntry link_entry(std::string_view name, std::string_view target)
 }
 template <size_t N>
 constexpr StaticEntry directory_entry(std::string_view name, const StaticEntry (&children)[N]) {
-    return {.name = name, .permissions = 0555, .children = children, .child_count = N};
+    return {.name = name, .permissions = 0555, .is_directory = true, .children = children, .child_count = N};
+}
+constexpr StaticEntry empty_directory(std::string_view name) {
+    return {.name = name, .permissions = 0755, .is_directory = true};
 }
 
 // The inode of an entry. ino: its own number; children get numbers derived from it.
-Result<RefPtr<vfs::Inode>> make_static_node(RefPtr<vfs::FileSystem> fs, const StaticEntry& entry, uint64_t ino);
+// `instance`: what generate_for of it and of all below it gets.
+Result<RefPtr<vfs::Inode>> make_static_node(RefPtr<vfs::FileSystem> fs, const StaticEntry& entry, uint64_t ino,
+                                            unsigned instance = 0);
 // Number of the child at `index` of a static directory.
 constexpr uint64_t child_ino(uint64_t parent, size_t index) { return parent * 64 + index + 1; }
 
@@ -132,6 +142,8 @@ class LinkNode final : public SyntheticNode {
 // printf's %-Ns.
 void put_left(TextSink& sink, std::string_view text, size_t width);
 void put_octal(TextSink& sink, uint64_t value, size_t width = 0);
+// "ff" or "1,ffffffff": a digit for every four of `cpus`.
+void put_cpu_mask(TextSink& sink, uint64_t mask, unsigned cpus);
 // "0-3,5" (bitmap_print_to_pagebuf).
 void put_cpu_list(TextSink& sink, uint64_t mask);
 // Without the white space around it.

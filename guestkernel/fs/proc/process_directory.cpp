@@ -1,5 +1,6 @@
 #include "guestkernel/fs/proc/process_directory.hpp"
 
+#include "guestkernel/fs/proc/net_directory.hpp"
 #include "guestkernel/fs/proc/process_files.hpp"
 #include "guestkernel/task/registry.hpp"
 
@@ -30,6 +31,23 @@ Result<> put_id_map(const ProcSubject&, TextSink& sink) {
     return {};
 }
 
+Result<> put_setgroups(const ProcSubject&, TextSink& sink) {
+    sink.put("allow\n");
+    return {};
+}
+
+Result<> put_cpuset(const ProcSubject&, TextSink& sink) {
+    sink.put("/\n");
+    return {};
+}
+
+// No login was audited: (uid_t)-1.
+Result<> put_no_audit_id(const ProcSubject&, TextSink& sink) {
+    sink.put("4294967295");
+    return {};
+}
+Result<> refuse_store(const ProcSubject&, std::string_view) { return Errno::kPERM; }
+
 struct TextRow {
     std::string_view name;
     uint32_t permissions;
@@ -41,29 +59,54 @@ constexpr TextRow kTexts[] = {
     {"cgroup", 0444, put_cgroup, nullptr},
     {"cmdline", 0444, put_cmdline, nullptr},
     {"comm", 0644, put_comm, store_comm},
+    {"coredump_filter", 0644, put_coredump_filter, store_coredump_filter},
+    {"cpuset", 0444, put_cpuset, nullptr},
     {"environ", 0400, put_environ, nullptr},
-    {"gid_map", 0444, put_id_map, nullptr},
+    {"gid_map", 0644, put_id_map, refuse_store},
     {"limits", 0444, put_limits, nullptr},
+    {"loginuid", 0644, put_no_audit_id, refuse_store},
     {"maps", 0444, put_maps, nullptr},
     {"mountinfo", 0444, put_mountinfo, nullptr},
     {"mounts", 0444, put_mounts, nullptr},
+    {"oom_adj", 0644, put_oom_adj, store_oom_adj},
+    {"oom_score", 0444, put_oom_score, nullptr},
+    {"oom_score_adj", 0644, put_oom_score_adj, store_oom_score_adj},
     {"personality", 0400, put_personality, nullptr},
+    {"sessionid", 0444, put_no_audit_id, nullptr},
+    {"setgroups", 0644, put_setgroups, refuse_store},
+    {"smaps", 0444, put_smaps, nullptr},
+    {"smaps_rollup", 0444, put_smaps_rollup, nullptr},
+    {"stack", 0400, put_stack, nullptr},
     {"stat", 0444, put_stat, nullptr},
     {"statm", 0444, put_statm, nullptr},
     {"status", 0444, put_status, nullptr},
-    {"uid_map", 0444, put_id_map, nullptr},
+    {"syscall", 0400, put_syscall, nullptr},
+    {"timerslack_ns", 0666, put_timer_slack, store_timer_slack},
+    {"uid_map", 0644, put_id_map, refuse_store},
     {"wchan", 0444, put_wchan, nullptr},
+    {"children", 0444, put_children, nullptr},
 };
+// The last one is about threads alone; timerslack_ns and coredump_filter are about processes, as is oom_adj's kin.
+constexpr std::string_view kThreadsOnly[] = {"children"}, kProcessesOnly[] = {"coredump_filter", "timerslack_ns"};
+
+bool is_shown(const TextRow& row, bool thread) {
+    for (std::string_view name : kThreadsOnly)
+        if (row.name == name) return thread;
+    for (std::string_view name : kProcessesOnly)
+        if (row.name == name) return !thread;
+    return true;
+}
 constexpr size_t kTextCount = std::size(kTexts);
 
-enum Special : size_t { kFd, kFdinfo, kExe, kCwd, kRoot, kTask, kSpecialCount };
+enum Special : size_t { kFd, kFdinfo, kExe, kCwd, kRoot, kMem, kPagemap, kNet, kNs, kTask, kSpecialCount };
 struct SpecialRow {
     std::string_view name;
     uint8_t type;
 };
-constexpr SpecialRow kSpecials[kSpecialCount] = {{"fd", kDtDirectory}, {"fdinfo", kDtDirectory},
-                                                 {"exe", kDtLink},     {"cwd", kDtLink},
-                                                 {"root", kDtLink},    {"task", kDtDirectory}};
+constexpr SpecialRow kSpecials[kSpecialCount] = {
+    {"fd", kDtDirectory}, {"fdinfo", kDtDirectory}, {"exe", kDtLink},        {"cwd", kDtLink},
+    {"root", kDtLink},    {"mem", kDtRegular},      {"pagemap", kDtRegular}, {"net", kDtDirectory},
+    {"ns", kDtDirectory}, {"task", kDtDirectory}};
 
 class ProcessText final : public TextNode {
   public:
@@ -117,7 +160,11 @@ Result<RefPtr<vfs::Inode>> ProcessDirectory::make_special(size_t which) {
         case kFdinfo: return make_fd_directory(std::move(file_system), number, subject_, FdView::kInfo);
         case kExe: return make_place_link(std::move(file_system), number, subject_, Place::kExecutable);
         case kCwd: return make_place_link(std::move(file_system), number, subject_, Place::kWorkingDirectory);
+        case kNet: return make_static_node(std::move(file_system), kNetDirectory, number);
         case kRoot: return make_place_link(std::move(file_system), number, subject_, Place::kRoot);
+        case kMem: return make_memory_file(std::move(file_system), number, subject_);
+        case kPagemap: return make_pagemap_file(std::move(file_system), number, subject_);
+        case kNs: return make_namespace_directory(std::move(file_system), number, subject_);
         default: return RefPtr<vfs::Inode>(TRY(make_ref<TaskDirectory>(std::move(file_system), number, subject_)));
     }
 }
@@ -125,7 +172,7 @@ Result<RefPtr<vfs::Inode>> ProcessDirectory::make_special(size_t which) {
 Result<RefPtr<vfs::Inode>> ProcessDirectory::lookup(std::string_view name) {
     if (!subject_.alive()) return Errno::kNOENT;
     for (size_t i = 0; i < kTextCount; ++i)
-        if (kTexts[i].name == name)
+        if (kTexts[i].name == name && is_shown(kTexts[i], subject_.thread))
             return RefPtr<vfs::Inode>(
                 TRY(make_ref<ProcessText>(RefPtr<vfs::FileSystem>(fs()), ino + 1 + i, subject_, kTexts[i])));
     for (size_t i = 0; i < special_count(); ++i)
@@ -138,6 +185,7 @@ Result<> ProcessDirectory::read_directory(uint64_t cookie, vfs::DirectoryVisitor
     if (!visit_dots(cookie, ino, visitor)) return {};
     for (size_t i = cookie > 2 ? cookie - 2 : 0; i < kTextCount + special_count(); ++i) {
         const bool text = i < kTextCount;
+        if (text && !is_shown(kTexts[i], subject_.thread)) continue;
         const std::string_view name = text ? kTexts[i].name : kSpecials[i - kTextCount].name;
         if (!visitor.visit({name, ino + 1 + i, text ? kDtRegular : kSpecials[i - kTextCount].type, i + 3})) return {};
     }

@@ -1,6 +1,7 @@
 #include "guestkernel/fs/proc/process_files.hpp"
 
 #include "guestkernel/ipc/describe.hpp"
+#include "guestkernel/vfs/locks.hpp"
 #include "guestkernel/vfs/mount.hpp"
 
 namespace kvmsbx::fs {
@@ -20,31 +21,6 @@ Result<RefPtr<vfs::File>> file_of(const ProcSubject& subject, int fd) {
     if (file.is_error()) return Errno::kNOENT;
     return file;
 }
-
-// A link that leads to an object, not to its name (proc(5)).
-class MagicLink : public SyntheticNode {
-  public:
-    MagicLink(RefPtr<vfs::FileSystem> fs, uint64_t ino, uint32_t permissions, ProcSubject subject)
-        : SyntheticNode(std::move(fs), ino, vfs::kModeLink | permissions), subject_(std::move(subject)) {}
-    bool is_magic_link() const final { return true; }
-    Result<vfs::Path> follow_magic_link() final {
-        TRY(may_inspect(subject_));
-        return place();
-    }
-    Result<String> read_link() final {
-        TRY(may_inspect(subject_));
-        return describe();
-    }
-
-  protected:
-    virtual Result<vfs::Path> place() = 0;
-    virtual Result<String> describe() { return vfs::path_string(TRY(place()), task::current().fs().root); }
-    const ProcSubject subject_;
-
-  private:
-    const void* identity() const override { return subject_.process.get(); }
-    void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
-};
 
 class PlaceLink final : public MagicLink {
   public:
@@ -108,6 +84,7 @@ class FdInfo final : public TextNode {
             if (attributes.is_ok()) ino_number = attributes.value().ino;
         }
         format_to(sink, "\nmnt_id:\t{}\nino:\t{}\n", file->path() ? file->path()->mount().id : 0, ino_number);
+        if (vfs::Inode* inode = file->inode()) TRY(vfs::put_locks_of(*inode, file.get(), table.get(), sink));
         ipc::put_fdinfo(*file, sink);
         return {};
     }
@@ -163,6 +140,16 @@ Result<> FdDirectory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& vis
 }
 
 }  // namespace
+
+Result<vfs::Path> MagicLink::follow_magic_link() {
+    TRY(may_inspect(subject_));
+    return place();
+}
+Result<String> MagicLink::read_link() {
+    TRY(may_inspect(subject_));
+    return describe();
+}
+Result<String> MagicLink::describe() { return vfs::path_string(TRY(place()), task::current().fs().root); }
 
 Result<RefPtr<vfs::Inode>> make_fd_directory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject,
                                              FdView view) {

@@ -5,6 +5,8 @@
 #include "guestkernel/fs/proc/subject.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/seccomp.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -16,7 +18,8 @@ char state_of(const ProcSubject& subject) {
     if (subject.process->state != task::Process::State::kAlive) return 'Z';
     const task::Task* task = subject.task();
     if (!task) return 'Z';
-    if (subject.process->stopped) return 'T';
+    if (task->trace && task->trace->stopped) return 't';
+    if (subject.process->stopped && !task->resumed_by_tracer) return 'T';
     switch (task->state()) {
         case sched::Thread::State::kBlocked: return task->interruptible() ? 'S' : 'D';
         case sched::Thread::State::kDead: return 'X';
@@ -29,6 +32,7 @@ std::string_view state_name(char state) {
         case 'R': return "R (running)";
         case 'S': return "S (sleeping)";
         case 'D': return "D (disk sleep)";
+        case 't': return "t (tracing stop)";
         case 'T': return "T (stopped)";
         case 'Z': return "Z (zombie)";
         default: return "X (dead)";
@@ -110,10 +114,29 @@ void put_memory_lines(mm::AddressSpace& space, TextSink& sink) {
     const struct {
         std::string_view name;
         uint64_t bytes;
-    } rows[] = {{"VmSize", use.size},    {"VmLck", 0},           {"VmPin", 0},
-                {"VmRSS", use.resident}, {"VmData", use.data},   {"VmStk", use.stack},
-                {"VmExe", use.code},     {"VmLib", use.library}, {"VmSwap", 0}};
+    } rows[] = {{"VmPeak", std::max(space.peak_mapped, use.size)},
+                {"VmSize", use.size},
+                {"VmLck", space.locked_bytes()},
+                {"VmPin", 0},
+                {"VmHWM", std::max(space.peak_resident_pages() << kPageShift, use.resident)},
+                {"VmRSS", use.resident},
+                {"RssAnon", use.resident_anonymous},
+                {"RssFile", use.resident_file},
+                {"RssShmem", use.resident_shared_memory},
+                {"VmData", use.data},
+                {"VmStk", use.stack},
+                {"VmExe", use.code},
+                {"VmLib", use.library},
+                {"VmPTE", space.table_bytes()},
+                {"VmSwap", 0},
+                {"HugetlbPages", 0}};
     for (const auto& row : rows) format_to(sink, "{}:\t{8} kB\n", row.name, row.bytes / kKilobyte);
+    sink.put("CoreDumping:\t0\nTHP_enabled:\t1\n");
+}
+
+int32_t tracer_of(const ProcSubject& subject) {
+    const task::Task* task = subject.task();
+    return task && task->trace && task->trace->tracer ? task->trace->tracer->process().pid : 0;
 }
 
 void put_credentials(const auth::Credentials& who, uint32_t umask, TextSink& sink, const ProcSubject& subject,
@@ -122,14 +145,16 @@ void put_credentials(const auth::Credentials& who, uint32_t umask, TextSink& sin
     const int32_t tid = subject.thread ? subject.tid : process.pid;
     sink.put("Umask:\t");
     put_octal(sink, umask, 4);
-    format_to(sink, "\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
-              state_name(state_of(subject)), process.pid, tid, process.parent ? process.parent->pid : 0);
+    format_to(sink, "\nState:\t{}\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t{}\n",
+              state_name(state_of(subject)), process.pid, tid, process.parent ? process.parent->pid : 0,
+              tracer_of(subject));
     format_to(sink, "Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n", who.ruid, who.euid, who.suid, who.fsuid, who.rgid,
               who.egid, who.sgid, who.fsgid);
     format_to(sink, "FDSize:\t{}\nGroups:\t", descriptors);
     for (auth::Gid gid : who.groups) format_to(sink, "{} ", gid);
     format_to(sink, "\nNStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{}\nNSsid:\t{}\n", process.pid, tid, process.group,
               process.session ? process.session->id : 0);
+    sink.put("Kthread:\t0\n");
 }
 
 void put_security(const ProcSubject& subject, const task::Task& task, TextSink& sink) {
@@ -143,10 +168,16 @@ void put_security(const ProcSubject& subject, const task::Task& task, TextSink& 
               who.inheritable.bits, who.permitted.bits, who.effective.bits, who.bounding.bits, who.ambient.bits);
     const unsigned count = arch::boot_info().cpu_count;
     const uint64_t cpus = task.affinity & (count >= 64 ? ~0ULL : (1ULL << count) - 1);
-    format_to(sink, "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{x}\nCpus_allowed_list:\t",
-              who.no_new_privileges ? 1 : 0, cpus);
+    format_to(sink, "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t",
+              who.no_new_privileges ? 1 : 0, static_cast<unsigned>(task.seccomp_mode),
+              task::seccomp_filter_count(task));
+    put_cpu_mask(sink, cpus, count);
+    sink.put("\nCpus_allowed_list:\t");
     put_cpu_list(sink, cpus);
-    sink.put("\nMems_allowed:\t1\nMems_allowed_list:\t0\n");
+    format_to(sink,
+              "\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\n"
+              "nonvoluntary_ctxt_switches:\t{}\n",
+              task.voluntary_switches, task.involuntary_switches);
 }
 
 }  // namespace
@@ -157,8 +188,9 @@ Result<> put_stat(const ProcSubject& subject, TextSink& sink) {
     task::Task* task = subject.task();
     const task::CpuUsage usage = subject.thread ? task::usage_of(*task) : task::usage_of(process);
     put_identity(subject, sink);
-    format_to(sink, " 0 0 0 0 {} {} {} {}", ticks(usage.user), ticks(usage.system), ticks(process.children_usage.user),
-              ticks(process.children_usage.system));
+    format_to(sink, " {} {} {} {} {} {} {} {}", usage.minor_faults, process.children_usage.minor_faults,
+              usage.major_faults, process.children_usage.major_faults, ticks(usage.user), ticks(usage.system),
+              ticks(process.children_usage.user), ticks(process.children_usage.system));
     const int nice = task ? task->nice : 0;
     MemoryUse use;
     RefPtr<mm::AddressSpace> space = task ? task->space_ : RefPtr<mm::AddressSpace>();
@@ -190,7 +222,8 @@ Result<> put_statm(const ProcSubject& subject, TextSink& sink) {
     MemoryUse use;
     if (task && task->space_) use = memory_use(task->space());
     format_to(sink, "{} {} {} {} 0 {} 0\n", use.size >> kPageShift, use.resident >> kPageShift,
-              use.shared >> kPageShift, use.code >> kPageShift, (use.data + use.stack) >> kPageShift);
+              (use.resident_file + use.resident_shared_memory) >> kPageShift, use.code >> kPageShift,
+              (use.data + use.stack) >> kPageShift);
     return {};
 }
 

@@ -5,8 +5,10 @@
 #include "guestkernel/fs/proc/process_files.hpp"
 #include "guestkernel/fs/proc/sysctl.hpp"
 #include "guestkernel/fs/proc/system_text.hpp"
+#include "guestkernel/fs/proc/sysvipc.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/file_system.hpp"
+#include "guestkernel/vfs/locks.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -14,20 +16,31 @@ namespace {
 constexpr uint64_t kRootIno = 1, kProcMagic = 0x9fa0;
 
 constexpr StaticEntry kEntries[] = {
+    text_entry("cgroups", put_cgroups),
     constant_entry("cmdline", "\n"),
     text_entry("cpuinfo", put_cpuinfo),
     text_entry("devices", put_devices),
+    constant_entry("diskstats", ""),
+    constant_entry("execdomains", "0-0\tLinux           \t[kernel]\n"),
     text_entry("filesystems", put_filesystems),
+    text_entry("interrupts", put_interrupts),
+    text_entry("kmsg", refuse_reading, 0400),
     text_entry("loadavg", put_loadavg),
+    text_entry("locks", vfs::put_locks),
     text_entry("meminfo", put_meminfo),
+    constant_entry("misc", ""),
     link_entry("mounts", "self/mounts"),
+    link_entry("net", "self/net"),
+    constant_entry("partitions", "major minor  #blocks  name\n\n"),
+    text_entry("softirqs", put_softirqs),
     text_entry("stat", put_system_stat),
     constant_entry("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
     text_entry("uptime", put_uptime),
     text_entry("version", put_version),
+    text_entry("vmstat", put_vmstat),
 };
 constexpr size_t kEntryCount = std::size(kEntries);
-enum Extra : size_t { kSys, kSelf, kThreadSelf, kExtraCount };
+enum Extra : size_t { kSys, kSysvipc, kSelf, kThreadSelf, kExtraCount };
 constexpr uint64_t kFirstProcessCookie = 100;
 static_assert(kEntryCount + kExtraCount + 3 < kFirstProcessCookie);
 
@@ -76,6 +89,7 @@ Result<RefPtr<vfs::Inode>> ProcRoot::lookup(std::string_view name) {
         if (kEntries[i].name == name)
             return make_static_node(std::move(file_system), kEntries[i], child_ino(kRootIno, i));
     if (name == "sys") return make_static_node(std::move(file_system), kSysctlDirectory, extra_ino(kSys));
+    if (name == "sysvipc") return make_static_node(std::move(file_system), kSysvipcDirectory, extra_ino(kSysvipc));
     const Extra which = name == "thread-self" ? kThreadSelf : kSelf;
     if (name == "self" || which == kThreadSelf)
         return RefPtr<vfs::Inode>(TRY(make_ref<SelfLink>(std::move(file_system), extra_ino(which), which)));
@@ -87,10 +101,10 @@ Result<> ProcRoot::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visito
     if (cookie < kFirstProcessCookie) {
         if (!visit_dots(cookie, kRootIno, visitor)) return {};
         if (!visit_entries(cookie, kRootIno, kEntries, visitor)) return {};
-        constexpr std::string_view kNames[kExtraCount] = {"sys", "self", "thread-self"};
+        constexpr std::string_view kNames[kExtraCount] = {"sys", "sysvipc", "self", "thread-self"};
         const uint64_t first = kEntryCount + 3;
         for (size_t i = cookie >= first ? cookie - first + 1 : 0; i < kExtraCount; ++i)
-            if (!visitor.visit({kNames[i], extra_ino(i), i == kSys ? kDtDirectory : kDtLink, first + i})) return {};
+            if (!visitor.visit({kNames[i], extra_ino(i), i <= kSysvipc ? kDtDirectory : kDtLink, first + i})) return {};
     }
     const int32_t start = cookie >= kFirstProcessCookie ? static_cast<int32_t>(cookie - kFirstProcessCookie) + 1 : 1;
     for (task::Process* process = task::next_process(start); process; process = task::next_process(process->pid + 1)) {

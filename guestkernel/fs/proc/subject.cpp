@@ -22,16 +22,10 @@ uint32_t ProcSubject::gid() const {
 
 Result<> may_inspect(const ProcSubject& subject) {
     const task::Task& caller = task::current();
-    const task::Task* target = subject.task();
     if (&caller.process() == subject.process.get()) return {};
-    if (caller.credentials().has(auth::Capability::kSysPtrace)) return {};
-    if (!target) return Errno::kACCES;
-    const auth::Credentials &mine = caller.credentials(), &theirs = target->credentials();
-    const bool same_user = mine.fsuid == theirs.ruid && mine.fsuid == theirs.euid && mine.fsuid == theirs.suid;
-    const bool same_group = mine.fsgid == theirs.rgid && mine.fsgid == theirs.egid && mine.fsgid == theirs.sgid;
-    if (!same_user || !same_group || subject.process->dumpable != 1) return Errno::kACCES;
-    if (theirs.permitted.bits & ~mine.permitted.bits) return Errno::kACCES;
-    return {};
+    const task::Task* target = subject.task();
+    if (target) return task::may_inspect(caller, *target) ? Result<>() : Result<>(Errno::kACCES);
+    return caller.credentials().has(auth::Capability::kSysPtrace) ? Result<>() : Result<>(Errno::kACCES);
 }
 
 }  // namespace kvmsbx::fs

@@ -29,17 +29,37 @@ Result<> put_environ(const ProcSubject& subject, TextSink& sink);
 Result<> put_auxv(const ProcSubject& subject, TextSink& sink);
 Result<> put_comm(const ProcSubject& subject, TextSink& sink);
 Result<> put_maps(const ProcSubject& subject, TextSink& sink);
+Result<> put_smaps(const ProcSubject& subject, TextSink& sink);
+Result<> put_smaps_rollup(const ProcSubject& subject, TextSink& sink);
 Result<> put_limits(const ProcSubject& subject, TextSink& sink);
 Result<> put_mounts(const ProcSubject& subject, TextSink& sink);
 Result<> put_mountinfo(const ProcSubject& subject, TextSink& sink);
 Result<> store_comm(const ProcSubject& subject, std::string_view text);
 
+// process_state.cpp
+Result<> put_syscall(const ProcSubject& subject, TextSink& sink);
+Result<> put_stack(const ProcSubject& subject, TextSink& sink);
+Result<> put_oom_score(const ProcSubject& subject, TextSink& sink);
+Result<> put_oom_score_adj(const ProcSubject& subject, TextSink& sink);
+Result<> store_oom_score_adj(const ProcSubject& subject, std::string_view text);
+Result<> put_oom_adj(const ProcSubject& subject, TextSink& sink);
+Result<> store_oom_adj(const ProcSubject& subject, std::string_view text);
+Result<> put_coredump_filter(const ProcSubject& subject, TextSink& sink);
+Result<> store_coredump_filter(const ProcSubject& subject, std::string_view text);
+Result<> put_timer_slack(const ProcSubject& subject, TextSink& sink);
+Result<> store_timer_slack(const ProcSubject& subject, std::string_view text);
+Result<> put_children(const ProcSubject& subject, TextSink& sink);
+
 // Sizes of an address space in kB and pages, for status, stat and statm.
 struct MemoryUse {
-    uint64_t size = 0, resident = 0;                      // bytes
-    uint64_t data = 0, stack = 0, code = 0, library = 0;  // bytes
-    uint64_t shared = 0;                                  // bytes mapped from files
+    uint64_t size = 0, resident = 0;                                                 // bytes
+    uint64_t data = 0, stack = 0, code = 0, library = 0;                             // bytes
+    uint64_t resident_anonymous = 0, resident_file = 0, resident_shared_memory = 0;  // bytes; resident is their sum
 };
 MemoryUse memory_use(mm::AddressSpace& space);
+
+// /proc/PID/mem and pagemap: binary files by address.
+Result<RefPtr<vfs::Inode>> make_memory_file(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject);
+Result<RefPtr<vfs::Inode>> make_pagemap_file(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject);
 
 }  // namespace kvmsbx::fs

@@ -1,11 +1,18 @@
 #include "guestkernel/fs/proc/sysctl.hpp"
 
+#include <algorithm>
+
+#include "guestkernel/fs/proc/net_directory.hpp"
+#include "guestkernel/fs/proc/sysvipc.hpp"
 #include "guestkernel/lib/random.hpp"
-#include "guestkernel/task/task.hpp"
+#include "guestkernel/mm/frame.hpp"
+#include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/uts.hpp"
 
 namespace kvmsbx::fs {
 namespace {
+
+constexpr uint64_t kPidMax = 32'768;
 
 Result<> put_uts(TextSink& sink, const char (&field)[65]) {
     format_to(sink, "{}\n", std::string_view(field));
@@ -17,18 +24,9 @@ Result<> put_os_version(TextSink& sink) { return put_uts(sink, task::uts().versi
 Result<> put_hostname(TextSink& sink) { return put_uts(sink, task::uts().nodename); }
 Result<> put_domainname(TextSink& sink) { return put_uts(sink, task::uts().domainname); }
 
-Result<> check_administrator() {
-    if (!task::current().credentials().has(auth::Capability::kSysAdmin)) return Errno::kPERM;
-    return {};
-}
-Result<> store_hostname(std::string_view text) {
-    TRY(check_administrator());
-    return task::set_hostname(trimmed(text));
-}
-Result<> store_domainname(std::string_view text) {
-    TRY(check_administrator());
-    return task::set_domainname(trimmed(text));
-}
+// The mode says who may write (proc_do_uts_string asks for no capability).
+Result<> store_hostname(std::string_view text) { return task::set_hostname(trimmed(text)); }
+Result<> store_domainname(std::string_view text) { return task::set_domainname(trimmed(text)); }
 
 void put_uuid_of(TextSink& sink, const uint8_t (&bytes)[16]) {
     for (unsigned i = 0; i < 16; ++i) {
@@ -59,30 +57,93 @@ Result<> put_boot_id(TextSink& sink) {
     return {};
 }
 
+Result<> put_threads_max(TextSink& sink) {
+    // As fork_init: an eighth of memory for stacks.
+    const uint64_t most = mm::memory_statistics().total / (8 * arch::kStackSize);
+    format_to(sink, "{}\n", std::clamp<uint64_t>(most, 20, kPidMax));
+    return {};
+}
+
+// Opened files here; how many are kept for later; the limit.
+Result<> put_file_nr(TextSink& sink) {
+    uint64_t open = 0;
+    task::for_each_process([&](task::Process& process) {
+        task::Task* leader = process.leader();
+        if (!leader || !leader->files_) return;
+        for (int fd = leader->files().next_open(0); fd >= 0; fd = leader->files().next_open(fd + 1)) ++open;
+    });
+    format_to(sink, "{}\t0\t9223372036854775807\n", open);
+    return {};
+}
+
 constexpr StaticEntry kRandom[] = {text_entry("boot_id", put_boot_id), constant_entry("entropy_avail", "256\n"),
                                    constant_entry("poolsize", "256\n"), text_entry("uuid", put_uuid)};
+constexpr StaticEntry kYama[] = {constant_entry("ptrace_scope", "0\n")};
 constexpr StaticEntry kKernel[] = {
     constant_entry("cap_last_cap", "40\n"),
     constant_entry("core_pattern", "core\n"),
+    constant_entry("core_uses_pid", "0\n"),
+    constant_entry("dmesg_restrict", "1\n"),
     text_entry("domainname", put_domainname, 0644, store_domainname),
     text_entry("hostname", put_hostname, 0644, store_hostname),
+    constant_entry("kptr_restrict", "1\n"),
+    text_entry("msgmax", put_msgmax, 0644, store_msgmax),
+    text_entry("msgmnb", put_msgmnb, 0644, store_msgmnb),
+    text_entry("msgmni", put_msgmni, 0644, store_msgmni),
     constant_entry("ngroups_max", "65536\n"),
     text_entry("osrelease", put_osrelease),
     text_entry("ostype", put_ostype),
     constant_entry("overflowgid", "65534\n"),
     constant_entry("overflowuid", "65534\n"),
+    constant_entry("perf_event_paranoid", "4\n"),
     constant_entry("pid_max", "32768\n"),
+    constant_entry("printk", "4\t4\t1\t7\n"),
     directory_entry("random", kRandom),
     constant_entry("randomize_va_space", "2\n"),
-    constant_entry("threads-max", "32768\n"),
+    text_entry("sem", put_sem, 0644, store_sem),
+    text_entry("shmall", put_shmall, 0644, store_shmall),
+    text_entry("shmmax", put_shmmax, 0644, store_shmmax),
+    text_entry("shmmni", put_shmmni, 0644, store_shmmni),
+    constant_entry("tainted", "0\n"),
+    text_entry("threads-max", put_threads_max),
     text_entry("version", put_os_version),
+    directory_entry("yama", kYama),
 };
-constexpr StaticEntry kVm[] = {constant_entry("max_map_count", "65530\n"), constant_entry("mmap_min_addr", "65536\n"),
-                               constant_entry("overcommit_memory", "0\n"), constant_entry("overcommit_ratio", "50\n"),
-                               constant_entry("swappiness", "0\n")};
-constexpr StaticEntry kFs[] = {constant_entry("file-max", "9223372036854775807\n"),
-                               constant_entry("nr_open", "1048576\n"), constant_entry("pipe-max-size", "1048576\n")};
-constexpr StaticEntry kSysctl[] = {directory_entry("fs", kFs), directory_entry("kernel", kKernel),
+constexpr StaticEntry kVm[] = {
+    constant_entry("drop_caches", "0\n"),       constant_entry("max_map_count", "65530\n"),
+    constant_entry("min_free_kbytes", "0\n"),   constant_entry("mmap_min_addr", "65536\n"),
+    constant_entry("nr_hugepages", "0\n"),      constant_entry("nr_overcommit_hugepages", "0\n"),
+    constant_entry("overcommit_kbytes", "0\n"), constant_entry("overcommit_memory", "0\n"),
+    constant_entry("overcommit_ratio", "50\n"), constant_entry("panic_on_oom", "0\n"),
+    constant_entry("swappiness", "0\n"),
+};
+constexpr StaticEntry kInotify[] = {
+    text_entry("max_queued_events", put_inotify_events, 0644, store_inotify_events),
+    text_entry("max_user_instances", put_inotify_instances, 0644, store_inotify_instances),
+    text_entry("max_user_watches", put_inotify_watches, 0644, store_inotify_watches)};
+constexpr StaticEntry kMqueue[] = {text_entry("msg_default", put_mq_default_messages, 0644, store_mq_default_messages),
+                                   text_entry("msg_max", put_mq_messages, 0644, store_mq_messages),
+                                   text_entry("msgsize_default", put_mq_default_size, 0644, store_mq_default_size),
+                                   text_entry("msgsize_max", put_mq_size, 0644, store_mq_size),
+                                   text_entry("queues_max", put_mq_queues, 0644, store_mq_queues)};
+constexpr StaticEntry kFs[] = {
+    text_entry("aio-max-nr", put_aio_maximum, 0644, store_aio_maximum),
+    text_entry("aio-nr", put_aio_requests),
+    constant_entry("file-max", "9223372036854775807\n"),
+    text_entry("file-nr", put_file_nr),
+    directory_entry("inotify", kInotify),
+    directory_entry("mqueue", kMqueue),
+    constant_entry("nr_open", "1048576\n"),
+    constant_entry("overflowgid", "65534\n"),
+    constant_entry("overflowuid", "65534\n"),
+    constant_entry("pipe-max-size", "1048576\n"),
+    constant_entry("protected_fifos", "0\n"),
+    constant_entry("protected_hardlinks", "0\n"),
+    constant_entry("protected_regular", "0\n"),
+    constant_entry("protected_symlinks", "0\n"),
+    constant_entry("suid_dumpable", "0\n"),
+};
+constexpr StaticEntry kSysctl[] = {directory_entry("fs", kFs), directory_entry("kernel", kKernel), kNetSysctlDirectory,
                                    directory_entry("vm", kVm)};
 
 }  // namespace

@@ -11,5 +11,10 @@ Result<> put_loadavg(TextSink& sink);
 Result<> put_version(TextSink& sink);
 Result<> put_filesystems(TextSink& sink);
 Result<> put_devices(TextSink& sink);
+Result<> put_vmstat(TextSink& sink);
+Result<> put_interrupts(TextSink& sink);
+Result<> put_softirqs(TextSink& sink);
+Result<> put_cgroups(TextSink& sink);
+Result<> refuse_reading(TextSink& sink);  // EPERM
 
 }  // namespace kvmsbx::fs

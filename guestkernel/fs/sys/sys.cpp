@@ -1,105 +1,136 @@
 #include "guestkernel/fs/sys/sys.hpp"
 
-#include "guestkernel/arch/arch.hpp"
-#include "guestkernel/fs/proc/nodes.hpp"
+#include "guestkernel/fs/sys/nodes.hpp"
 #include "guestkernel/vfs/file_system.hpp"
 
 namespace kvmsbx::fs {
 namespace {
 
+using sys::kNodeDirectory;
+
 constexpr uint64_t kSysMagic = 0x62656572, kRootIno = 1;
 
-uint64_t all_cpus() {
-    const unsigned count = arch::boot_info().cpu_count;
-    return count >= 64 ? ~0ULL : (1ULL << count) - 1;
-}
+// Large areas always get 2 MiB pages where they can be had.
+constexpr StaticEntry kHugePages[] = {
+    constant_entry("defrag", "always defer defer+madvise madvise [never]\n"),
+    constant_entry("enabled", "[always] madvise never\n"),
+    constant_entry("hpage_pmd_size", "2097152\n"),
+    constant_entry("shmem_enabled", "always within_size advise [never] deny force\n"),
+    constant_entry("use_zero_page", "0\n"),
+};
+constexpr StaticEntry kHugeTlb2M[] = {
+    constant_entry("free_hugepages", "0\n"),          constant_entry("nr_hugepages", "0\n"),
+    constant_entry("nr_overcommit_hugepages", "0\n"), constant_entry("resv_hugepages", "0\n"),
+    constant_entry("surplus_hugepages", "0\n"),
+};
+constexpr StaticEntry kHugeTlb[] = {directory_entry("hugepages-2048kB", kHugeTlb2M)};
+constexpr StaticEntry kMemory[] = {directory_entry("hugepages", kHugeTlb),
+                                   directory_entry("transparent_hugepage", kHugePages)};
+constexpr StaticEntry kKernel[] = {directory_entry("mm", kMemory)};
+constexpr StaticEntry kFileSystems[] = {empty_directory("cgroup")};
+// The interface lo.
 
-Result<> put_cpus(TextSink& sink) {
-    put_cpu_list(sink, all_cpus());
-    sink.put("\n");
-    return {};
-}
+constexpr std::string_view kZero = "0\n";
+constexpr StaticEntry kLoopbackStatistics[] = {
+    constant_entry("collisions", kZero), constant_entry("multicast", kZero),  constant_entry("rx_bytes", kZero),
+    constant_entry("rx_dropped", kZero), constant_entry("rx_errors", kZero),  constant_entry("rx_packets", kZero),
+    constant_entry("tx_bytes", kZero),   constant_entry("tx_dropped", kZero), constant_entry("tx_errors", kZero),
+    constant_entry("tx_packets", kZero)};
+constexpr StaticEntry kLoopback[] = {
+    constant_entry("addr_len", "6\n"),
+    constant_entry("address", "00:00:00:00:00:00\n"),
+    constant_entry("broadcast", "00:00:00:00:00:00\n"),
+    constant_entry("carrier", "1\n"),
+    constant_entry("dev_id", "0x0\n"),
+    constant_entry("dormant", kZero),
+    constant_entry("flags", "0x9\n"),
+    constant_entry("ifindex", "1\n"),
+    constant_entry("iflink", "1\n"),
+    constant_entry("link_mode", kZero),
+    constant_entry("mtu", "65536\n"),
+    constant_entry("operstate", "unknown\n"),
+    directory_entry("statistics", kLoopbackStatistics),
+    link_entry("subsystem", "../../../../class/net"),
+    constant_entry("tx_queue_len", "1000\n"),
+    constant_entry("type", "772\n"),
+    constant_entry("uevent", "INTERFACE=lo\nIFINDEX=1\n"),
+};
+constexpr StaticEntry kVirtualNet[] = {directory_entry("lo", kLoopback)};
+constexpr StaticEntry kVirtual[] = {directory_entry("net", kVirtualNet)};
+constexpr StaticEntry kClassNet[] = {link_entry("lo", "../../devices/virtual/net/lo")};
+constexpr StaticEntry kClasses[] = {empty_directory("block"), directory_entry("net", kClassNet),
+                                    empty_directory("thermal")};
+constexpr StaticEntry kDevices[] = {directory_entry("virtual", kVirtual)};
 
-constexpr StaticEntry kCpuTexts[] = {text_entry("online", put_cpus), text_entry("possible", put_cpus),
-                                     text_entry("present", put_cpus), constant_entry("offline", "\n"),
-                                     constant_entry("kernel_max", "63\n")};
-
-// /sys/devices/system/cpu: the fixed files and a directory per CPU.
-class CpuDirectory final : public SyntheticNode {
-  public:
-    CpuDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino)
-        : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | 0755) {}
-    Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
-    Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
+// What stands in the root, and in /sys/devices/system by its own class.
+constexpr StaticEntry kRootEntries[] = {
+    empty_directory("block"),           empty_directory("bus"),
+    directory_entry("class", kClasses), empty_directory("dev"),
+    empty_directory("firmware"),        directory_entry("fs", kFileSystems),
+    directory_entry("kernel", kKernel), empty_directory("module"),
 };
 
-// An empty directory: /sys/devices/system/cpu/cpuN.
-class OneCpu final : public SyntheticNode {
+// /sys/devices/system.
+class SystemDevices final : public SyntheticNode {
   public:
-    OneCpu(RefPtr<vfs::FileSystem> fs, uint64_t ino) : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | 0755) {}
-    Result<RefPtr<vfs::Inode>> lookup(std::string_view) override { return Errno::kNOENT; }
+    SystemDevices(RefPtr<vfs::FileSystem> fs, uint64_t ino)
+        : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | 0755) {}
+    Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override {
+        RefPtr<vfs::FileSystem> file_system(fs());
+        if (name == "cpu") return sys::make_cpu_directory(std::move(file_system), child_ino(ino, 0));
+        if (name == "node") return make_static_node(std::move(file_system), kNodeDirectory, child_ino(ino, 1));
+        return Errno::kNOENT;
+    }
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override {
-        visit_dots(cookie, ino, visitor);
+        if (!visit_dots(cookie, ino, visitor)) return {};
+        if (cookie < 3 && !visitor.visit({"cpu", child_ino(ino, 0), kDtDirectory, 3})) return {};
+        if (cookie < 4) (void)visitor.visit({"node", child_ino(ino, 1), kDtDirectory, 4});
         return {};
     }
 };
 
-constexpr size_t kTextCount = std::size(kCpuTexts);
-
-Result<RefPtr<vfs::Inode>> CpuDirectory::lookup(std::string_view name) {
-    RefPtr<vfs::FileSystem> file_system(fs());
-    for (size_t i = 0; i < kTextCount; ++i)
-        if (kCpuTexts[i].name == name) return make_static_node(std::move(file_system), kCpuTexts[i], child_ino(ino, i));
-    for (unsigned cpu = 0; cpu < arch::boot_info().cpu_count; ++cpu) {
-        FixedText<16> wanted;
-        format_to(wanted, "cpu{}", cpu);
-        if (wanted.view() == name)
-            return RefPtr<vfs::Inode>(TRY(make_ref<OneCpu>(std::move(file_system), (ino << 8) + cpu)));
-    }
-    return Errno::kNOENT;
-}
-
-Result<> CpuDirectory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) {
-    if (!visit_dots(cookie, ino, visitor) || !visit_entries(cookie, ino, kCpuTexts, visitor)) return {};
-    const uint64_t first = kTextCount + 3;
-    for (uint64_t cpu = cookie >= first ? cookie - first + 1 : 0; cpu < arch::boot_info().cpu_count; ++cpu) {
-        FixedText<16> name;
-        format_to(name, "cpu{}", cpu);
-        if (!visitor.visit({name.view(), (ino << 8) + cpu, kDtDirectory, first + cpu})) return {};
-    }
-    return {};
-}
-
-// A directory with one child: the way down to cpu/.
-class Step final : public SyntheticNode {
+// /sys/devices and the root: tables, and one child that is not made of tables, system/ and devices/.
+class SysDirectory final : public SyntheticNode {
   public:
-    Step(RefPtr<vfs::FileSystem> fs, unsigned depth)
-        : SyntheticNode(std::move(fs), kRootIno + depth, vfs::kModeDirectory | 0755), depth_(depth) {}
+    SysDirectory(RefPtr<vfs::FileSystem> fs, uint64_t ino, std::span<const StaticEntry> entries, std::string_view child)
+        : SyntheticNode(std::move(fs), ino, vfs::kModeDirectory | (ino == kRootIno ? 0555 : 0755)),
+          entries_(entries),
+          child_(child) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override {
-        if (name != kNames[depth_]) return Errno::kNOENT;
         RefPtr<vfs::FileSystem> file_system(fs());
-        if (depth_ + 1 == std::size(kNames))
-            return RefPtr<vfs::Inode>(TRY(make_ref<CpuDirectory>(std::move(file_system), kRootIno + depth_ + 1)));
-        return RefPtr<vfs::Inode>(TRY(make_ref<Step>(std::move(file_system), depth_ + 1)));
+        for (size_t i = 0; i < entries_.size(); ++i)
+            if (entries_[i].name == name)
+                return make_static_node(std::move(file_system), entries_[i], child_ino(ino, i));
+        if (name != child_) return Errno::kNOENT;
+        if (ino == kRootIno)
+            return RefPtr<vfs::Inode>(TRY(make_ref<SysDirectory>(std::move(file_system), last_ino(),
+                                                                 std::span<const StaticEntry>(kDevices), "system")));
+        return RefPtr<vfs::Inode>(TRY(make_ref<SystemDevices>(std::move(file_system), last_ino())));
     }
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override {
-        if (visit_dots(cookie, ino, visitor) && cookie < 3)
-            (void)visitor.visit({kNames[depth_], ino + 1, kDtDirectory, 3});
+        if (!visit_dots(cookie, ino, visitor) || !visit_entries(cookie, ino, entries_, visitor)) return {};
+        const uint64_t last = entries_.size() + 3;
+        if (cookie < last) (void)visitor.visit({child_, last_ino(), kDtDirectory, last});
         return {};
     }
 
   private:
-    static constexpr std::string_view kNames[] = {"devices", "system", "cpu"};
-    const unsigned depth_;
+    uint64_t last_ino() const { return child_ino(ino, entries_.size()); }
+    const std::span<const StaticEntry> entries_;
+    const std::string_view child_;
 };
 
 Result<RefPtr<vfs::Inode>> make_sys(const vfs::MountOptions&) {
     auto file_system = TRY(make_ref<SyntheticFileSystem>("sysfs", kSysMagic));
-    return RefPtr<vfs::Inode>(TRY(make_ref<Step>(std::move(file_system), 0)));
+    return RefPtr<vfs::Inode>(TRY(make_ref<SysDirectory>(std::move(file_system), kRootIno,
+                                                         std::span<const StaticEntry>(kRootEntries), "devices")));
 }
 
 }  // namespace
 
-Result<> register_sys() { return vfs::register_file_system("sysfs", make_sys); }
+Result<> register_sys() {
+    TRY(register_cgroup());
+    return vfs::register_file_system("sysfs", make_sys);
+}
 
 }  // namespace kvmsbx::fs

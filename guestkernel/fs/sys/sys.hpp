@@ -1,9 +1,17 @@
 #pragma once
+#include <cstdint>
+
 #include "common/base/result.hpp"
 
 namespace kvmsbx::fs {
 
-// File system type "sysfs": the CPUs, and no more than is true here.
+// File system type "sysfs": the CPUs, one memory node, and no more than is true here.
 Result<> register_sys();
+
+// Type "cgroup2", and "cgroup", which gives the same: the one control group that the container is in. Its limits were
+// set outside; here they can be read, not changed.
+Result<> register_cgroup();
+// At start. cpus: how many CPUs the container may use; 0: no limit was asked for.
+void set_cgroup_cpu_limit(uint32_t cpus);
 
 }  // namespace kvmsbx::fs

@@ -1,0 +1,169 @@
+// Files of the control group (Documentation/admin-guide/cgroup-v2.rst).
+#include <algorithm>
+
+#include "guestkernel/arch/arch.hpp"
+#include "guestkernel/fs/proc/nodes.hpp"
+#include "guestkernel/fs/sys/sys.hpp"
+#include "guestkernel/mm/frame.hpp"
+#include "guestkernel/task/clocks.hpp"
+#include "guestkernel/task/registry.hpp"
+#include "guestkernel/vfs/file_system.hpp"
+
+namespace kvmsbx::fs {
+namespace {
+
+constexpr uint64_t kCgroup2Magic = 0x63677270, kRootIno = 1;
+constexpr uint64_t kPeriod = 100'000;  // us, cpu.max's default
+uint32_t cpu_limit;
+
+Result<> put_limit(TextSink& sink, uint64_t value) {
+    if (value)
+        format_to(sink, "{}\n", value);
+    else
+        sink.put("max\n");
+    return {};
+}
+Result<> put_number(TextSink& sink, uint64_t value) {
+    format_to(sink, "{}\n", value);
+    return {};
+}
+Result<> refuse(std::string_view) { return Errno::kPERM; }
+
+Result<> put_processes(TextSink& sink) {
+    task::for_each_process([&](task::Process& process) {
+        if (process.state == task::Process::State::kAlive) format_to(sink, "{}\n", process.pid);
+    });
+    return {};
+}
+Result<> put_threads(TextSink& sink) {
+    task::for_each_process([&](task::Process& process) {
+        for (const task::Task& task : process.threads) format_to(sink, "{}\n", task.tid);
+    });
+    return {};
+}
+Result<> put_thread_count(TextSink& sink) {
+    uint64_t count = 0;
+    task::for_each_process([&](task::Process& process) { count += std::max<size_t>(process.threads.size(), 1); });
+    return put_number(sink, count);
+}
+
+Result<> put_cpu_max(TextSink& sink) {
+    if (cpu_limit)
+        format_to(sink, "{} {}\n", cpu_limit * kPeriod, kPeriod);
+    else
+        format_to(sink, "max {}\n", kPeriod);
+    return {};
+}
+Result<> put_cpu_stat(TextSink& sink) {
+    task::CpuUsage sum;
+    task::for_each_process([&](task::Process& process) {
+        sum += task::usage_of(process);
+        if (!process.parent) sum += process.children_usage;
+    });
+    task::for_each_process([&](task::Process& process) {
+        if (process.parent) sum += process.children_usage;
+    });
+    const uint64_t user = sum.user / task::kNsPerMicrosecond, system = sum.system / task::kNsPerMicrosecond;
+    format_to(sink, "usage_usec {}\nuser_usec {}\nsystem_usec {}\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",
+              user + system, user, system);
+    return {};
+}
+Result<> put_cpus(TextSink& sink) {
+    const unsigned count = arch::boot_info().cpu_count;
+    put_cpu_list(sink, count >= 64 ? ~0ULL : (1ULL << count) - 1);
+    sink.put("\n");
+    return {};
+}
+
+uint64_t used_memory() {
+    const mm::MemoryStatistics memory = mm::memory_statistics();
+    return memory.total - memory.free;
+}
+Result<> put_memory_max(TextSink& sink) { return put_limit(sink, mm::memory_limit()); }
+Result<> put_memory_current(TextSink& sink) { return put_number(sink, used_memory()); }
+Result<> put_memory_peak(TextSink& sink) { return put_number(sink, std::max(mm::peak_memory(), used_memory())); }
+Result<> put_memory_events(TextSink& sink) {
+    format_to(sink, "low 0\nhigh 0\nmax {}\n", mm::failed_for_the_limit());
+    return {};
+}
+Result<> put_memory_stat(TextSink& sink) {
+    const uint64_t file = mm::memory_statistics().cached, used = used_memory();
+    uint64_t threads = 0, tables = 0;
+    task::CpuUsage usage;
+    task::for_each_process([&](task::Process& process) {
+        threads += process.threads.size();
+        usage += task::usage_of(process);
+        usage += process.children_usage;
+        if (task::Task* leader = process.leader(); leader && leader->space_) tables += leader->space().table_bytes();
+    });
+    const uint64_t stacks = threads * arch::kStackSize, other = std::min(used, file + stacks + tables);
+    format_to(sink, "anon {}\nfile {}\nkernel_stack {}\npagetables {}\nswapcached 0\n", used - other, file, stacks,
+              tables);
+    format_to(sink, "inactive_anon 0\nactive_anon {}\ninactive_file 0\nactive_file {}\nunevictable 0\n", used - other,
+              file);
+    format_to(sink, "pgfault {}\npgmajfault {}\n", usage.minor_faults + usage.major_faults, usage.major_faults);
+    return {};
+}
+
+constexpr StaticEntry limit_entry(std::string_view name, Generator generate) {
+    return text_entry(name, generate, 0644, refuse);
+}
+Result<> put_zero(TextSink& sink) { return put_number(sink, 0); }
+Result<> put_no_limit(TextSink& sink) { return put_limit(sink, 0); }
+Result<> put_nothing(TextSink& sink) {
+    sink.put("\n");
+    return {};
+}
+Result<> put_default_weight(TextSink& sink) { return put_number(sink, 100); }
+
+constexpr StaticEntry kFiles[] = {
+    constant_entry("cgroup.controllers", "cpuset cpu memory pids\n"),
+    constant_entry("cgroup.events", "populated 1\nfrozen 0\n"),
+    limit_entry("cgroup.freeze", put_zero),
+    limit_entry("cgroup.max.depth", put_no_limit),
+    limit_entry("cgroup.max.descendants", put_no_limit),
+    limit_entry("cgroup.procs", put_processes),
+    constant_entry("cgroup.stat", "nr_descendants 0\nnr_dying_descendants 0\n"),
+    limit_entry("cgroup.subtree_control", put_nothing),
+    limit_entry("cgroup.threads", put_threads),
+    constant_entry("cgroup.type", "domain\n"),
+    limit_entry("cpu.max", put_cpu_max),
+    limit_entry("cpu.max.burst", put_zero),
+    text_entry("cpu.stat", put_cpu_stat),
+    limit_entry("cpu.weight", put_default_weight),
+    limit_entry("cpu.weight.nice", put_zero),
+    limit_entry("cpuset.cpus", put_nothing),
+    text_entry("cpuset.cpus.effective", put_cpus),
+    limit_entry("cpuset.mems", put_nothing),
+    constant_entry("cpuset.mems.effective", "0\n"),
+    text_entry("memory.current", put_memory_current),
+    text_entry("memory.events", put_memory_events),
+    limit_entry("memory.high", put_no_limit),
+    limit_entry("memory.low", put_zero),
+    limit_entry("memory.max", put_memory_max),
+    limit_entry("memory.min", put_zero),
+    text_entry("memory.peak", put_memory_peak),
+    text_entry("memory.stat", put_memory_stat),
+    constant_entry("memory.swap.current", "0\n"),
+    limit_entry("memory.swap.max", put_zero),
+    text_entry("pids.current", put_thread_count),
+    constant_entry("pids.events", "max 0\n"),
+    limit_entry("pids.max", put_no_limit),
+};
+constexpr StaticEntry kGroup = directory_entry("", kFiles);
+
+Result<RefPtr<vfs::Inode>> make_cgroup(const vfs::MountOptions&) {
+    auto file_system = TRY(make_ref<SyntheticFileSystem>("cgroup2", kCgroup2Magic));
+    return make_static_node(std::move(file_system), kGroup, kRootIno);
+}
+
+}  // namespace
+
+void set_cgroup_cpu_limit(uint32_t cpus) { cpu_limit = cpus; }
+
+Result<> register_cgroup() {
+    TRY(vfs::register_file_system("cgroup", make_cgroup));
+    return vfs::register_file_system("cgroup2", make_cgroup);
+}
+
+}  // namespace kvmsbx::fs

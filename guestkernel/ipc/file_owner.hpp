@@ -1,0 +1,40 @@
+#pragma once
+// Signals about input and output (fcntl F_SETOWN, F_SETOWN_EX, F_SETSIG and O_ASYNC). An open file description can
+// have a FileOwner (vfs::File::signal_owner): a thread, process or group, and a signal. With O_ASYNC it hangs in the
+// description's poll queue, as an epoll interest does, and sends the signal when the file becomes ready. Process
+// numbers are looked up at that time; the sender's rights are those of who called F_SETOWN.
+#include "guestkernel/auth/credentials.hpp"
+#include "guestkernel/sched/sched.hpp"
+#include "guestkernel/vfs/file.hpp"
+
+namespace kvmsbx::ipc {
+
+enum class OwnerKind : int32_t { kThread = 0, kProcess = 1, kGroup = 2 };  // F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP
+
+class FileOwner final : public RefCounted, private sched::Waiter {
+  public:
+    explicit FileOwner(vfs::File& file) : file_(file) {}
+    // The file's, made if there is none. ENOMEM.
+    static Result<FileOwner*> of(vfs::File& file);
+    static FileOwner* find(vfs::File& file) { return static_cast<FileOwner*>(file.signal_owner.get()); }
+
+    // id 0: nobody. ESRCH: there is no such thread, process or group.
+    Result<> set(OwnerKind kind, int32_t id, const auth::Credentials& who);
+    OwnerKind kind() const { return kind_; }
+    int32_t id() const;  // 0: nobody, or gone
+    // O_ASYNC of the description was changed: its flags say to what.
+    void follow_flags();
+
+    int32_t signal = 0;  // 0: SIGIO without siginfo
+    int32_t fd = -1;     // si_fd: the descriptor by which O_ASYNC was set
+
+  private:
+    void notify(uint32_t events) override;
+    void send(int32_t code, int64_t band);
+    vfs::File& file_;
+    OwnerKind kind_ = OwnerKind::kProcess;
+    int32_t id_ = 0;
+    uint32_t uid_ = 0, euid_ = 0;
+};
+
+}  // namespace kvmsbx::ipc

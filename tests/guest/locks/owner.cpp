@@ -1,0 +1,177 @@
+// fcntl's other commands: owners and signals of files, descriptors compared, leases refused.
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include "tests/guest/guest_test.hpp"
+
+#ifndef F_DUPFD_QUERY
+#define F_DUPFD_QUERY 1027
+#endif
+
+using namespace guest;
+
+namespace {
+
+volatile sig_atomic_t caught, caught_code, caught_fd;
+
+void catch_signal(int signal) {
+    struct sigaction action = {};
+    action.sa_flags = SA_SIGINFO;
+    action.sa_sigaction = [](int number, siginfo_t* info, void*) {
+        caught = number;
+        caught_code = info->si_code;
+        caught_fd = info->si_fd;
+    };
+    OK(sigaction(signal, &action, nullptr));
+}
+
+}  // namespace
+
+TEST("file_owner_is_kept_per_description") {
+    int ends[2];
+    OK(pipe(ends));
+    CHECK_EQ(fcntl(ends[0], F_GETOWN), 0);
+    OK(fcntl(ends[0], F_SETOWN, getpid()));
+    CHECK_EQ(fcntl(ends[0], F_GETOWN), getpid());
+    CHECK_EQ(fcntl(OK(dup(ends[0])), F_GETOWN), getpid());
+    CHECK_EQ(fcntl(ends[1], F_GETOWN), 0);
+    OK(fcntl(ends[0], F_SETOWN, 0));
+    CHECK_EQ(fcntl(ends[0], F_GETOWN), 0);
+}
+
+TEST("file_owner_errors") {
+    int ends[2];
+    OK(pipe(ends));
+    CHECK_ERRNO(fcntl(ends[0], F_SETOWN, 4000000), ESRCH);
+    CHECK_ERRNO(fcntl(ends[0], F_SETOWN, INT32_MIN), EINVAL);
+    struct f_owner_ex owner = {static_cast<enum __pid_type>(9), getpid()};
+    CHECK_ERRNO(fcntl(ends[0], F_SETOWN_EX, &owner), EINVAL);
+    CHECK_ERRNO(fcntl(ends[0], F_SETSIG, 65), EINVAL);
+    CHECK_ERRNO(fcntl(ends[0], F_SETSIG, -1), EINVAL);
+}
+
+TEST("file_owner_ex_knows_the_kind") {
+    int ends[2];
+    OK(pipe(ends));
+    struct f_owner_ex owner = {F_OWNER_PGRP, getpgrp()};
+    OK(fcntl(ends[0], F_SETOWN_EX, &owner));
+    owner = {};
+    OK(fcntl(ends[0], F_GETOWN_EX, &owner));
+    CHECK_EQ(owner.type, F_OWNER_PGRP);
+    CHECK_EQ(owner.pid, getpgrp());
+    owner = {F_OWNER_TID, gettid()};
+    OK(fcntl(ends[0], F_SETOWN_EX, &owner));
+    CHECK_EQ(fcntl(ends[0], F_GETOWN), gettid());
+}
+
+TEST("owner_that_is_gone_is_nobody") {
+    int ends[2];
+    OK(pipe(ends));
+    pid_t pid = OK(fork());
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    OK(fcntl(ends[0], F_SETOWN, pid));
+    CHECK_EQ(fcntl(ends[0], F_GETOWN), pid);
+    OK(kill(pid, SIGKILL));
+    int status;
+    OK(waitpid(pid, &status, 0));
+    CHECK_EQ(fcntl(ends[0], F_GETOWN), 0);
+}
+
+TEST("sigio_when_a_pipe_gets_data") {
+    int ends[2];
+    OK(pipe(ends));
+    catch_signal(SIGIO);
+    OK(fcntl(ends[0], F_SETOWN, getpid()));
+    OK(fcntl(ends[0], F_SETFL, O_ASYNC));
+    CHECK(fcntl(ends[0], F_GETFL) & O_ASYNC);
+    OK(write(ends[1], "x", 1));
+    CHECK_EQ(caught, SIGIO);
+}
+
+TEST("no_sigio_without_o_async_or_owner") {
+    int ends[2];
+    OK(pipe(ends));
+    catch_signal(SIGIO);
+    OK(fcntl(ends[0], F_SETOWN, getpid()));
+    OK(write(ends[1], "x", 1));
+    CHECK_EQ(caught, 0);
+    OK(fcntl(ends[0], F_SETOWN, 0));
+    OK(fcntl(ends[0], F_SETFL, O_ASYNC));
+    OK(write(ends[1], "x", 1));
+    CHECK_EQ(caught, 0);
+}
+
+TEST("setsig_names_descriptor_and_reason") {
+    int ends[2];
+    OK(pipe(ends));
+    const int wanted = SIGRTMIN + 2;
+    catch_signal(wanted);
+    CHECK_EQ(fcntl(ends[0], F_GETSIG), 0);
+    OK(fcntl(ends[0], F_SETSIG, wanted));
+    CHECK_EQ(fcntl(ends[0], F_GETSIG), wanted);
+    OK(fcntl(ends[0], F_SETOWN, getpid()));
+    OK(fcntl(ends[0], F_SETFL, O_ASYNC));
+    OK(write(ends[1], "x", 1));
+    CHECK_EQ(caught, wanted);
+    CHECK_EQ(caught_code, POLL_IN);
+    CHECK_EQ(caught_fd, ends[0]);
+}
+
+TEST("fioasync_sets_o_async") {
+    int ends[2], on = 1, off = 0;
+    OK(pipe(ends));
+    OK(ioctl(ends[0], FIOASYNC, &on));
+    CHECK(fcntl(ends[0], F_GETFL) & O_ASYNC);
+    OK(ioctl(ends[0], FIOASYNC, &off));
+    CHECK(!(fcntl(ends[0], F_GETFL) & O_ASYNC));
+}
+
+TEST("o_async_does_not_stick_to_regular_files") {
+    scratch();
+    int fd = OK(open("file", O_RDWR | O_CREAT, 0644)), on = 1;
+    OK(fcntl(fd, F_SETFL, O_ASYNC));
+    CHECK(!(fcntl(fd, F_GETFL) & O_ASYNC));
+    CHECK_ERRNO(ioctl(fd, FIOASYNC, &on), ENOTTY);
+}
+
+TEST("sigio_goes_to_a_group") {
+    int ends[2];
+    OK(pipe(ends));
+    catch_signal(SIGIO);
+    OK(fcntl(ends[0], F_SETOWN, -getpgrp()));
+    CHECK_EQ(fcntl(ends[0], F_GETOWN), -getpgrp());
+    OK(fcntl(ends[0], F_SETFL, O_ASYNC));
+    OK(write(ends[1], "x", 1));
+    CHECK_EQ(caught, SIGIO);
+}
+
+TEST("dupfd_query_compares_descriptions") {
+    int ends[2];
+    OK(pipe(ends));
+    int copy = OK(dup(ends[0]));
+    CHECK_EQ(fcntl(ends[0], F_DUPFD_QUERY, copy), 1);
+    CHECK_EQ(fcntl(ends[0], F_DUPFD_QUERY, ends[1]), 0);
+    CHECK_ERRNO(fcntl(ends[0], F_DUPFD_QUERY, 999), EBADF);
+}
+
+TEST("no_lease_is_reported_and_cannot_be_given_up") {
+    scratch();
+    int fd = OK(open("file", O_RDWR | O_CREAT, 0644));
+    CHECK_EQ(fcntl(fd, F_GETLEASE), F_UNLCK);
+    CHECK_ERRNO(fcntl(fd, F_SETLEASE, F_UNLCK), EAGAIN);
+    CHECK_ERRNO(fcntl(OK(open("/dev/null", O_RDONLY)), F_SETLEASE, F_RDLCK), EINVAL);
+}
+
+TEST("o_path_descriptor_refuses_fcntl") {
+    scratch();
+    int fd = OK(open(".", O_PATH));
+    CHECK_ERRNO(fcntl(fd, F_SETFL, O_NONBLOCK), EBADF);
+    CHECK_ERRNO(fcntl(fd, F_GETOWN), EBADF);
+    CHECK_ERRNO(fcntl(fd, F_GETLEASE), EBADF);
+    OK(fcntl(fd, F_SETFD, FD_CLOEXEC));
+    CHECK_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    CHECK_EQ(fcntl(fd, F_DUPFD_QUERY, fd), 1);
+}

@@ -1,0 +1,1 @@
+kvmsbx_unit_test(sentry_unix_sockets kvmsbx_sentry_host)
