@@ -237,7 +237,7 @@ Result<UserAddress> AddressSpace::find_gap(uint64_t length, UserAddress hint, ui
 }
 
 // What a new mapping may not exceed: the number of mappings, RLIMIT_AS, RLIMIT_DATA, and (vm.overcommit_memory 0) all
-// memory that there is, for what could be written.
+// the machine's memory, for what could be written. The container's limit counts when pages are touched, as in a cgroup.
 Result<> AddressSpace::check_growth(uint64_t length, uint32_t protection, uint32_t flags, bool anonymous) {
     if (count_ > kMaxMapCount) return Errno::kNOMEM;
     if (length > address_limit || mapped_ > address_limit - length) return Errno::kNOMEM;
@@ -245,7 +245,7 @@ Result<> AddressSpace::check_growth(uint64_t length, uint32_t protection, uint32
     if (data_limit != ~0ULL && writable && !shared && !(flags & kMapGrowsdown) && data_bytes() + length > data_limit)
         return Errno::kNOMEM;
     const bool accounted = !(flags & kMapNoreserve) && (shared ? anonymous : writable);
-    return accounted && length > memory_statistics().total ? Result<>(Errno::kNOMEM) : Result<>();
+    return accounted && length > memory_statistics().machine ? Result<>(Errno::kNOMEM) : Result<>();
 }
 
 Result<UserAddress> AddressSpace::map(const MapRequest& request) {

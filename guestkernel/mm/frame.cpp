@@ -195,7 +195,8 @@ void release_contiguous(Frame* first, unsigned count) {
 MemoryStatistics memory_statistics() {
     const uint64_t there = frame_count - reserved_frames, used = used_frames();
     const uint64_t total = limit_frames < there ? limit_frames : there;
-    return {total * kPageSize, (total > used ? total - used : 0) * kPageSize, cached_frames * kPageSize};
+    return {total * kPageSize, (total > used ? total - used : 0) * kPageSize, cached_frames * kPageSize,
+            there * kPageSize};
 }
 void count_cached(int64_t pages) { cached_frames += static_cast<uint64_t>(pages); }
 

@@ -52,8 +52,9 @@ Frame* frame_at(uint32_t index);
 extern uint64_t (*reclaim)(uint64_t frames);
 
 struct MemoryStatistics {
-    uint64_t total, free;  // bytes
+    uint64_t total, free;  // bytes, within the container's limit
     uint64_t cached;       // bytes in page caches
+    uint64_t machine;      // bytes of RAM, whatever the limit is
 };
 MemoryStatistics memory_statistics();
 void count_cached(int64_t pages);  // PageCache alone calls it

@@ -30,8 +30,7 @@ void kill_for_memory(Task& faulting) {
     if (memory_is_on_its_way) return sched::yield();
     if (!victim) victim = &faulting.process();  // nobody else may be chosen
     if (victim) {
-        log_line("out of memory: the container's limit is reached");
-        debug("out of memory: killing process {} with badness {}", victim->pid, most);
+        debug("out of memory: the container's limit is reached; process {}, of {} pages, is killed", victim->pid, most);
         send_signal(*victim, kernel_signal(kSigKill));
         if (victim->pid == 1) force_signal(*victim->leader(), kernel_signal(kSigKill));
     }
