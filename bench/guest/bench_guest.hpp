@@ -30,7 +30,7 @@ extern const Metric kCallMetrics[], kMemoryMetrics[], kProcessMetrics[], kFileMe
     kTaskMetrics[], kSocketMetrics[], kEventMetrics[];
 
 // Runs a command again and again, its output thrown away: the median wall time of fork + exec + wait, as a metric's
-// line. The first run is a warm-up. Exits when the command fails.
+// line. The first run is a warm-up, if it does not take very long. Exits when the command fails.
 void report_program(char** command, double seconds, int samples);
 
 }  // namespace bench

@@ -12,6 +12,9 @@
 namespace bench {
 namespace {
 
+// A first run beyond it counts: what warming up would save is little of it, and there is no time for two.
+constexpr uint64_t kLong = 20'000'000'000;
+
 void become(char** command) {
     int sink = open("/dev/null", O_WRONLY);
     if (sink < 0 || dup2(sink, 1) < 0) _exit(126);
@@ -36,9 +39,13 @@ uint64_t time_once(char** command) {
 
 void report_program(char** command, double seconds, int samples) {
     auto limit = static_cast<uint64_t>(seconds * 1e9);
-    time_once(command);
     std::vector<uint64_t> times;
-    for (uint64_t spent = 0; times.empty() || (spent < limit && times.size() < static_cast<size_t>(samples));) {
+    uint64_t spent = time_once(command);
+    if (spent > kLong)
+        times.push_back(spent);
+    else
+        spent = 0;
+    while (times.empty() || (spent < limit && times.size() < static_cast<size_t>(samples))) {
         times.push_back(time_once(command));
         spent += times.back();
     }

@@ -14,7 +14,7 @@ from runtimes import Native  # noqa: F401  (makes tests/lib importable first)
 from bundles import run_limited
 
 RUN_SECONDS = 60  # limit of any one container run
-PROGRAM_SECONDS = 150  # of one that runs programs: tar and its warm-up under ptrace
+PROGRAM_SECONDS = 150  # of one that runs programs: tar under ptrace takes a minute on a busy machine
 
 # KVM tracepoint -> what it counts. Those that the kernel lacks are left out.
 KVM_EVENTS = {

@@ -19,10 +19,15 @@ class Metric:
     kvm_counts: bool = True
 
     def unit_text(self):
+        """Of the values in results.json."""
         return self.unit + (f"/{self.per}" if self.per else "")
 
+    def row_text(self):
+        """For people, who see times as ns, µs or ms."""
+        return f"time/{self.per}" if self.unit == "ns" else self.unit_text()
+
     def better_text(self):
-        return f"{self.unit_text()}, {self.better} is better"
+        return f"{self.row_text()}, {self.better} is better"
 
 
 def rate(title):
@@ -69,7 +74,7 @@ METRICS = {
     "create_write_unlink": Metric("create + write 4 KiB + unlink", "ns", "file"),
     "python_start": program("python3 -c pass", PYTHON, "-c", "pass"),
     "python_imports": program("python3 -c 'import json, asyncio, sqlite3'", PYTHON, "-c", "import json, asyncio, sqlite3"),
-    "python_compute": Metric("python3 that computes, 1 million turns of a loop", "ms", "million", kind="script", command=("compute.py",), kvm_counts=False),
+    "python_compute": Metric("python3 that computes, a loop of integers", "ms", "million turns", kind="script", command=("compute.py",), kvm_counts=False),
     "compile_c": program("gcc -O2 -c of one C file", "/usr/bin/gcc", "-O2", "-c", "/bench/one_file.c", "-o", "/tmp/one_file.o"),
     "find_usr": program("find /usr", "/usr/bin/find", "/usr", most_rounds=3),
     # GNU tar reads no file when its archive is /dev/null itself.

@@ -10,7 +10,7 @@ STYLE = """
 body { --paper: #fff; font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 66em; padding: 0 1em; color: #1d2126; background: var(--paper) }
 h1 { font-size: 1.5em } h2 { font-size: 1.2em; margin: 1.8em 0 .4em } h3 { font-size: 1em; margin: 1.5em 0 .2em } h3 small { font-weight: 400 }
 table { border-collapse: collapse } td, th { padding: .2em .9em .2em 0; text-align: right; font-variant-numeric: tabular-nums; vertical-align: top } td:first-child, th:first-child { text-align: left }
-tr + tr td { border-top: 1px solid #8883 } .left { text-align: left }
+td + td { white-space: nowrap } tr + tr td { border-top: 1px solid #8883 } .left { text-align: left }
 .met { color: #1f7a48 } .missed { color: #b3261e; font-weight: 600 } .none { color: #777 } .small, small { color: #666; font-size: .87em } p { margin: .3em 0 }
 svg { color: inherit } svg text { font: 13px system-ui, sans-serif; fill: currentColor; paint-order: stroke; stroke: var(--paper); stroke-width: 4px }
 @media (prefers-color-scheme: dark) { body { --paper: #16181c; color: #e3e5e8 } .met { color: #5fcf93 } .missed { color: #ff8a80 } .small, small { color: #9aa0a8 } }
@@ -73,7 +73,7 @@ def ratios_section(results, targets):
     out = [f"<h2>Ratios</h2><table><tr><th>metric<th class=left>unit<th class=left>better<th>{html.escape(base)}" + "".join(f"<th>{html.escape(one)} / {html.escape(other)}" for one, other in pairs) + "</tr>"]
     for metric, by_target in results.items():
         entry = METRICS[metric]
-        fields = [f"<td>{html.escape(entry.title)}<td class=left>{html.escape(entry.unit_text())}<td class=left>{entry.better}"]
+        fields = [f"<td>{html.escape(entry.title)}<td class=left>{html.escape(entry.row_text())}<td class=left>{entry.better}"]
         fields.append("<td>" + (human(by_target[base]["median"], entry.unit) if "median" in by_target.get(base, {}) else "–"))
         for one, other in pairs:
             value = ratio(results, metric, one, other)

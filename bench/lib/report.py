@@ -51,7 +51,7 @@ def table(results, targets, notes, own=None):
     against = own if own in targets and "runsc" in targets else None
     for metric, by_target in results.items():
         entry = METRICS[metric]
-        fields = [entry.title, entry.unit_text() + (" ↑" if entry.better == HIGHER else " ↓")]
+        fields = [entry.title, entry.row_text() + (" ↑" if entry.better == HIGHER else " ↓")]
         for target in targets:
             text = cell(by_target.get(target), entry.unit, ratio(results, metric, target, base) if target != base else None, failures, f"{target}, {entry.title}")
             remark = notes.get((metric, target))
