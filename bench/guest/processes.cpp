@@ -1,14 +1,14 @@
 // Processes, and a byte through a pipe to another process and back.
 #include <sys/wait.h>
 #include <unistd.h>
-#include <csignal>
 
 #include "bench/guest/bench_guest.hpp"
+#include "bench/guest/peers.hpp"
 
 namespace bench {
 namespace {
 
-int there[2], back[2];
+Ends pipes;
 
 void reap(pid_t pid) {
     if (pid < 0) die("fork");
@@ -36,34 +36,27 @@ void fork_exec_wait(uint64_t operations) {
 }
 
 void start_echo() {
-    if (pipe(there) != 0 || pipe(back) != 0) die("pipe");
-    pid_t pid = fork();
-    if (pid < 0) die("fork");
-    if (pid != 0) {
-        close(there[0]);
-        close(back[1]);
+    PipePair both = make_pipes();
+    pipes = both.near;
+    if (start_child("fork of the echo") != 0) {
+        close(both.far.send);
+        close(both.far.receive);
         return;
     }
-    close(there[1]);
-    close(back[0]);
-    char byte;
-    while (read(there[0], &byte, 1) == 1)
-        if (write(back[1], &byte, 1) != 1) break;
+    close(both.near.send);
+    close(both.near.receive);
+    echo(both.far);
     _exit(0);
 }
 
-void round_trip(uint64_t operations) {
-    char byte = 'x';
-    for (uint64_t i = 0; i < operations; i++)
-        if (write(there[1], &byte, 1) != 1 || read(back[0], &byte, 1) != 1) die("pipe");
-}
+void pipe_round_trip(uint64_t operations) { round_trips(pipes, operations); }
 
 }  // namespace
 
 const Metric kProcessMetrics[] = {
     {"fork_wait", "child", 4, nullptr, fork_wait},
     {"fork_exec_wait", "child", 4, nullptr, fork_exec_wait},
-    {"pipe_round_trip", "round trip", 50, start_echo, round_trip},
+    {"pipe_round_trip", "round trip", 50, start_echo, pipe_round_trip},
     {},
 };
 

@@ -1,4 +1,4 @@
-"""One measurement each of: a guest metric, start-up, idle memory, and KVM's work per operation."""
+"""One measurement each of: a guest metric, a program, a script of bench/programs, start-up, idle memory, and KVM's work per operation."""
 import ctypes
 import json
 import os
@@ -14,6 +14,7 @@ from runtimes import Native  # noqa: F401  (makes tests/lib importable first)
 from bundles import run_limited
 
 RUN_SECONDS = 60  # limit of any one container run
+PROGRAM_SECONDS = 150  # of one that runs programs: tar under ptrace takes a minute on a busy machine
 
 # KVM tracepoint -> what it counts. Those that the kernel lacks are left out.
 KVM_EVENTS = {
@@ -23,6 +24,9 @@ KVM_EVENTS = {
     "kvm_fast_mmio": "doorbells",
     "kvm_vcpu_wakeup": "wake-ups from halt",
 }
+
+# Stdin of every run is an empty pipe: runsc gives its standard streams to the user nobody, and the host's /dev/null must stay root's.
+NO_INPUT = b""
 
 
 class Failed(Exception):
@@ -34,27 +38,51 @@ def last_words(text):
     return lines[-1][:200] if lines else "no message"
 
 
-def guest_metric(runtime, metric, seconds):
-    """ns per operation of one run in the runtime."""
-    code, out, err = run_limited(runtime.command(["/bench/bench_guest", metric, "--seconds", str(seconds)]), RUN_SECONDS)
+def run_timed(runtime, arguments, limit=RUN_SECONDS):
+    """(stdout, seconds) of one run in the runtime; raises Failed. After a time limit nothing of the run is left."""
+    before, command = set(descendants(os.getpid(), children_map())), runtime.command(arguments)
+    begin = time.perf_counter()
+    code, out, err = run_limited(command, limit, stdin=NO_INPUT)
+    took = time.perf_counter() - begin
     if code is None:
         runtime.clean()
-        raise Failed(f"took longer than {RUN_SECONDS} s")
+        end_new(before)
+        raise Failed(f"took longer than {limit} s")
+    if code != 0:
+        raise Failed(f"exit code {code}: {last_words(err + out)}")
+    return out, took
+
+
+def run_inside(runtime, arguments, limit=RUN_SECONDS):
+    return run_timed(runtime, arguments, limit)[0]
+
+
+def json_line(out):
     for line in out.splitlines():
         if line.startswith("{"):
-            return json.loads(line)["ns_per_op"]
-    raise Failed(f"exit code {code}: {last_words(err)}")
+            return json.loads(line)
+    raise Failed(f"no result in its output: {last_words(out)}")
+
+
+def guest_metric(runtime, metric, seconds):
+    """ns per operation of one run in the runtime; MB/s (10^6 bytes) where operations move bytes."""
+    result = json_line(run_inside(runtime, ["/bench/bench_guest", metric, "--seconds", str(seconds)]))
+    return result["bytes_per_op"] / result["ns_per_op"] * 1000 if result["bytes_per_op"] else result["ns_per_op"]
+
+
+def program(runtime, command, seconds):
+    """Wall time in ms of the command inside, the runtime's own start-up not counted."""
+    return json_line(run_inside(runtime, ["/bench/bench_guest", "program", "--seconds", str(seconds), "--samples", "20", "--", *command], PROGRAM_SECONDS))["ns_per_op"] / 1e6
+
+
+def script(runtime, name, arguments, seconds):
+    """The value that a script of bench/programs finds; it is told the seconds last."""
+    return json_line(run_inside(runtime, ["/usr/bin/python3", "-B", f"/bench/{name}", *arguments, str(seconds)], PROGRAM_SECONDS))["value"]
 
 
 def start_up(runtime):
     """Wall time in ms from starting the runtime's command to its end, with /bench/true as the application."""
-    command = runtime.command(["/bench/true"])
-    begin = time.perf_counter()
-    code, _, err = run_limited(command, RUN_SECONDS)
-    took = (time.perf_counter() - begin) * 1000
-    if code != 0:
-        raise Failed(f"exit code {code}: {last_words(err)}")
-    return took
+    return run_timed(runtime, ["/bench/true"])[1] * 1000
 
 
 def become_subreaper():
@@ -106,7 +134,8 @@ def idle_memory(runtime):
     """MB (10^6 bytes) of PSS of all host processes of a container whose application sleeps, and the processes with their share."""
     before = set(descendants(os.getpid(), children_map()))
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(runtime.command(["/bench/bench_guest", "idle"]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+        process = subprocess.Popen(runtime.command(["/bench/bench_guest", "idle"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+        process.stdin.close()
         try:
             ready, _, _ = select.select([process.stdout], [], [], 20)
             if not ready or not os.read(process.stdout.fileno(), 100).startswith(b"ready"):
@@ -128,6 +157,11 @@ def stop(process, before):
         process.wait(timeout=2)
     except subprocess.TimeoutExpired:
         pass
+    end_new(before)
+
+
+def end_new(before):
+    """Kills and reaps our descendants that were not there before."""
     for _ in range(20):
         left = [pid for pid in descendants(os.getpid(), children_map()) if pid not in before]
         for pid in left:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "lib"))
-from bundles import Bundle, make_busybox_root  # noqa: E402
+from bundles import Bundle, make_busybox_root, native_command  # noqa: E402
+from debian import DebianBundle, tarball  # noqa: E402
 
 # Runtimes get private mount and network namespaces, so that nothing they set up can touch the machine's own.
 PRIVATE = ["unshare", "-mn", "--propagation", "private"]
+KVM = "/dev/kvm"
 
 
 class BenchBundle(Bundle):
@@ -23,6 +25,26 @@ class BenchBundle(Bundle):
         (self.root / "bench").mkdir()
         shutil.copy2(programs / "bench_guest", self.root / "bench/bench_guest")
         shutil.copy2(programs / "bench_true", self.root / "bench/true")
+
+    def make_mapped_file(self, mib=1024):
+        """What mmap_file_1g maps; it would make the file itself, but through each runtime's own file system."""
+        path = self.root / "scratch/real"
+        if path.exists():
+            return
+        with open(path, "wb") as file:
+            for _ in range(mib):
+                file.write(b"r" * (1 << 20))
+            os.fsync(file.fileno())
+
+
+class ProgramBundle(DebianBundle):
+    """The Debian root of the tests, unpacked for the benchmarks alone, with what they bring below /bench."""
+
+    def __init__(self, build, path):
+        super().__init__(path, tarball())
+        shutil.rmtree(self.root / "bench", ignore_errors=True)
+        shutil.copytree(pathlib.Path(__file__).resolve().parents[1] / "programs", self.root / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy2(build / "bench/bench_guest", self.root / "bench/bench_guest")
 
 
 class Runtime:
@@ -60,6 +82,13 @@ class Native(Runtime):
 
     def version(self):
         return f"Linux {os.uname().release}"
+
+
+class MountedNative(Native):
+    """With the mounts and the network namespace that the others give to a program."""
+
+    def command(self, arguments):
+        return native_command(self.bundle.root, arguments)
 
 
 class Runc(Runtime):
@@ -113,7 +142,9 @@ class Kvmsbx(Runtime):
         self.description = " ".join(["kvmsbx"] + ([f"--privilege={mode}"] if mode != "auto" else []) + self.options + ["run"])
 
     def missing(self):
-        return None if os.access(self.program, os.X_OK) else f"{self.program} is missing (build it with scripts/build)"
+        if not os.access(self.program, os.X_OK):
+            return f"{self.program} is missing (build it with scripts/build)"
+        return None if os.access(KVM, os.R_OK | os.W_OK) else f"this machine has no {KVM} that can be opened ({self.program} doctor says more)"
 
     def command(self, arguments):
         self.bundle.write_config(arguments)
@@ -132,8 +163,8 @@ def first_line(command):
         return ""
 
 
-def make_runtimes(names, build, bundle, kvmsbx):
-    known = {"native": lambda: Native(bundle), "runc": lambda: Runc(bundle), "runsc": lambda: Runsc(bundle)}
+def make_runtimes(names, bundle, kvmsbx, native=Native):
+    known = {"native": lambda: native(bundle), "runc": lambda: Runc(bundle), "runsc": lambda: Runsc(bundle)}
     runtimes = []
     for name in names:
         if name in known:
