@@ -8,6 +8,7 @@
 #include "guestkernel/mm/frame.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/oom.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/uts.hpp"
 
@@ -137,6 +138,7 @@ void run_first_task(task::Task& task) {
     auto spec = parse_app_spec(bytes);
     if (spec.is_error()) panic("the application spec is malformed");
     mm::set_memory_limit(spec->options.memory_limit);
+    task::install_oom_killer();
     fs::register_file_systems(spec->options);
     (void)task::set_hostname(spec->hostname).is_ok();  // too long a name keeps the default
     (void)task::set_domainname(spec->domainname).is_ok();

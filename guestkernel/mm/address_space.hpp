@@ -99,6 +99,9 @@ struct MappingUse {
     uint64_t referenced = 0, anonymous = 0, huge = 0;
 };
 
+// Called by a fault that finds no memory; true: try again. May block. Null: no help.
+extern bool (*relieve_memory)();
+
 class AddressSpace : public RefCounted {
   public:
     // layout: address spaces with the same number are likely to be filled alike (see PageTable); 0: a new one.
@@ -129,8 +132,8 @@ class AddressSpace : public RefCounted {
     UserAddress set_break(UserAddress wanted, uint64_t data_limit);
 
     // Makes the page at `address` accessible as the CPU's fault wants it. EFAULT: nothing mapped (SEGV_MAPERR); EACCES:
-    // protection (SEGV_ACCERR); ENXIO: beyond the object's end (SIGBUS); EIO: the same; ENOMEM: out of memory. May
-    // block.
+    // protection (SEGV_ACCERR); ENXIO: beyond the object's end (SIGBUS); EIO: the same; ENOMEM: out of memory, and
+    // nothing was to be done (relieve_memory). May block.
     Result<> fault(UserAddress address, Access access);
     // The frame behind a user page, faulted in, with a reference. Errors as fault().
     Result<Frame*> pin(UserAddress address, Access access);

@@ -329,12 +329,18 @@ Vma* AddressSpace::find_before(UserAddress address) {
     return it == vmas_.begin() ? nullptr : &*std::prev(it);
 }
 
+bool (*relieve_memory)() = nullptr;
+
 Result<> AddressSpace::fault(UserAddress address, Access access) {
     if (address >= abi::kUserEnd) return Errno::kFAULT;
-    Vma* vma = find(address);
-    if (!vma) vma = grow_stack(address);
-    if (!vma) return Errno::kFAULT;
-    return FaultHandler{*this, *vma, address & ~(kPageSize - 1), access}.run();
+    for (;;) {
+        Vma* vma = find(address);
+        if (!vma) vma = grow_stack(address);
+        if (!vma) return Errno::kFAULT;
+        auto made = FaultHandler{*this, *vma, address & ~(kPageSize - 1), access}.run();
+        const bool out_of_memory = made.is_error() && made.error() == Errno::kNOMEM;
+        if (!out_of_memory || !relieve_memory || !relieve_memory()) return made;
+    }
 }
 
 Result<Frame*> AddressSpace::pin(UserAddress address, Access access) {

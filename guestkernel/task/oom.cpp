@@ -14,27 +14,40 @@ int64_t oom_badness(Process& process) {
     return static_cast<int64_t>(task->space().resident_pages()) + process.oom_score_adj * total / 1000;
 }
 
-void kill_for_memory(Task& faulting) {
+namespace {
+
+bool is_dying(const Process& process) { return process.exiting || process.pending.set.has(kSigKill); }
+
+// The current thread needs memory and there is none: kills the process with the most badness, unless one is dying
+// already, and lets the others run. False: the current process itself is dying and must not go on.
+bool kill_for_memory() {
     mm::drop_kept_tables();
+    Task& needy = current();
+    if (is_dying(needy.process())) return false;
     Process* victim = nullptr;
     int64_t most = kOomNever;
     bool memory_is_on_its_way = false;
     for_each_process([&](Process& process) {
         const int64_t points = oom_badness(process);
-        const bool dies = process.exiting || process.pending.set.has(kSigKill);
+        const bool dies = is_dying(process);
         memory_is_on_its_way |= dies && process.leader() && process.leader()->space_;
         if (dies || points == kOomNever || points <= most) return;
         most = points;
         victim = &process;
     });
-    if (memory_is_on_its_way) return sched::yield();
-    if (!victim) victim = &faulting.process();  // nobody else may be chosen
-    if (victim) {
+    if (!memory_is_on_its_way) {
+        if (!victim) victim = &needy.process();  // nobody else may be chosen
         debug("out of memory: the container's limit is reached; process {}, of {} pages, is killed", victim->pid, most);
         send_signal(*victim, kernel_signal(kSigKill));
         if (victim->pid == 1) force_signal(*victim->leader(), kernel_signal(kSigKill));
     }
+    if (is_dying(needy.process())) return false;
     sched::yield();
+    return true;
 }
+
+}  // namespace
+
+void install_oom_killer() { mm::relieve_memory = kill_for_memory; }
 
 }  // namespace kvmsbx::task

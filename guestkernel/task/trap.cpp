@@ -5,7 +5,6 @@
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/fpu.hpp"
-#include "guestkernel/task/oom.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/rseq.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
@@ -31,7 +30,7 @@ void page_fault(Task& task) {
     switch (handled.error()) {
         case Errno::kFAULT: return send_fault_signal(task, kSigSegv, kSegvMaperr, address);
         case Errno::kACCES: return send_fault_signal(task, kSigSegv, kSegvAccerr, address);
-        case Errno::kNOMEM: return kill_for_memory(task);
+        case Errno::kNOMEM: return;  // it is being killed for memory
         default: return send_fault_signal(task, kSigBus, kBusAdrerr, address);
     }
 }

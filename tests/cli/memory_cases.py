@@ -54,3 +54,9 @@ def test_limit_is_what_programs_read(world):
     done = limited(world, 200 * MIB, "cat /sys/fs/cgroup/memory.max; sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo")
     limit, total = map(int, done.out.split())
     assert done.code == 0 and limit == 200 * MIB and 150 * 1024 < total <= 200 * 1024, done
+
+
+@sandbox
+def test_heap_that_grows_beyond_the_limit_is_killed(world):
+    done = limited(world, 96 * MIB, "head -c 110000000 /dev/zero | tail -n 1 | wc -c; head -c 110000000 /dev/zero | tail -n 1 >/dev/null; echo $?")
+    assert done.code == 0 and done.out == "0\n137\n", done
