@@ -21,6 +21,9 @@ class Super final : public vfs::FileSystem {
     Result<vfs::FsStatistics> statistics() override;
     std::string_view type_name() const override { return type_; }
     Result<String> options() override;
+    Result<> reconfigure(std::string_view data) override;
+    bool has_file_handles() const override { return true; }
+    uint64_t statx_attributes() const override { return 0x70; }  // immutable, append, nodump
 
     // Accounts for pages; ENOSPC.
     Result<> take_pages(uint64_t count);

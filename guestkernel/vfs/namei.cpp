@@ -84,6 +84,7 @@ uint32_t links_if_watched(Inode& inode) {
 // The name's object is gone from the directory: later lookups need not ask the file system for it.
 void forget_name(Dentry& dentry) {
     RefPtr<Dentry> parent = dentry.parent();
+    detach_mounts_on(dentry);
     dentry.drop();
     if (parent->inode()->fs().cacheable_names) (void)Dentry::create(*parent, dentry.name(), nullptr).is_ok();
 }
@@ -158,7 +159,7 @@ Result<> unlink(const Caller& caller, const Path& base, std::string_view path) {
         return victim->inode()->is_directory() ? Errno::kISDIR : Errno::kNOTDIR;
     }
     TRY(may_delete(caller, directory, *victim, false));
-    if (victim->mounts > 0) return Errno::kBUSY;
+    if (is_mount_point(*victim)) return Errno::kBUSY;
     const uint32_t links = links_if_watched(*victim->inode());
     TRY(directory.inode().unlink(walker.last(), *victim->inode()));
     forget_name(*victim);
@@ -179,7 +180,7 @@ Result<> remove_directory(const Caller& caller, const Path& base, std::string_vi
     sched::MutexGuard guard(directory.inode().directory_lock);
     RefPtr<Dentry> victim = TRY(lookup_child(directory.dentry(), walker.last(), DirectoryLock::kHeld));
     TRY(may_delete(caller, directory, *victim, true));
-    if (victim->mounts > 0) return Errno::kBUSY;
+    if (is_mount_point(*victim)) return Errno::kBUSY;
     TRY(directory.inode().remove_directory(walker.last(), *victim->inode()));
     forget_name(*victim);
     report_unlinked(*victim->inode(), 1, 1);
@@ -216,7 +217,7 @@ Result<> check_rename(const Caller& caller, const Names& names, Dentry& source, 
     const bool moves_directory =
         directory && names.old_directory.dentry().inode() != names.new_directory.dentry().inode();
     if (moves_directory) TRY(check_permission(caller.credentials, *source.inode(), 2));  // its ".." changes
-    if (source.mounts > 0 || target.mounts > 0) return Errno::kBUSY;
+    if (is_mount_point(source) || is_mount_point(target)) return Errno::kBUSY;
     return {};
 }
 
@@ -247,6 +248,7 @@ Result<> rename_locked(const Caller& caller, const Names& names, bool old_slash,
         report_renamed(back, *target->inode());
         return {};
     }
+    detach_mounts_on(*target);
     target->drop();
     source->move(RefPtr<Dentry>(names.new_directory.dentry()), std::move(new_name));
     report_renamed(names, *source->inode());
