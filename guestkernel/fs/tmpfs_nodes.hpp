@@ -196,6 +196,7 @@ class Directory final : public Node {
     Entry* find(std::string_view name);
     Result<> add(std::string_view name, RefPtr<Node> node);
     void remove(Entry& entry);
+    void replace(Entry& entry, RefPtr<Node> node);  // by what is no directory
     Tree<Entry, &Entry::by_name, boost::intrusive::key_of_value<EntryName>> names_;
     Tree<Entry, &Entry::by_cookie, boost::intrusive::key_of_value<EntryCookie>> cookies_;
     uint64_t last_cookie_ = 2;  // 1 and 2: "." and ".."

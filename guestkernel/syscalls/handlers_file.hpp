@@ -151,6 +151,15 @@ Result<int64_t> sys_futimesat(Task&, DirFd directory, UserString path, UserIn<Fi
 Result<int64_t> sys_utimes(Task&, UserString path, UserIn<FileTimeval> times);
 Result<int64_t> sys_utime(Task&, UserString path, UserIn<FileUtimbuf> times);
 
+// file_handle.cpp
+struct FileHandle {  // struct file_handle, without the handle's bytes
+    uint32_t size;
+    int32_t type;
+};
+Result<int64_t> sys_name_to_handle_at(Task&, DirFd directory, UserString path, UserInOut<FileHandle> handle,
+                                      UserBuffer mount, Flags flags);
+Result<int64_t> sys_open_by_handle_at(Task&, DirFd directory, UserIn<FileHandle> handle, OpenFlags flags);
+
 // xattr.cpp
 Result<int64_t> sys_setxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size, Flags flags);
 Result<int64_t> sys_lsetxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size, Flags flags);

@@ -107,7 +107,8 @@ Result<Path> make_node(const Caller& caller, const Path& base, std::string_view 
         case kModeSocket: break;
         case kModeChar:
         case kModeBlock:
-            if (!caller.credentials.has(Capability::kMknod)) return Errno::kPERM;
+            // A whiteout, character device 0, is no device.
+            if (!(type == kModeChar && device == 0) && !caller.credentials.has(Capability::kMknod)) return Errno::kPERM;
             break;
         case kModeDirectory: return Errno::kPERM;
         default: return Errno::kINVAL;
@@ -190,7 +191,7 @@ Result<> remove_directory(const Caller& caller, const Path& base, std::string_vi
 
 namespace {
 
-constexpr uint32_t kNoReplace = 1, kExchange = 2;
+constexpr uint32_t kNoReplace = 1, kExchange = 2, kWhiteout = 4;
 
 struct Names {
     Path& old_directory;
@@ -219,6 +220,16 @@ Result<> check_rename(const Caller& caller, const Names& names, Dentry& source, 
     if (moves_directory) TRY(check_permission(caller.credentials, *source.inode(), 2));  // its ".." changes
     if (is_mount_point(source) || is_mount_point(target)) return Errno::kBUSY;
     return {};
+}
+
+// RENAME_WHITEOUT left one under the old name: it is the caller's.
+Result<> own_whiteout(const Caller& caller, const Names& names) {
+    RefPtr<Dentry> whiteout = TRY(lookup_child(names.old_directory.dentry(), names.old_name, DirectoryLock::kHeld));
+    if (whiteout->is_negative()) return {};
+    AttributeChange owner;
+    owner.valid = AttributeChange::kUid | AttributeChange::kGid;
+    owner.uid = caller.credentials.fsuid, owner.gid = caller.credentials.fsgid;
+    return whiteout->inode()->set_attributes(owner);
 }
 
 void report_renamed(const Names& names, Inode& object) {
@@ -253,6 +264,7 @@ Result<> rename_locked(const Caller& caller, const Names& names, bool old_slash,
     source->move(RefPtr<Dentry>(names.new_directory.dentry()), std::move(new_name));
     report_renamed(names, *source->inode());
     if (replaced) report_unlinked(*replaced, links, 1);
+    if (names.flags & kWhiteout) TRY(own_whiteout(caller, names));
     return {};
 }
 

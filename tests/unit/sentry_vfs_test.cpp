@@ -3,7 +3,7 @@
 
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/locks.hpp"
-#include "guestkernel/vfs/mount.hpp"
+#include "guestkernel/vfs/mount_tree.hpp"
 
 namespace kvmsbx::vfs {
 namespace {
