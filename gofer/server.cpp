@@ -15,9 +15,9 @@ using namespace p9;
 namespace {
 
 using Requests = MessageList<Tread, Twrite, Twalkattr, Topenfid, Tgetattr, Tclunkmany, Tcreatefid, Tmakenode,
-                             Treaddirattr, Tsetattrget, Tversion, Tauth, Tattach, Tflush, Tclunk, Twalk, Treadlink,
-                             Tlink, Trename, Trenameat, Tunlinkat, Tremove, Tlopen, Tlcreate, Tsymlink, Tmknod, Tmkdir,
-                             Treaddir, Tfsync, Tsetattr, Tstatfs, Txattrwalk, Txattrcreate>;
+                             Treaddirattr, Tsetattrget, Trenameflags, Tallocate, Tversion, Tauth, Tattach, Tflush,
+                             Tclunk, Twalk, Treadlink, Tlink, Trename, Trenameat, Tunlinkat, Tremove, Tlopen, Tlcreate,
+                             Tsymlink, Tmknod, Tmkdir, Treaddir, Tfsync, Tsetattr, Tstatfs, Txattrwalk, Txattrcreate>;
 constexpr uint8_t kFirstExtension = Twalkattr::kType;
 
 }  // namespace

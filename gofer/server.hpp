@@ -61,6 +61,7 @@ class Server {
     Result<p9::Rlink> on(const p9::Tlink&);
     Result<p9::Rrename> on(const p9::Trename&);
     Result<p9::Rrenameat> on(const p9::Trenameat&);
+    Result<p9::Rrenameflags> on(const p9::Trenameflags&);
     Result<p9::Runlinkat> on(const p9::Tunlinkat&);
     Result<p9::Rremove> on(const p9::Tremove&);
 
@@ -77,6 +78,7 @@ class Server {
     Result<p9::Ropenfid> on(const p9::Topenfid&);
     Result<p9::Rread> on(const p9::Tread&);
     Result<p9::Rwrite> on(const p9::Twrite&);
+    Result<p9::Rallocate> on(const p9::Tallocate&);
     Result<p9::Rfsync> on(const p9::Tfsync&);
     Result<p9::Rgetattr> on(const p9::Tgetattr&);
     Result<p9::Rsetattr> on(const p9::Tsetattr&);

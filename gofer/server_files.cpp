@@ -111,6 +111,17 @@ Result<Rwrite> Server::on(const Twrite& message) {
     return Rwrite{static_cast<uint32_t>(done)};
 }
 
+Result<Rallocate> Server::on(const Tallocate& message) {
+    Fid* fid = TRY(fids_.find(message.fid));
+    if (!fid->open.is_open()) return Errno::kBADF;
+    constexpr uint32_t kModes = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+    if ((message.mode & ~kModes) != 0) return Errno::kOPNOTSUPP;
+    if (message.offset > LLONG_MAX || message.length > LLONG_MAX) return Errno::kINVAL;
+    TRY(checked(fallocate(fid->open.get(), static_cast<int>(message.mode), static_cast<off_t>(message.offset),
+                          static_cast<off_t>(message.length))));
+    return Rallocate { TRY(attributes(fid->open.get())) };
+}
+
 Result<Rfsync> Server::on(const Tfsync& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     if (!fid->open.is_open()) return Errno::kBADF;

@@ -128,6 +128,17 @@ Result<Rrenameat> Server::on(const Trenameat& message) {
     return Rrenameat{};
 }
 
+Result<Rrenameflags> Server::on(const Trenameflags& message) {
+    NodePtr from = TRY(writable_directory(message.olddirfid));
+    NodePtr to = TRY(writable_directory(message.newdirfid));
+    Name old_name = TRY(Name::create(message.oldname));
+    Name new_name = TRY(Name::create(message.newname));
+    if (from->tree != to->tree) return Errno::kXDEV;
+    if ((message.flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return Errno::kINVAL;
+    TRY(checked(renameat2(from->fd.get(), old_name.c_str(), to->fd.get(), new_name.c_str(), message.flags)));
+    return Rrenameflags{};
+}
+
 namespace {
 
 // The directory in which `node` was found, provided that the name still stands for it there. kSTALE: it does not.

@@ -1,7 +1,7 @@
 // Directories. The cookie of an entry is the host file system's own (d_off, what telldir gives): it stays valid while
 // entries come and go. Treaddir gives
 // "." and ".." as the host does, the latter with the directory's own qid, so that nothing is said about what lies above
-// the export; Treaddirattr leaves both out.
+// the export; Treaddirattr gives both without attributes.
 #include <dirent.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -37,6 +37,11 @@ HostEntry entry_at(const uint8_t* p) {
 
 bool is_dot(std::string_view name) { return name == "." || name == ".."; }
 
+Result<FileStat> stat_entry(int directory, std::string_view text) {
+    const Name name = TRY(Name::create(text));
+    return stat_name(directory, name);
+}
+
 uint8_t qid_type(uint8_t type) { return type == DT_DIR ? kQidDirectory : type == DT_LNK ? kQidSymlink : kQidFile; }
 
 }  // namespace
@@ -64,16 +69,14 @@ Result<Data> Server::read_directory(uint32_t number, uint64_t offset, uint32_t c
         for (long at = 0; at < bytes;) {
             HostEntry host = entry_at(entries_ + at);
             at += host.length;
-            if (std::is_same_v<Entry, DirEntryAttr> && is_dot(host.name)) continue;
             Entry entry;
             entry.offset = host.offset;
             entry.type = host.type;
             entry.name = host.name;
             Qid qid{qid_type(host.type), 0, host.name == ".." ? fid->node->qid_path : qids_.path(device, host.inode)};
             if constexpr (std::is_same_v<Entry, DirEntryAttr>) {
-                Result<Name> name = Name::create(host.name);
-                Result<FileStat> st = name.is_ok() ? stat_name(fd, name.value()) : Result<FileStat>(name.error());
-                if (st.is_ok()) {
+                Result<FileStat> st = is_dot(host.name) ? Result<FileStat>(Errno::kINVAL) : stat_entry(fd, host.name);
+                if (st.is_ok() && st->device == device) {
                     entry.attr = st->attr;
                     qid = qids_.qid(st->device, st->inode, st->attr);
                 }

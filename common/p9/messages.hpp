@@ -458,7 +458,8 @@ struct Rclunkmany {
     KVMSBX_P9_FIELDS()
 };
 
-// Treaddir with attributes: data is DirEntryAttr after DirEntryAttr.
+// Treaddir with attributes: data is DirEntryAttr after DirEntryAttr. "." and "..", and what is mounted on the host,
+// come without.
 struct Treaddirattr {
     KVMSBX_P9_MESSAGE(Treaddirattr, 170);
     uint32_t fid = 0;
@@ -481,6 +482,35 @@ struct Tsetattrget {
 };
 struct Rsetattrget {
     KVMSBX_P9_MESSAGE(Rsetattrget, 173);
+    Attr attr = {};
+    KVMSBX_P9_FIELDS(attr)
+};
+
+// renameat2(2): Trenameat with RENAME_NOREPLACE (1) or RENAME_EXCHANGE (2).
+struct Trenameflags {
+    KVMSBX_P9_MESSAGE(Trenameflags, 174);
+    uint32_t olddirfid = 0;
+    std::string_view oldname = {};
+    uint32_t newdirfid = 0;
+    std::string_view newname = {};
+    uint32_t flags = 0;
+    KVMSBX_P9_FIELDS(olddirfid, oldname, newdirfid, newname, flags)
+};
+struct Rrenameflags {
+    KVMSBX_P9_MESSAGE(Rrenameflags, 175);
+    KVMSBX_P9_FIELDS()
+};
+
+// fallocate(2) of a file that is open for writing, and the attributes after it. mode: as there; what moves the bytes
+// behind the range (FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE) is EOPNOTSUPP.
+struct Tallocate {
+    KVMSBX_P9_MESSAGE(Tallocate, 176);
+    uint32_t fid = 0, mode = 0;
+    uint64_t offset = 0, length = 0;
+    KVMSBX_P9_FIELDS(fid, mode, offset, length)
+};
+struct Rallocate {
+    KVMSBX_P9_MESSAGE(Rallocate, 177);
     Attr attr = {};
     KVMSBX_P9_FIELDS(attr)
 };
@@ -509,7 +539,8 @@ using AllMessages =
                 Rlink, Tmkdir, Rmkdir, Trenameat, Rrenameat, Tunlinkat, Runlinkat, Tversion, Rversion, Tauth, Rauth,
                 Tattach, Rattach, Tflush, Rflush, Twalk, Rwalk, Tread, Rread, Twrite, Rwrite, Tclunk, Rclunk, Tremove,
                 Rremove, Twalkattr, Rwalkattr, Topenfid, Ropenfid, Tcreatefid, Rcreatefid, Tmakenode, Rmakenode,
-                Tclunkmany, Rclunkmany, Treaddirattr, Rreaddirattr, Tsetattrget, Rsetattrget>;
+                Tclunkmany, Rclunkmany, Treaddirattr, Rreaddirattr, Tsetattrget, Rsetattrget, Trenameflags,
+                Rrenameflags, Tallocate, Rallocate>;
 
 // The reply of T is the next number; the type of a reply tells it from Rlerror.
 template <typename T>

@@ -95,7 +95,7 @@ Result<RefPtr<vfs::Inode>> make_devtmpfs(const vfs::MountOptions& options) {
 
 Result<> register_memory_devices() {
     TRY(vfs::register_char_device(kMemoryMajor, 0, 256, open_memory_device));
-    return vfs::register_file_system("devtmpfs", make_devtmpfs);
+    return vfs::register_file_system("devtmpfs", make_devtmpfs, kTmpfsOptions);
 }
 
 }  // namespace kvmsbx::fs

@@ -30,7 +30,7 @@ Result<> connect_gofer(bool shared_access) {
 }  // namespace
 
 void register_file_systems(const abi::AppOptions& options) {
-    report("registering tmpfs", vfs::register_file_system("tmpfs", make_tmpfs));
+    report("registering tmpfs", vfs::register_file_system("tmpfs", make_tmpfs, kTmpfsOptions));
     report("registering memory devices", register_memory_devices());
     register_fifos();
     ipc::initialize_inotify();

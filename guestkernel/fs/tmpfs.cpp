@@ -95,6 +95,19 @@ Result<uint64_t> parse_size(std::string_view text) {
 
 }  // namespace
 
+Result<> Super::reconfigure(std::string_view data) {
+    std::string_view value;
+    uint64_t pages = max_pages, inodes = max_inodes;
+    if (vfs::mount_option(data, "size", value)) pages = pages_of(TRY(parse_size(value)));
+    if (vfs::mount_option(data, "nr_blocks", value)) pages = TRY(parse_size(value));
+    if (vfs::mount_option(data, "nr_inodes", value)) inodes = TRY(parse_size(value));
+    if ((pages && pages < used_pages) || (inodes && inodes < used_inodes)) return Errno::kINVAL;
+    // A limit can change but neither come nor go.
+    if ((pages && !max_pages) || (inodes && !max_inodes)) return Errno::kINVAL;
+    max_pages = pages, max_inodes = inodes;
+    return {};
+}
+
 Result<RefPtr<Super>> make_super(std::string_view type, const vfs::MountOptions& options) {
     auto super = TRY(make_ref<Super>(type));
     std::string_view value;

@@ -7,6 +7,7 @@
 
 namespace kvmsbx::fs {
 
+inline constexpr std::string_view kTmpfsOptions = "size,nr_blocks,nr_inodes,mode,uid,gid,inode32,inode64";
 // The factory of type "tmpfs". EINVAL: malformed options.
 Result<RefPtr<vfs::Inode>> make_tmpfs(const vfs::MountOptions& options);
 // The same under another type name (devtmpfs); the name must live for ever.

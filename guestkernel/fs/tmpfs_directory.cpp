@@ -61,6 +61,11 @@ void Directory::remove(Entry& entry) {
     delete &entry;
 }
 
+void Directory::replace(Entry& entry, RefPtr<Node> node) {
+    if (entry.node->is_directory()) add_links(-1);
+    entry.node = std::move(node);
+}
+
 Result<RefPtr<Inode>> Directory::lookup(std::string_view name) {
     Entry* entry = find(name);
     if (!entry) return Errno::kNOENT;
@@ -131,7 +136,7 @@ Result<> Directory::remove_directory(std::string_view name, Inode& victim) {
 
 Result<> Directory::rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name,
                            Inode* target, uint32_t flags) {
-    constexpr uint32_t kExchange = 2;
+    constexpr uint32_t kExchange = 2, kWhiteout = 4;
     Directory& destination = static_cast<Directory&>(new_parent);
     Entry* from = find(name);
     Entry* to = destination.find(new_name);
@@ -146,6 +151,12 @@ Result<> Directory::rename(std::string_view name, Inode& node, Inode& new_parent
         return {};
     }
     if (target && target->is_directory() && !static_cast<Directory*>(target)->names_.empty()) return Errno::kNOTEMPTY;
+    RefPtr<Node> whiteout;
+    if (flags & kWhiteout) {
+        TRY(take_inode(super()));
+        whiteout =
+            TRY(make_ref<Node>(RefPtr<Super>(super()), NewNode{vfs::kModeChar, attributes_.uid, attributes_.gid}));
+    }
     if (to) {
         to->node->add_links(target->is_directory() ? -2 : -1);
         destination.add_links((node.is_directory() ? 1 : 0) - (target->is_directory() ? 1 : 0));
@@ -154,7 +165,10 @@ Result<> Directory::rename(std::string_view name, Inode& node, Inode& new_parent
     } else {
         TRY(destination.add(new_name, RefPtr<Node>(static_cast<Node&>(node))));
     }
-    remove(*from);
+    if (whiteout)
+        replace(*find(name), std::move(whiteout));
+    else
+        remove(*from);
     touch();
     return {};
 }

@@ -21,6 +21,9 @@ class Super final : public vfs::FileSystem {
     Result<vfs::FsStatistics> statistics() override;
     std::string_view type_name() const override { return type_; }
     Result<String> options() override;
+    Result<> reconfigure(std::string_view data) override;
+    bool has_file_handles() const override { return true; }
+    uint64_t statx_attributes() const override { return 0x70; }  // immutable, append, nodump
 
     // Accounts for pages; ENOSPC.
     Result<> take_pages(uint64_t count);
@@ -193,6 +196,7 @@ class Directory final : public Node {
     Entry* find(std::string_view name);
     Result<> add(std::string_view name, RefPtr<Node> node);
     void remove(Entry& entry);
+    void replace(Entry& entry, RefPtr<Node> node);  // by what is no directory
     Tree<Entry, &Entry::by_name, boost::intrusive::key_of_value<EntryName>> names_;
     Tree<Entry, &Entry::by_cookie, boost::intrusive::key_of_value<EntryCookie>> cookies_;
     uint64_t last_cookie_ = 2;  // 1 and 2: "." and ".."

@@ -148,6 +148,7 @@ Result<int32_t> Inotify::add_new(const vfs::Path& path, uint32_t mask) {
         inode_watches->end_if_unused();
         return Errno::kNOMEM;
     }
+    ++watch->path.mount().watches;
     inode_watches->list.push_back(*watch);
     all_watches.push_back(*watch);
     watches_.insert(*watch);
@@ -156,6 +157,7 @@ Result<int32_t> Inotify::add_new(const vfs::Path& path, uint32_t mask) {
 
 void Inotify::end_watch(Watch& watch) {
     OwnPtr<Watch> owned(&watch);
+    --watch.path.mount().watches;
     watch.inode_hook.unlink();
     watch.all_hook.unlink();
     watch.owner_hook.unlink();

@@ -150,8 +150,15 @@ Result<int64_t> sys_utimensat(Task&, DirFd directory, UserString path, UserIn<Fi
 Result<int64_t> sys_futimesat(Task&, DirFd directory, UserString path, UserIn<FileTimeval> times);
 Result<int64_t> sys_utimes(Task&, UserString path, UserIn<FileTimeval> times);
 Result<int64_t> sys_utime(Task&, UserString path, UserIn<FileUtimbuf> times);
-Result<int64_t> sys_mount(Task&, UserString source, UserString target, UserString type, Flags flags, UserString data);
-Result<int64_t> sys_umount2(Task&, UserString target, Flags flags);
+
+// file_handle.cpp
+struct FileHandle {  // struct file_handle, without the handle's bytes
+    uint32_t size;
+    int32_t type;
+};
+Result<int64_t> sys_name_to_handle_at(Task&, DirFd directory, UserString path, UserInOut<FileHandle> handle,
+                                      UserBuffer mount, Flags flags);
+Result<int64_t> sys_open_by_handle_at(Task&, DirFd directory, UserIn<FileHandle> handle, OpenFlags flags);
 
 // xattr.cpp
 Result<int64_t> sys_setxattr(Task&, UserString path, UserString name, UserBuffer value, size_t size, Flags flags);

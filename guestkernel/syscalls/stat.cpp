@@ -13,14 +13,22 @@ namespace {
 struct Found {
     Attributes attributes;
     uint64_t device;
-    uint64_t mount = 0;
+    uint64_t mount = 0, unique_mount = 0;
+    uint64_t flags = 0, known_flags = 0;  // stx_attributes
 };
 
+constexpr uint64_t kMountRoot = 0x2000, kAutomount = 0x1000, kDax = 0x200000;  // STATX_ATTR_*
+
 Result<Found> look_at(const vfs::Path& path) {
-    return Found {
+    const vfs::Mount& mount = path.mount();
+    vfs::FileSystem& fs = path.inode().fs();
+    Found found {
         TRY(path.inode().attributes())
-        , path.inode().fs().device, static_cast<uint64_t>(path.mount().id)
+        , fs.device, static_cast<uint64_t>(mount.id), mount.unique_id()
     };
+    if (mount.root() == &path.dentry()) found.flags = kMountRoot;
+    found.known_flags = fs.statx_attributes() | kMountRoot | kAutomount | kDax;
+    return found;
 }
 
 // Sockets, epoll instances and their like without an inode.
@@ -85,27 +93,42 @@ Result<int64_t> sys_fstat(Task& task, Fd fd, UserOut<FileStat> out) {
 
 Result<int64_t> sys_statx(Task& task, DirFd directory, UserString path, Flags flags, Flags mask,
                           UserOut<FileStatx> out) {
-    constexpr uint64_t kReserved = 0x80000000, kBasic = 0x7ff, kBirth = 0x800, kMountId = 0x1000;
+    constexpr uint64_t kReserved = 0x80000000, kBasic = 0x7ff, kBirth = 0x800, kMountId = 0x1000,
+                       kUniqueMountId = 0x4000;
     if ((flags & ~(kAtSymlinkNofollow | kAtNoAutomount | kAtEmptyPath | kAtStatxSync)) || (mask & kReserved))
         return Errno::kINVAL;
     if ((flags & kAtStatxSync) == kAtStatxSync) return Errno::kINVAL;
     const Found found = TRY(look_at_name(task, directory, path, flags));
     const Attributes& from = found.attributes;
     FileStatx to{};
-    to.mask = static_cast<uint32_t>(kBasic | (from.btime.seconds ? kBirth : 0) | (found.mount ? kMountId : 0));
+    const bool unique = mask & kUniqueMountId;
+    to.mask = static_cast<uint32_t>(kBasic | (from.btime.seconds ? kBirth : 0));
+    if (found.mount) to.mask |= unique ? kUniqueMountId : kMountId;
+    to.attributes = found.flags, to.attributes_mask = found.known_flags;
     to.block_size = from.block_size, to.links = from.nlink, to.uid = from.uid, to.gid = from.gid;
     to.mode = static_cast<uint16_t>(from.mode), to.inode = from.ino, to.size = from.size, to.blocks = from.blocks;
     to.access = to_statx(from.atime), to.birth = to_statx(from.btime), to.change = to_statx(from.ctime),
     to.modification = to_statx(from.mtime);
     to.rdev_major = vfs::major_of(from.rdev), to.rdev_minor = vfs::minor_of(from.rdev);
     to.device_major = vfs::major_of(found.device), to.device_minor = vfs::minor_of(found.device);
-    to.mount_id = found.mount;
+    to.mount_id = unique ? found.unique_mount : found.mount;
     return done(out.store(task.space(), to));
 }
 
 namespace {
 
-Result<int64_t> store_statistics(Task& task, vfs::FileSystem& fs, uint64_t mount_flags, UserOut<FileStatfs> out) {
+// f_flags of statfs(2) for a mount.
+int64_t statfs_flags(const vfs::Mount& mount) {
+    constexpr int64_t kRelatime = 0x1000, kNosymfollow = 0x2000;
+    constexpr uint64_t kSame = vfs::kMsNosuid | vfs::kMsNodev | vfs::kMsNoexec | vfs::kMsNoatime | vfs::kMsNodiratime;
+    int64_t flags = static_cast<int64_t>(mount.flags & kSame);
+    if (mount.readonly()) flags |= static_cast<int64_t>(vfs::kMsRdonly);
+    if (mount.flags & vfs::kMsRelatime) flags |= kRelatime;
+    if (mount.flags & vfs::kMsNosymfollow) flags |= kNosymfollow;
+    return flags;
+}
+
+Result<int64_t> store_statistics(Task& task, vfs::FileSystem& fs, const vfs::Path* path, UserOut<FileStatfs> out) {
     constexpr int64_t kValid = 0x20;
     const vfs::FsStatistics from = TRY(fs.statistics());
     FileStatfs to{};
@@ -114,8 +137,7 @@ Result<int64_t> store_statistics(Task& task, vfs::FileSystem& fs, uint64_t mount
     to.blocks = from.blocks, to.blocks_free = from.blocks_free, to.blocks_available = from.blocks_available;
     to.files = from.files, to.files_free = from.files_free, to.name_length = static_cast<int64_t>(from.name_length);
     to.id[0] = static_cast<int32_t>(from.id), to.id[1] = static_cast<int32_t>(from.id >> 32);
-    to.flags = kValid | static_cast<int64_t>(mount_flags & (vfs::kMsRdonly | vfs::kMsNosuid | vfs::kMsNodev |
-                                                            vfs::kMsNoexec | vfs::kMsNoatime));
+    to.flags = kValid | (path ? statfs_flags(path->mount()) : 0);
     return done(out.store(task.space(), to));
 }
 
@@ -123,13 +145,13 @@ Result<int64_t> store_statistics(Task& task, vfs::FileSystem& fs, uint64_t mount
 
 Result<int64_t> sys_statfs(Task& task, UserString path, UserOut<FileStatfs> out) {
     const vfs::Path found = TRY(path_at(task, kAtFdcwd, path, 0, Follow::kYes));
-    return store_statistics(task, found.inode().fs(), found.mount().flags, out);
+    return store_statistics(task, found.inode().fs(), &found, out);
 }
 
 Result<int64_t> sys_fstatfs(Task& task, Fd fd, UserOut<FileStatfs> out) {
     RefPtr<vfs::File> file = TRY(file_or_path_of(task, fd));
     if (!file->inode()) return Errno::kNOSYS;
-    return store_statistics(task, file->inode()->fs(), file->path() ? file->path()->mount().flags : 0, out);
+    return store_statistics(task, file->inode()->fs(), file->path(), out);
 }
 
 namespace {

@@ -8,8 +8,23 @@ namespace {
 Vector<FileSystemType> types;
 }
 
-Result<> register_file_system(std::string_view name, FileSystemFactory factory, bool needs_device) {
-    return types.push_back({name, factory, needs_device});
+Result<> register_file_system(std::string_view name, FileSystemFactory factory, std::string_view options,
+                              bool needs_device) {
+    return types.push_back({name, factory, options, needs_device});
+}
+
+Result<> check_mount_options(std::string_view name, std::string_view data) {
+    for (const FileSystemType& type : types) {
+        if (type.name != name) continue;
+        while (!data.empty()) {
+            const std::string_view option = data.substr(0, data.find(','));
+            data.remove_prefix(option.size() < data.size() ? option.size() + 1 : data.size());
+            std::string_view ignored;
+            if (!mount_option(type.options, option.substr(0, option.find('=')), ignored)) return Errno::kINVAL;
+        }
+        return {};
+    }
+    return Errno::kNODEV;
 }
 
 Result<RefPtr<Inode>> make_file_system(std::string_view name, const MountOptions& options) {

@@ -12,14 +12,19 @@ struct MountOptions {
 // Gives the root directory's inode of a new (or shared) file system. EINVAL for options it does not take.
 using FileSystemFactory = Result<RefPtr<Inode>> (*)(const MountOptions& options);
 
-// needs_device: no "nodev" in /proc/filesystems. The name must live for ever.
-Result<> register_file_system(std::string_view name, FileSystemFactory factory, bool needs_device = false);
+// options: the keys that mount(2) may give, "size,mode"; needs_device: no "nodev" in /proc/filesystems. The texts must
+// live for ever.
+Result<> register_file_system(std::string_view name, FileSystemFactory factory, std::string_view options = {},
+                              bool needs_device = false);
+// ENODEV: no such type; EINVAL: `data` has a key that it does not know.
+Result<> check_mount_options(std::string_view name, std::string_view data);
 // ENODEV: no such type.
 Result<RefPtr<Inode>> make_file_system(std::string_view name, const MountOptions& options);
 
 struct FileSystemType {
     std::string_view name;
     FileSystemFactory factory;
+    std::string_view options;
     bool needs_device;
 };
 std::span<const FileSystemType> file_system_types();

@@ -93,7 +93,14 @@ class FileSystem : public RefCounted {  // a superblock
     virtual Result<String> options() { return String(); }
     // syncfs(2): writes everything back. May block.
     virtual Result<> synchronize() { return {}; }
+    // A remount with these options, as the type's factory takes them. EINVAL for options that cannot change.
+    virtual Result<> reconfigure(std::string_view data) { return data.empty() ? Result<>() : Result<>(Errno::kINVAL); }
+    // name_to_handle_at(2): an inode number names a file for as long as it has a name.
+    virtual bool has_file_handles() const { return false; }
+    // The attribute bits of statx(2) that mean something here.
+    virtual uint64_t statx_attributes() const { return 0; }
     const uint64_t device;  // st_dev, unique per file system
+    bool readonly = false;  // however it is mounted
     // False: names and attributes can change under us (--file-access=shared, proc): dentries are revalidated.
     bool cacheable_names = true;
 };
@@ -133,8 +140,8 @@ class Inode : public RefCounted {
     virtual Result<> link(std::string_view name, Inode& target);
     virtual Result<> unlink(std::string_view name, Inode& victim);
     virtual Result<> remove_directory(std::string_view name, Inode& victim);
-    // flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2. new_parent is on the same file system. target: what new_name is
-    // now, or null.
+    // flags: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4 (EINVAL where there are none). new_parent is on
+    // the same file system. target: what new_name is now, or null.
     virtual Result<> rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name,
                             Inode* target, uint32_t flags);
     virtual Result<> read_directory(uint64_t cookie, DirectoryVisitor& visitor);

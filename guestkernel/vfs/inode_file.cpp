@@ -7,8 +7,18 @@
 
 namespace kvmsbx::vfs {
 
+namespace {
+
+// Whether an open description that may write keeps its mount from becoming read-only.
+bool writes_to_mount(const Inode& inode) { return inode.type() == kModeRegular || inode.is_directory(); }
+
+}  // namespace
+
 InodeFile::InodeFile(const Path& path, uint32_t flags) : File(flags), path_(path), inode_(path.inode()) {
-    if (writable()) ++inode_->writers;
+    path_.mount().expiry_mark = false;
+    if (!writable()) return;
+    ++inode_->writers;
+    if (writes_to_mount(*inode_)) ++path_.mount().writers;
 }
 
 void InodeFile::deny_writers() {
@@ -17,7 +27,10 @@ void InodeFile::deny_writers() {
 }
 
 InodeFile::~InodeFile() {
-    if (writable()) --inode_->writers;
+    if (writable()) {
+        --inode_->writers;
+        if (writes_to_mount(*inode_)) --path_.mount().writers;
+    }
     if (denies_writers_) --inode_->executions;
     if (inode_->locks) release_file_locks(*inode_, this);
     report(*this, writable() ? kWatchCloseWrite : kWatchCloseNoWrite);

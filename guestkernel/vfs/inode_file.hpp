@@ -44,7 +44,7 @@ class DirectoryFile final : public InodeFile {
 Result<RefPtr<File>> open_directory(const Path& path, uint32_t flags);
 
 // open(2) with O_PATH: a name for *at() calls, nothing else.
-class PathFile final : public InodeFile {
+class PathFile : public InodeFile {
   public:
     using InodeFile::InodeFile;
     Result<size_t> read(mm::IoBuffer&) override { return Errno::kBADF; }

@@ -84,6 +84,7 @@ uint32_t links_if_watched(Inode& inode) {
 // The name's object is gone from the directory: later lookups need not ask the file system for it.
 void forget_name(Dentry& dentry) {
     RefPtr<Dentry> parent = dentry.parent();
+    detach_mounts_on(dentry);
     dentry.drop();
     if (parent->inode()->fs().cacheable_names) (void)Dentry::create(*parent, dentry.name(), nullptr).is_ok();
 }
@@ -106,7 +107,8 @@ Result<Path> make_node(const Caller& caller, const Path& base, std::string_view 
         case kModeSocket: break;
         case kModeChar:
         case kModeBlock:
-            if (!caller.credentials.has(Capability::kMknod)) return Errno::kPERM;
+            // A whiteout, character device 0, is no device.
+            if (!(type == kModeChar && device == 0) && !caller.credentials.has(Capability::kMknod)) return Errno::kPERM;
             break;
         case kModeDirectory: return Errno::kPERM;
         default: return Errno::kINVAL;
@@ -158,7 +160,7 @@ Result<> unlink(const Caller& caller, const Path& base, std::string_view path) {
         return victim->inode()->is_directory() ? Errno::kISDIR : Errno::kNOTDIR;
     }
     TRY(may_delete(caller, directory, *victim, false));
-    if (victim->mounts > 0) return Errno::kBUSY;
+    if (is_mount_point(*victim)) return Errno::kBUSY;
     const uint32_t links = links_if_watched(*victim->inode());
     TRY(directory.inode().unlink(walker.last(), *victim->inode()));
     forget_name(*victim);
@@ -179,7 +181,7 @@ Result<> remove_directory(const Caller& caller, const Path& base, std::string_vi
     sched::MutexGuard guard(directory.inode().directory_lock);
     RefPtr<Dentry> victim = TRY(lookup_child(directory.dentry(), walker.last(), DirectoryLock::kHeld));
     TRY(may_delete(caller, directory, *victim, true));
-    if (victim->mounts > 0) return Errno::kBUSY;
+    if (is_mount_point(*victim)) return Errno::kBUSY;
     TRY(directory.inode().remove_directory(walker.last(), *victim->inode()));
     forget_name(*victim);
     report_unlinked(*victim->inode(), 1, 1);
@@ -189,7 +191,7 @@ Result<> remove_directory(const Caller& caller, const Path& base, std::string_vi
 
 namespace {
 
-constexpr uint32_t kNoReplace = 1, kExchange = 2;
+constexpr uint32_t kNoReplace = 1, kExchange = 2, kWhiteout = 4;
 
 struct Names {
     Path& old_directory;
@@ -216,8 +218,18 @@ Result<> check_rename(const Caller& caller, const Names& names, Dentry& source, 
     const bool moves_directory =
         directory && names.old_directory.dentry().inode() != names.new_directory.dentry().inode();
     if (moves_directory) TRY(check_permission(caller.credentials, *source.inode(), 2));  // its ".." changes
-    if (source.mounts > 0 || target.mounts > 0) return Errno::kBUSY;
+    if (is_mount_point(source) || is_mount_point(target)) return Errno::kBUSY;
     return {};
+}
+
+// RENAME_WHITEOUT left one under the old name: it is the caller's.
+Result<> own_whiteout(const Caller& caller, const Names& names) {
+    RefPtr<Dentry> whiteout = TRY(lookup_child(names.old_directory.dentry(), names.old_name, DirectoryLock::kHeld));
+    if (whiteout->is_negative()) return {};
+    AttributeChange owner;
+    owner.valid = AttributeChange::kUid | AttributeChange::kGid;
+    owner.uid = caller.credentials.fsuid, owner.gid = caller.credentials.fsgid;
+    return whiteout->inode()->set_attributes(owner);
 }
 
 void report_renamed(const Names& names, Inode& object) {
@@ -247,10 +259,12 @@ Result<> rename_locked(const Caller& caller, const Names& names, bool old_slash,
         report_renamed(back, *target->inode());
         return {};
     }
+    detach_mounts_on(*target);
     target->drop();
     source->move(RefPtr<Dentry>(names.new_directory.dentry()), std::move(new_name));
     report_renamed(names, *source->inode());
     if (replaced) report_unlinked(*replaced, links, 1);
+    if (names.flags & kWhiteout) TRY(own_whiteout(caller, names));
     return {};
 }
 

@@ -1,6 +1,7 @@
 // open(2): from a path to a File.
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/vfs/device.hpp"
+#include "guestkernel/vfs/handle.hpp"
 #include "guestkernel/vfs/inode_file.hpp"
 #include "guestkernel/vfs/new_node.hpp"
 #include "guestkernel/vfs/walker.hpp"
@@ -130,6 +131,11 @@ Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_vi
     TRY(walker.start(path));
     TRY(walker.to_parent());
     return open_or_create(caller, walker, flags, mode);
+}
+
+Result<RefPtr<File>> open_found(const Caller& caller, const Path& path, uint32_t flags) {
+    if (flags & kOPath) flags &= kOPath | kODirectory | kONofollow | kOCloexec;
+    return open_existing(caller, path, flags & ~(kOCreat | kOExcl), false);
 }
 
 Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std::string_view path,

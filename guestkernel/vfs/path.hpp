@@ -42,6 +42,8 @@ class FsContext : public RefCounted {
 // How openat2(2) restricts a walk (its RESOLVE_ flags).
 inline constexpr uint32_t kResolveNoXdev = 1, kResolveNoMagiclinks = 2, kResolveNoSymlinks = 4, kResolveBeneath = 8,
                           kResolveInRoot = 16, kResolveCached = 32;
+// Of our own: the walk is no use of the mount that it ends in (MNT_EXPIRE).
+inline constexpr uint32_t kResolveUnused = 1U << 31;
 
 // Who walks: everything a path call needs to know of the caller.
 struct Caller {

@@ -38,8 +38,9 @@ Result<Path> obtain_place(const Caller& caller, std::string_view path, bool dire
 Result<RefPtr<FsContext>> mount_root(const SpecMount& root) {
     RefPtr<Inode> inode = TRY(make_file_system(root.type, {root.source, root.data, root.flags}));
     RefPtr<Dentry> dentry = TRY(Dentry::create_root(std::move(inode)));
-    RefPtr<Mount> mount =
-        TRY(add_mount(dentry, Path(), root.source.empty() ? "root" : root.source, root.flags & kMountFlagMask));
+    RefPtr<Mount> hidden = TRY(add_mount(dentry, Path(), "rootfs", 0));
+    RefPtr<Mount> mount = TRY(add_mount(dentry, Path(hidden, dentry), root.source.empty() ? "root" : root.source,
+                                        mount_flags_of(root.flags)));
     auto context = TRY(make_ref<FsContext>());
     context->root = Path(mount, mount->root());
     context->cwd = context->root;
@@ -55,9 +56,11 @@ Result<> mount_spec(FsContext& context, const SpecMount& mount) {
     RefPtr<Inode> root = TRY(make_file_system(type, {mount.source, mount.data, mount.flags}));
     const Path place = TRY(obtain_place(caller, destination, root->is_directory()));
     if (root->is_directory() != place.inode().is_directory()) return Errno::kNOTDIR;
+    // Files of the bundle are a bind mount of the host's: it is the mount that is read-only.
+    if (type != "9p" && (mount.flags & kMsRdonly)) root->fs().readonly = true;
     RefPtr<Dentry> dentry = TRY(Dentry::create_root(std::move(root)));
     TRY(add_mount(std::move(dentry), place, mount.source.empty() ? mount.type : mount.source,
-                  mount.flags & kMountFlagMask));
+                  mount_flags_of(mount.flags)));
     return {};
 }
 

@@ -133,6 +133,7 @@ Result<> Walker::to_parent() {
 
 Result<> Walker::follow_into(const Path& link, std::string_view after, String& kept) {
     if (++links_ > kMaxLinks || (caller_.resolve & kResolveNoSymlinks)) return Errno::kLOOP;
+    if (link.mount().flags & kMsNosymfollow) return Errno::kLOOP;
     Inode& inode = link.inode();
     if (inode.is_magic_link()) {
         if (caller_.resolve & kResolveNoMagiclinks) return Errno::kLOOP;
@@ -189,6 +190,7 @@ Result<Path> walk(const Caller& caller, const Path& base, std::string_view path,
             found = walker.place();
         }
         if (directory_wanted && !found.inode().is_directory()) return Errno::kNOTDIR;
+        if (!(caller.resolve & kResolveUnused)) found.mount().expiry_mark = false;
         return found;
     }
 }

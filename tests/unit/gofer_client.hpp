@@ -56,6 +56,8 @@ KVMSBX_REPLY(makenode);
 KVMSBX_REPLY(clunkmany);
 KVMSBX_REPLY(readdirattr);
 KVMSBX_REPLY(setattrget);
+KVMSBX_REPLY(allocate);
+KVMSBX_REPLY(renameflags);
 #undef KVMSBX_REPLY
 
 class Client {

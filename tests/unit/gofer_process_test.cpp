@@ -218,6 +218,8 @@ void GoferProcess::use_every_message() {
     client.call(Tunlinkat{0, "e", kUnlinkDirectory}).value();
     client.call(Tremove{21}).value();
     client.call(Tstatfs{0}).value();
+    EXPECT_EQ(client.error(Trenameflags{0, "f", 0, "hard", 1}), Errno::kEXIST);
+    (void)client.error(Tallocate{19, 0, 0, 100});  // ramfs has none
     client.call(Tfsync{19, {0}}).value();
     client.call(Tfsync{19, {1}}).value();
     client.call(Topenfid{0, 22, kOpenDirectory, 0}).value();

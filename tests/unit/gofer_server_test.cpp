@@ -304,12 +304,37 @@ TEST_F(GoferServer, ReadsDirectoriesWithAttributes) {
     std::map<std::string, Attr> entries;
     DirEntryAttr entry;
     while (next_entry(data, entry).value()) entries[std::string(entry.name)] = entry.attr;
-    ASSERT_EQ(entries.size(), 3u);  // without "." and ".."
+    ASSERT_EQ(entries.size(), 5u);
+    EXPECT_EQ(entries["."].valid, 0u);  // "." and ".." come without attributes
+    EXPECT_EQ(entries[".."].valid, 0u);
     EXPECT_EQ(entries["f"].size, 5u);
     EXPECT_TRUE(S_ISDIR(entries["d"].mode));
     EXPECT_TRUE(S_ISLNK(entries["l"].mode));
     ASSERT_EQ(client.walk(0, 2, "f"), Errno{});
     EXPECT_EQ(client.call(Tgetattr{.fid = 2}).value().attr, entries["f"]);
+}
+
+TEST_F(GoferServer, RenamesWithFlags) {
+    write_file(root() / "a", "A");
+    write_file(root() / "b", "B");
+    EXPECT_EQ(client.error(Trenameflags{0, "a", 0, "b", 1}), Errno::kEXIST);
+    EXPECT_EQ(client.error(Trenameflags{0, "a", 0, "b", 4}), Errno::kINVAL);
+    EXPECT_EQ(client.error(Trenameflags{0, "a", 0, "../b", 2}), Errno::kINVAL);
+    EXPECT_EQ(client.error(Trenameflags{0, "a", 0, "b", 2}), Errno{});
+    ASSERT_EQ(client.walk(0, 2, "a"), Errno{});
+    client.call(Tlopen{2, 0}).value();
+    EXPECT_EQ(client.read(2), "B");
+}
+
+TEST_F(GoferServer, Allocates) {
+    write_file(root() / "f", "12345");
+    ASSERT_EQ(client.walk(0, 2, "f"), Errno{});
+    EXPECT_EQ(client.error(Tallocate{2, 0, 0, 100}), Errno::kBADF);
+    client.call(Tlopen{2, kOpenReadWrite}).value();
+    EXPECT_EQ(client.call(Tallocate{2, 0, 0, 100}).value().attr.size, 100u);
+    EXPECT_EQ(client.call(Tallocate{2, 1, 0, 1000}).value().attr.size, 100u);
+    EXPECT_EQ(client.error(Tallocate{2, 8, 0, 4096}), Errno::kOPNOTSUPP);
+    EXPECT_EQ(client.error(Tallocate{2, 0, ~uint64_t{0}, 1}), Errno::kINVAL);
 }
 
 TEST_F(GoferServer, WalkattrMakesAFidPerComponentAndStopsAtLinksAndErrors) {

@@ -2,12 +2,14 @@
 // threads are all blocked.
 #include <sys/mman.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "common/p9/ring.hpp"
 #include "guestkernel/fs/ninep/channel.hpp"
 #include "guestkernel/fs/ninep/ninep.hpp"
 #include "guestkernel/sched/cpu.hpp"
+#include "guestkernel/vfs/dentry.hpp"
 #include "tests/unit/gofer_client.hpp"
 #include "tests/unit/sentry_files.hpp"
 
@@ -156,6 +158,108 @@ TEST_F(NineP, NamesAndLinks) {
         struct stat info;
         ASSERT_EQ(::stat((gofer.root() / "moved").c_str(), &info), 0);
         EXPECT_EQ(info.st_mode & 07777, 0600u);
+    });
+}
+
+TEST_F(NineP, ExtendedAttributesGoThrough) {
+    make_on_host("f", "text");
+    const auto bytes = [](std::string_view text) {
+        return std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+    };
+    const auto text = [](const Vector<uint8_t>& value) { return std::string(value.begin(), value.end()); };
+    with_root([&](Files& files) {
+        vfs::Inode& inode = files.find("/f").inode();
+        const Errno set = Files::error(inode.set_xattr("user.color", bytes("blue"), 0));
+        if (set == Errno::kOPNOTSUPP) return;  // the host's file system has none
+        EXPECT_EQ(set, kNoError);
+        EXPECT_EQ(text(inode.get_xattr("user.color").release_value()), "blue");
+        EXPECT_EQ(Files::error(inode.set_xattr("user.color", bytes("red"), 1)), Errno::kEXIST);
+        EXPECT_EQ(Files::error(inode.set_xattr("user.other", bytes("red"), 2)), Errno::kNODATA);
+        const std::string large(4000, 'v');  // what a small file system's block takes may be less
+        if (inode.set_xattr("user.large", bytes(large), 0).is_ok())
+            EXPECT_EQ(text(inode.get_xattr("user.large").release_value()), large);
+        EXPECT_NE(text(inode.list_xattrs().release_value()).find(std::string("user.color\0", 11)), std::string::npos);
+        EXPECT_EQ(Files::error(inode.remove_xattr("user.color")), kNoError);
+        EXPECT_EQ(Files::error(inode.get_xattr("user.color")), Errno::kNODATA);
+        EXPECT_EQ(Files::error(inode.remove_xattr("user.color")), Errno::kNODATA);
+        EXPECT_EQ(Files::error(inode.set_xattr("trusted.x", bytes("y"), 0)), Errno::kOPNOTSUPP);
+    });
+}
+
+TEST_F(NineP, AListingCostsNoRequestPerFile) {
+    constexpr int kFiles = 200;
+    for (int i = 0; i < kFiles; ++i) make_on_host(("file" + std::to_string(i)).c_str(), std::string(i, 'x'));
+    with_root([&](Files& files) {
+        const int listing = counted([&] {
+            const std::string names = files.list("/");
+            EXPECT_NE(names.find("file7 "), std::string::npos);
+        });
+        EXPECT_LE(listing, 4);  // open, and one per hundreds of entries
+        EXPECT_EQ(counted([&] {
+                      for (int i = 0; i < kFiles; ++i)
+                          EXPECT_EQ(files.stat("/file" + std::to_string(i)).size, static_cast<uint64_t>(i));
+                  }),
+                  0);
+        EXPECT_EQ(files.read_file("/file9"), std::string(9, 'x'));  // walks and opens now
+    });
+}
+
+TEST_F(NineP, WhatAListingToldIsNotBelievedAfterAChange) {
+    make_on_host("a", "1");
+    make_on_host("b", "22");
+    make_on_host("c", "333");
+    with_root([&](Files& files) {
+        (void)files.list("/");
+        files.write_file("/a", "longer");
+        vfs::Dentry::shrink(~size_t{0});
+        EXPECT_EQ(files.stat("/a").size, 6u);
+        (void)files.list("/");
+        EXPECT_EQ(files.move("/b", "/c"), kNoError);
+        EXPECT_EQ(files.stat("/c").size, 2u);
+        EXPECT_EQ(files.walk_error("/b"), Errno::kNOENT);
+        (void)files.list("/");
+        EXPECT_EQ(files.remove("/c"), kNoError);
+        EXPECT_EQ(files.walk_error("/c"), Errno::kNOENT);
+    });
+}
+
+TEST_F(NineP, AFileThatTheHostReplacedAfterTheListingIsStale) {
+    make_on_host("a", "old");
+    make_on_host("new", "new");
+    with_root([&](Files& files) {
+        (void)files.list("/");
+        EXPECT_EQ(files.stat("/a").size, 3u);
+        std::filesystem::rename(gofer.root() / "new", gofer.root() / "a");
+        EXPECT_EQ(files.open_error("/a", vfs::kORdonly), Errno::kSTALE);
+    });
+}
+
+TEST_F(NineP, AllocatesAndPunches) {
+    with_root([&](Files& files) {
+        files.write_file("/f", std::string(10000, 'x'));
+        auto file = files.open("/f", vfs::kORdwr).release_value();
+        const Errno error = Files::error(file->allocate(0, 0, 20000));
+        if (error == Errno::kOPNOTSUPP) return;  // the host's file system has none
+        EXPECT_EQ(error, kNoError);
+        EXPECT_EQ(files.stat("/f").size, 20000u);
+        EXPECT_EQ(Files::error(file->allocate(3, 100, 5000)), kNoError);
+        const std::string text = Files::read(*file, 10000);
+        EXPECT_EQ(text, std::string(100, 'x') + std::string(5000, '\0') + std::string(4900, 'x'));
+        EXPECT_EQ(on_host("f").substr(0, 10000), text);
+        EXPECT_EQ(Files::error(file->allocate(8, 0, 4096)), Errno::kOPNOTSUPP);
+    });
+}
+
+TEST_F(NineP, ExchangesNames) {
+    make_on_host("a", "A");
+    make_on_host("b", "BB");
+    with_root([&](Files& files) {
+        EXPECT_EQ(files.move("/a", "/b", 2), kNoError);
+        EXPECT_EQ(on_host("a"), "BB");
+        EXPECT_EQ(files.read_file("/a"), "BB");
+        EXPECT_EQ(files.read_file("/b"), "A");
+        EXPECT_EQ(files.stat("/b").nlink, 1u);
+        EXPECT_EQ(files.move("/a", "/b", 4), Errno::kINVAL);
     });
 }
 

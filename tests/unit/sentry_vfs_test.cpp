@@ -3,7 +3,7 @@
 
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/locks.hpp"
-#include "guestkernel/vfs/mount.hpp"
+#include "guestkernel/vfs/mount_tree.hpp"
 
 namespace kvmsbx::vfs {
 namespace {
@@ -208,7 +208,7 @@ SENTRY_TEST(Tmpfs, DeepTreesGoWithoutRecursion) {
     place = Path();
     Dentry::shrink(~size_t{0});
     RefPtr<Mount> mount(files.find("/deep").mount());
-    EXPECT_TRUE(remove_mount(*mount, true).is_ok());
+    EXPECT_TRUE(unmount(*mount, Unmount::kLazily, 0).is_ok());
 }
 
 SENTRY_TEST(FdTable, GivesTheLowestFreeDescriptor) {

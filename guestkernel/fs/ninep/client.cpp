@@ -205,14 +205,27 @@ Result<uint32_t> Client::write(Call& call, uint32_t fid, uint64_t offset, std::s
     return reply.count;
 }
 
-Result<Vector<uint8_t>> Client::read_directory(uint32_t fid, uint64_t offset, uint32_t count) {
-    Call one(transport_);
-    p9::Rreaddir reply;
-    TRY(one.exchange(p9::Treaddir{fid, offset, count}, reply));
+namespace {
+
+Result<Vector<uint8_t>> copy_of(std::span<const uint8_t> bytes) {
     Vector<uint8_t> copy;
-    TRY(copy.resize(reply.data.bytes.size()));
-    if (!reply.data.bytes.empty()) memcpy(copy.data(), reply.data.bytes.data(), reply.data.bytes.size());
+    TRY(copy.resize(bytes.size()));
+    if (!bytes.empty()) memcpy(copy.data(), bytes.data(), bytes.size());
     return copy;
+}
+
+}  // namespace
+
+Result<Vector<uint8_t>> Client::read_directory(uint32_t fid, uint64_t offset, uint32_t count, Entries entries) {
+    Call one(transport_);
+    if (entries == Entries::kPlain) {
+        p9::Rreaddir reply;
+        TRY(one.exchange(p9::Treaddir{fid, offset, count}, reply));
+        return copy_of(reply.data.bytes);
+    }
+    p9::Rreaddirattr reply;
+    TRY(one.exchange(p9::Treaddirattr{fid, offset, count}, reply));
+    return copy_of(reply.data.bytes);
 }
 
 Result<String> Client::read_link(uint32_t fid) {
@@ -227,7 +240,19 @@ Result<> Client::link(uint32_t directory, uint32_t fid, std::string_view name) {
     return call(p9::Tlink{directory, fid, name}, reply);
 }
 
-Result<> Client::rename(uint32_t from, std::string_view name, uint32_t to, std::string_view new_name) {
+Result<p9::Attr> Client::allocate(uint32_t fid, uint32_t mode, uint64_t offset, uint64_t length) {
+    if (!transport_.extended) return Errno::kOPNOTSUPP;
+    p9::Rallocate reply;
+    TRY(call(p9::Tallocate{fid, mode, offset, length}, reply));
+    return reply.attr;
+}
+
+Result<> Client::rename(uint32_t from, std::string_view name, uint32_t to, std::string_view new_name, uint32_t flags) {
+    if (flags != 0) {
+        if (!transport_.extended) return Errno::kINVAL;
+        p9::Rrenameflags reply;
+        return call(p9::Trenameflags{from, name, to, new_name, flags}, reply);
+    }
     p9::Rrenameat reply;
     return call(p9::Trenameat{from, name, to, new_name}, reply);
 }

@@ -47,13 +47,19 @@ class Client {
     Result<std::span<const uint8_t>> read(Call& call, uint32_t fid, uint64_t offset, uint32_t count);
     // The bytes lie at call.payload<p9::Twrite>() already. Gives how many were written, at least 1.
     Result<uint32_t> write(Call& call, uint32_t fid, uint64_t offset, std::span<const uint8_t> bytes);
-    Result<Vector<uint8_t>> read_directory(uint32_t fid, uint64_t offset, uint32_t count);
+    // The bytes of Rreaddir, or of Rreaddirattr with attributes.
+    enum class Entries : uint8_t { kPlain, kWithAttributes };
+    Result<Vector<uint8_t>> read_directory(uint32_t fid, uint64_t offset, uint32_t count, Entries entries);
+    bool has_entry_attributes() const { return transport_.extended; }
     // xattr.cpp. name "": the names of all.
     Result<Vector<uint8_t>> read_xattr(uint32_t fid, std::string_view name);
     Result<> write_xattr(uint32_t fid, std::string_view name, std::span<const uint8_t> value, uint32_t flags);
     Result<String> read_link(uint32_t fid);
     Result<> link(uint32_t directory, uint32_t fid, std::string_view name);
-    Result<> rename(uint32_t from, std::string_view name, uint32_t to, std::string_view new_name);
+    // flags: RENAME_NOREPLACE, RENAME_EXCHANGE; EINVAL where the server has no such request.
+    Result<> rename(uint32_t from, std::string_view name, uint32_t to, std::string_view new_name, uint32_t flags);
+    // fallocate(2) of an open fid. EOPNOTSUPP where the server has no such request.
+    Result<p9::Attr> allocate(uint32_t fid, uint32_t mode, uint64_t offset, uint64_t length);
     Result<> unlink(uint32_t directory, std::string_view name, bool is_directory);
     Result<> fsync(uint32_t fid, bool data_only);
     Result<p9::Rstatfs> statistics(uint32_t fid);

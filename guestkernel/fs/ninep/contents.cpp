@@ -27,6 +27,14 @@ void Contents::cut(uint64_t size) {
     if (last) memset(static_cast<char*>(last->data()) + size % kPageSize, 0, kPageSize - size % kPageSize);
 }
 
+void Contents::zero(uint64_t start, uint64_t end) {
+    for (uint64_t index = cache.next(start / kPageSize); index < pages_of(end); index = cache.next(index + 1)) {
+        const uint64_t page = index * kPageSize;
+        const uint64_t from = start > page ? start - page : 0, to = end - page < kPageSize ? end - page : kPageSize;
+        memset(static_cast<char*>(cache.find(index)->data()) + from, 0, to - from);
+    }
+}
+
 uint64_t Contents::drop_clean() {
     uint64_t gone = 0;
     for (uint64_t index = cache.next(0); index != ~0ULL; index = cache.next(index + 1)) {

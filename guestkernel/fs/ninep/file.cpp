@@ -40,8 +40,12 @@ Result<RefPtr<mm::Mappable>> RegularFile::mappable() {
     return RefPtr<mm::Mappable>(node().contents_);
 }
 
-// 9P has no such request; programs fall back to writing.
-Result<> RegularFile::allocate(uint32_t, uint64_t, uint64_t) { return Errno::kOPNOTSUPP; }
+Result<> RegularFile::allocate(uint32_t mode, uint64_t offset, uint64_t length) {
+    constexpr uint32_t kKeepSize = 1, kPunchHole = 2, kZeroRange = 16;
+    if (mode & ~(kKeepSize | kPunchHole | kZeroRange)) return Errno::kOPNOTSUPP;
+    if ((mode & kPunchHole) && (!(mode & kKeepSize) || (mode & kZeroRange))) return Errno::kOPNOTSUPP;
+    return node().allocate(mode, offset, length, mode & (kPunchHole | kZeroRange));
+}
 
 Result<> RegularFile::flush() {
     if (!writable() || !node().is_dirty()) return {};

@@ -7,9 +7,6 @@ using Change = vfs::AttributeChange;
 
 namespace {
 
-constexpr uint32_t kReadDirectorySize = 32 * 1024;
-constexpr uint32_t kLargestEntry = 13 + 8 + 1 + 2 + p9::kMaxName;
-
 p9::SetAttr to_wire(const Change& change) {
     p9::SetAttr set;
     const auto add = [&](uint32_t ours, uint32_t theirs) {
@@ -28,12 +25,35 @@ p9::SetAttr to_wire(const Change& change) {
 }  // namespace
 
 Node::~Node() {
+    if (changes_ > 0) ++super().forgotten_changes;
+    if (fid_ == p9::kNoFid) return;
     if (super().root_fid != fid_) client().transport().clunk(fid_, attributes_.nlink == 0);
+}
+
+Result<> Node::set_origin(Directory& parent, std::string_view name) {
+    origin_name_ = TRY(String::create(name));
+    origin_ = RefPtr<Node>(parent);
+    return {};
+}
+
+Result<uint32_t> Node::walk_to_it() {
+    const RefPtr<Node> from = origin_;
+    if (!from) return Errno::kSTALE;
+    const String name = TRY(origin_name_.clone());
+    const Client::Walked walked = TRY(client().walk(TRY(from->fid()), name));
+    if (fid_ != p9::kNoFid || walked.attr.qid.path != number()) {
+        client().transport().clunk(walked.fid);
+        return fid_ != p9::kNoFid ? Result<uint32_t>(fid_) : Errno::kSTALE;
+    }
+    fid_ = walked.fid;
+    origin_ = nullptr;
+    origin_name_.clear();
+    return fid_;
 }
 
 Result<Attributes> Node::ask() {
     const uint32_t before = changes_;
-    const Attributes now = to_attributes(TRY(client().get_attributes(fid_)));
+    const Attributes now = to_attributes(TRY(client().get_attributes(TRY(fid()))));
     if ((now.mode & vfs::kModeTypeMask) != type()) return Errno::kIO;
     if (changes_ == before) {
         stale_ = false;
@@ -54,7 +74,7 @@ void Node::refreshed(const Attributes& attributes) {
 }
 
 Result<> Node::set_attributes(const Change& change) {
-    const p9::Attr after = TRY(client().set_attributes(fid_, to_wire(change)));
+    const p9::Attr after = TRY(client().set_attributes(TRY(fid()), to_wire(change)));
     const Attributes now = to_attributes(after);
     if ((now.mode & vfs::kModeTypeMask) != type()) return Errno::kIO;
     ++changes_;
@@ -71,7 +91,7 @@ void Node::lost_name() {
 }
 
 Result<String> Link::read_link() {
-    if (target_.empty() || super().shared) target_ = TRY(client().read_link(fid_));
+    if (target_.empty() || super().shared) target_ = TRY(client().read_link(TRY(fid())));
     return target_.clone();
 }
 
@@ -84,12 +104,15 @@ void Directory::changed() {
 }
 
 Result<RefPtr<Inode>> Directory::lookup(std::string_view name) {
-    const Client::Walked walked = TRY(client().walk(fid_, name));
+    p9::Attr listed;
+    if (listing_.take(name, super().forgotten_changes, listed))
+        return RefPtr<Inode>(TRY(super().obtain_entry(*this, name, listed)));
+    const Client::Walked walked = TRY(client().walk(TRY(fid()), name));
     return RefPtr<Inode>(TRY(super().obtain(walked)));
 }
 
 Result<RefPtr<Inode>> Directory::create(std::string_view name, const vfs::NewNode& node) {
-    const Client::Created made = TRY(client().create(fid_, name, node));
+    const Client::Created made = TRY(client().create(TRY(fid()), name, node));
     changed();
     Result<RefPtr<Node>> inode = super().obtain({made.fids.node, made.attr});
     if (inode.is_ok() && inode.value()->type() == vfs::kModeRegular)
@@ -100,28 +123,32 @@ Result<RefPtr<Inode>> Directory::create(std::string_view name, const vfs::NewNod
 }
 
 Result<RefPtr<Inode>> Directory::make(std::string_view name, std::string_view target, const vfs::NewNode& node) {
-    const Client::Walked made = TRY(client().make_node(fid_, name, target, node));
+    const Client::Walked made = TRY(client().make_node(TRY(fid()), name, target, node));
     changed();
     return RefPtr<Inode>(TRY(super().obtain(made)));
 }
 
 Result<> Directory::link(std::string_view name, Inode& target) {
     Node& node = static_cast<Node&>(target);
-    TRY(client().link(fid_, node.fid(), name));
+    TRY(client().link(TRY(fid()), TRY(node.fid()), name));
     changed();
     node.stale();
     return {};
 }
 
 Result<> Directory::unlink(std::string_view name, Inode& victim) {
-    TRY(client().unlink(fid_, name, false));
+    TRY(static_cast<Node&>(victim).fid());  // it may be in use still
+    TRY(client().unlink(TRY(fid()), name, false));
+    listing_.forget(name);
     changed();
     static_cast<Node&>(victim).lost_name();
     return {};
 }
 
 Result<> Directory::remove_directory(std::string_view name, Inode& victim) {
-    TRY(client().unlink(fid_, name, true));
+    TRY(static_cast<Node&>(victim).fid());
+    TRY(client().unlink(TRY(fid()), name, true));
+    listing_.forget(name);
     changed();
     Directory& directory = static_cast<Directory&>(victim);
     directory.attributes_.nlink = 0;
@@ -130,43 +157,23 @@ Result<> Directory::remove_directory(std::string_view name, Inode& victim) {
 
 Result<> Directory::rename(std::string_view name, Inode& node, Inode& new_parent, std::string_view new_name,
                            Inode* target, uint32_t flags) {
-    constexpr uint32_t kExchange = 2;
-    if (flags & kExchange) return Errno::kINVAL;  // 9P has no such request
+    constexpr uint32_t kNoReplace = 1, kExchange = 2;
+    if (flags & ~(kNoReplace | kExchange)) return Errno::kINVAL;
     Directory& to = static_cast<Directory&>(new_parent);
-    TRY(client().rename(fid_, name, to.fid_, new_name));
+    TRY(static_cast<Node&>(node).fid());
+    if (target) TRY(static_cast<Node*>(target)->fid());
+    // That nothing is replaced was seen already, unless the host has a say.
+    if (!super().shared) flags &= ~kNoReplace;
+    TRY(client().rename(TRY(fid()), name, TRY(to.fid()), new_name, flags));
+    listing_.forget(name);
+    to.listing_.forget(new_name);
     changed();
     to.changed();
     static_cast<Node&>(node).stale();
-    if (target) static_cast<Node*>(target)->lost_name();
-    return {};
-}
-
-Result<> Directory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) {
-    if (cookie != 0 && cookie == end_cookie_ && !super().shared) return {};
-    if (open_fid_ == p9::kNoFid) {
-        Call call(client().transport());
-        const uint32_t opened = TRY(client().open(call, fid_, p9::kOpenReadOnly | p9::kOpenDirectory, 0))
-        .fid;
-        if (open_fid_ == p9::kNoFid)
-            open_fid_ = opened;
-        else
-            client().transport().clunk(opened);
-    }
-    const uint32_t before = changes_;
-    const uint32_t wanted = kReadDirectorySize < client().read_limit() ? kReadDirectorySize : client().read_limit();
-    const Vector<uint8_t> bytes = TRY(client().read_directory(open_fid_, cookie, wanted));
-    const bool at_end = bytes.size() + kLargestEntry < wanted;
-    std::span<const uint8_t> rest = bytes.span();
-    p9::DirEntry entry;
-    uint64_t last = cookie;
-    for (;;) {
-        Result<bool> next = p9::next_entry(rest, entry);
-        if (next.is_error() || entry.name.size() > p9::kMaxName) return Errno::kIO;
-        if (!next.value()) break;
-        last = entry.offset;
-        if (!visitor.visit({entry.name, entry.qid.path, entry.type, entry.offset})) return {};
-    }
-    if (at_end && changes_ == before) end_cookie_ = last;
+    if (target && (flags & kExchange))
+        static_cast<Node*>(target)->stale();
+    else if (target)
+        static_cast<Node*>(target)->lost_name();
     return {};
 }
 

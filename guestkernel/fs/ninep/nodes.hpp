@@ -12,6 +12,7 @@ using vfs::Attributes;
 using vfs::Inode;
 
 class Node;
+class Directory;
 
 struct NodeKey {
     using type = uint64_t;
@@ -29,10 +30,14 @@ class Super final : public vfs::FileSystem {
     // The inode of that qid: the one known, with its attributes refreshed (the fid is given back), or a new one that
     // owns the fid. EIO: nonsense.
     Result<RefPtr<Node>> obtain(const Client::Walked& walked);
+    // The same for an entry of a directory, whose inode has no fid before it is needed.
+    Result<RefPtr<Node>> obtain_entry(Directory& parent, std::string_view name, const p9::Attr& attr);
 
     Client& client;
     const bool shared;
     uint32_t root_fid = p9::kNoFid;
+    // Grows when an inode that was changed here is forgotten: what directories told of it before is too old.
+    uint32_t forgotten_changes = 0;
 
   private:
     friend class Node;
@@ -42,12 +47,15 @@ class Super final : public vfs::FileSystem {
     Table* table_ = nullptr;
 };
 
-// What all kinds share: the fid and the attributes.
+// What all kinds share: the fid and the attributes. An inode that was met in a listing of its directory has no fid
+// until it is needed: most are only looked at (stat(2)).
 class Node : public Inode {
   public:
     Node(RefPtr<Super> super, uint32_t fid, const Attributes& attributes)
         : Inode(super), fid_(fid), attributes_(attributes) {}
     ~Node() override;
+    // For a new inode without a fid: where it can be walked to.
+    Result<> set_origin(Directory& parent, std::string_view name);
     Result<Attributes> attributes() override;
     Result<vfs::Ownership> ownership() override {
         return vfs::Ownership{attributes_.mode, attributes_.uid, attributes_.gid};
@@ -63,7 +71,8 @@ class Node : public Inode {
 
     Super& super() const { return static_cast<Super&>(fs()); }
     Client& client() const { return super().client; }
-    uint32_t fid() const { return fid_; }
+    // Walks to the inode if need be. ESTALE: the name stands for another one by now.
+    Result<uint32_t> fid() { return fid_ != p9::kNoFid ? Result<uint32_t>(fid_) : walk_to_it(); }
     uint64_t number() const { return attributes_.ino; }
     void stale() { stale_ = true; }  // times, links or size changed on the server: ask when next wanted
     bool is_unlinked() const { return attributes_.nlink == 0; }
@@ -73,11 +82,47 @@ class Node : public Inode {
 
   protected:
     Result<Attributes> ask();
-    const uint32_t fid_;
+    uint32_t fid_;
     Attributes attributes_;
     bool stale_ = false;
     bool no_capability_ = false;  // known to have no security.capability
     uint32_t changes_ = 0;        // counts local changes: an answer asked for before one is too old
+
+  private:
+    Result<uint32_t> walk_to_it();
+    RefPtr<Node> origin_;  // while there is no fid
+    String origin_name_;
+};
+
+// What a listing told of names that nobody has looked up yet. Bounded: the oldest listings' go.
+class Listing {
+  public:
+    struct Entry {
+        String name;
+        p9::Attr attr;
+        TreeHook hook;
+    };
+    ~Listing() { clear(); }
+    // epoch: Super::forgotten_changes when the listing was asked for.
+    void start(uint32_t epoch);
+    void add(std::string_view name, const p9::Attr& attr);  // not without memory, or beyond the bound
+    // Gives the entry out; false: not known, or too old.
+    bool take(std::string_view name, uint32_t epoch, p9::Attr& attr);
+    void forget(std::string_view name);
+    void clear();
+    // A listing was kept, and nobody looked anything up.
+    bool was_useless() const { return added_ > 0 && taken_ == 0; }
+
+  private:
+    static constexpr size_t kMaxEntries = 8192;
+    struct NameOf {
+        using type = std::string_view;
+        type operator()(const Entry& entry) const { return entry.name.view(); }
+    };
+    void remove(Entry& entry);
+    Tree<Entry, &Entry::hook, boost::intrusive::key_of_value<NameOf>> entries_;
+    size_t count_ = 0, added_ = 0, taken_ = 0;
+    uint32_t epoch_ = 0;
 };
 
 class Link final : public Node {
@@ -118,6 +163,25 @@ class Directory final : public Node {
   private:
     Result<RefPtr<Inode>> make(std::string_view name, std::string_view target, const vfs::NewNode& node);
     void changed();  // a name came or went
+    Result<uint32_t> fid_for_listing();
+    // An answer to a request for entries, and how far it was shown.
+    struct Batch {
+        Vector<uint8_t> bytes;
+        size_t position = 0;
+        uint64_t cookie = 0;  // behind the last entry shown
+        uint32_t changes = 0;
+        bool with_attributes = false, at_end = false;
+    };
+    Result<Batch> ask_for_batch(uint64_t cookie);
+    template <typename Entry>
+    Result<bool> visit(Batch& batch, vfs::DirectoryVisitor& visitor);
+    template <typename Entry>
+    Result<> keep_all(std::span<const uint8_t> bytes);
+    Batch unread_;
+    void keep(const p9::DirEntry&) {}
+    void keep(const p9::DirEntryAttr& entry);
+    Listing listing_;
+    bool attributes_wanted_ = false;  // of the listing that is being read
     static constexpr uint64_t kNoCookie = ~0ULL;
     uint32_t open_fid_ = p9::kNoFid;
     uint64_t end_cookie_ = kNoCookie;  // nothing follows it, as long as the directory does not change
@@ -137,8 +201,9 @@ class Contents final : public mm::Mappable {
     // EEXIST: there is one already. Takes over the reference.
     Result<> insert(uint64_t index, Frame* frame);
     void drop(uint64_t index);
-    void cut(uint64_t size);  // the file ends there now
-    uint64_t drop_clean();    // all pages that are clean and not mapped
+    void cut(uint64_t size);                  // the file ends there now
+    void zero(uint64_t start, uint64_t end);  // in the pages that are here
+    uint64_t drop_clean();                    // all pages that are clean and not mapped
     bool has_mapped_dirty() const { return mapped_first_ <= mapped_last_; }
     void take_mapped_dirty(uint64_t& first, uint64_t& last);
 
@@ -170,6 +235,8 @@ class Regular final : public Node {
     Result<> flush();                                           // takes write_lock
     Result<> write_back_mapped(uint64_t first, uint64_t last);  // dirty marks of shared mappings
     Result<> synchronize(bool data_only);
+    // fallocate(2); zeroes: the range reads as zeroes after it.
+    Result<> allocate(uint32_t mode, uint64_t offset, uint64_t length, bool zeroes);
     bool is_dirty() const { return dirty_start_ < dirty_end_; }
     void close_idle_fids();
     uint64_t drop_clean_pages();

@@ -102,8 +102,9 @@ void Regular::adopt_write_fid(uint32_t fid) {
 
 Result<uint32_t> Regular::fid_for_writing() {
     if (write_fid_ != p9::kNoFid) return write_fid_;
+    const uint32_t own = TRY(fid());
     Call call(client().transport());
-    const uint32_t opened = TRY(client().open(call, fid_, p9::kOpenReadWrite, 0))
+    const uint32_t opened = TRY(client().open(call, own, p9::kOpenReadWrite, 0))
     .fid;
     if (write_fid_ != p9::kNoFid)
         client().transport().clunk(opened);
@@ -115,8 +116,9 @@ Result<uint32_t> Regular::fid_for_writing() {
 Result<uint32_t> Regular::fid_for_reading() {
     if (write_fid_ != p9::kNoFid) return write_fid_;
     if (read_fid_ != p9::kNoFid) return read_fid_;
+    const uint32_t own = TRY(fid());
     Call call(client().transport());
-    read_fid_ = TRY(client().open(call, fid_, p9::kOpenReadOnly, 0))
+    read_fid_ = TRY(client().open(call, own, p9::kOpenReadOnly, 0))
     .fid;  // io_lock is held: nobody else did
     keep_fids();
     return read_fid_;
@@ -160,10 +162,11 @@ Result<> Regular::fill(uint64_t index) {
     if (const uint64_t next = pages.cache.next(index); next < end) end = next;
     if (first >= end) return {};
     next_read_ = end;
+    const uint32_t own = TRY(fid());
     Call call(client().transport());
     const uint32_t wanted = static_cast<uint32_t>((end - first) * kPageSize);
     if (first == 0 && read_fid_ == p9::kNoFid && write_fid_ == p9::kNoFid) {
-        const Client::Opened opened = TRY(client().open(call, fid_, p9::kOpenReadOnly, wanted));
+        const Client::Opened opened = TRY(client().open(call, own, p9::kOpenReadOnly, wanted));
         read_fid_ = opened.fid;
         keep_fids();
         if (opened.has_data) return fill_from(first, end - first, opened.data);
@@ -356,6 +359,20 @@ Result<> Regular::truncate(const Change& change) {
     TRY(Node::set_attributes(change));
     attributes_.size = change.size;
     if (contents_) contents_->cut(change.size);
+    return {};
+}
+
+Result<> Regular::allocate(uint32_t mode, uint64_t offset, uint64_t length, bool zeroes) {
+    sched::MutexGuard guard(write_lock);
+    TRY(flush_locked());
+    TRY(write_back_mapped(0, ~0ULL));
+    sched::MutexGuard io_guard(io_lock_);
+    const Attributes now = to_attributes(TRY(client().allocate(TRY(fid_for_writing()), mode, offset, length)));
+    zero_gap(now.size);
+    if (zeroes && contents_) contents_->zero(offset, offset + length);
+    ++changes_;
+    stale_ = false;
+    Node::refreshed(now);
     return {};
 }
 

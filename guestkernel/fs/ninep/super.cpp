@@ -64,6 +64,16 @@ Result<RefPtr<Node>> Super::obtain(const Client::Walked& walked) {
     return node;
 }
 
+Result<RefPtr<Node>> Super::obtain_entry(Directory& parent, std::string_view name, const p9::Attr& attr) {
+    const Attributes attributes = to_attributes(attr);
+    // What is known here may have changed since the listing.
+    if (auto known = table_->nodes.find(attributes.ino); known != table_->nodes.end()) return RefPtr<Node>(*known);
+    RefPtr<Node> node = TRY(create(p9::kNoFid, attributes));
+    TRY(node->set_origin(parent, name));
+    table_->nodes.insert(*node);
+    return node;
+}
+
 namespace {
 
 struct Connection {

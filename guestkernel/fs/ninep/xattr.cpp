@@ -64,7 +64,7 @@ Result<> Client::write_xattr(uint32_t fid, std::string_view name, std::span<cons
 Result<Vector<uint8_t>> Node::get_xattr(std::string_view name) {
     const bool capability = name == vfs::kXattrCapability;
     if (capability && no_capability_) return Errno::kNODATA;
-    Result<Vector<uint8_t>> value = client().read_xattr(fid_, name);
+    Result<Vector<uint8_t>> value = client().read_xattr(TRY(fid()), name);
     if (capability && value.is_error() && !super().shared) no_capability_ = true;
     return value;
 }
@@ -72,17 +72,17 @@ Result<Vector<uint8_t>> Node::get_xattr(std::string_view name) {
 Result<> Node::set_xattr(std::string_view name, std::span<const uint8_t> value, uint32_t flags) {
     // For the server a replacement by nothing is a removal.
     if (value.empty() && flags == vfs::kXattrReplace) {
-        TRY(client().read_xattr(fid_, name));
+        TRY(client().read_xattr(TRY(fid()), name));
         flags = 0;
     }
-    TRY(client().write_xattr(fid_, name, value, flags));
+    TRY(client().write_xattr(TRY(fid()), name, value, flags));
     ++changes_;
     stale_ = true;
     return {};
 }
 
 Result<> Node::remove_xattr(std::string_view name) {
-    TRY(client().write_xattr(fid_, name, {}, vfs::kXattrReplace));
+    TRY(client().write_xattr(TRY(fid()), name, {}, vfs::kXattrReplace));
     ++changes_;
     stale_ = true;
     return {};
@@ -90,7 +90,7 @@ Result<> Node::remove_xattr(std::string_view name) {
 
 Result<Vector<uint8_t>> Node::list_xattrs() {
     if (type() != vfs::kModeRegular && type() != vfs::kModeDirectory) return Vector<uint8_t>();
-    Result<Vector<uint8_t>> names = client().read_xattr(fid_, "");
+    Result<Vector<uint8_t>> names = client().read_xattr(TRY(fid()), "");
     if (names.is_error() && names.error() == Errno::kOPNOTSUPP) return Vector<uint8_t>();
     return names;
 }

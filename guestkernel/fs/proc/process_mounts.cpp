@@ -2,7 +2,7 @@
 #include "guestkernel/fs/proc/subject.hpp"
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/device.hpp"
-#include "guestkernel/vfs/mount.hpp"
+#include "guestkernel/vfs/propagation.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -22,12 +22,13 @@ void put_escaped(TextSink& sink, std::string_view text) {
 }
 
 void put_mount_flags(TextSink& sink, uint64_t flags) {
-    sink.put(flags & vfs::kMsRdonly ? "ro" : "rw");
     const struct {
         uint64_t flag;
         std::string_view text;
-    } rows[] = {{vfs::kMsNosuid, ",nosuid"},   {vfs::kMsNodev, ",nodev"},           {vfs::kMsNoexec, ",noexec"},
-                {vfs::kMsNoatime, ",noatime"}, {vfs::kMsNodiratime, ",nodiratime"}, {vfs::kMsRelatime, ",relatime"}};
+    } rows[] = {{vfs::kMsNosuid, ",nosuid"},          {vfs::kMsNodev, ",nodev"},
+                {vfs::kMsNoexec, ",noexec"},          {vfs::kMsNoatime, ",noatime"},
+                {vfs::kMsNodiratime, ",nodiratime"},  {vfs::kMsRelatime, ",relatime"},
+                {vfs::kMsNosymfollow, ",nosymfollow"}};
     for (const auto& row : rows)
         if (flags & row.flag) sink.put(row.text);
 }
@@ -44,18 +45,16 @@ std::string_view source_of(const vfs::Mount& mount) {
     return mount.source.empty() ? std::string_view("none") : mount.source.view();
 }
 
-// The path of the mount's root inside its file system.
-Result<String> root_inside(const vfs::Mount& mount) {
-    Vector<std::string_view> names;
-    for (const vfs::Dentry* dentry = mount.root().get(); dentry->parent(); dentry = dentry->parent().get())
-        TRY(names.push_back(dentry->name()));
-    String text;
-    for (size_t i = names.size(); i > 0; --i) {
-        TRY(text.append('/'));
-        TRY(text.append(names[i - 1]));
+// The optional fields: nothing for a private mount.
+void put_propagation(TextSink& sink, const vfs::Mount& mount, const vfs::Path& root) {
+    if (mount.peer_group) format_to(sink, " shared:{}", mount.peer_group);
+    if (mount.master_group) {
+        format_to(sink, " master:{}", mount.master_group);
+        const uint32_t from =
+            vfs::dominating_group(mount, [&root](const vfs::Mount& other) { return vfs::is_visible(other, root); });
+        if (from && from != mount.master_group) format_to(sink, " propagate_from:{}", from);
     }
-    if (text.empty()) TRY(text.append('/'));
-    return text;
+    if (mount.unbindable) sink.put(" unbindable");
 }
 
 // Calls put(mount, place) for each mount that can be reached from the subject's root.
@@ -81,7 +80,7 @@ Result<> put_mounts(const ProcSubject& subject, TextSink& sink) {
         put_escaped(sink, source_of(mount));
         sink.put(" ");
         put_escaped(sink, place);
-        format_to(sink, " {} ", mount.fs().type_name());
+        format_to(sink, " {} {}", mount.fs().type_name(), mount.readonly() ? "ro" : "rw");
         put_mount_flags(sink, mount.flags);
         TRY(put_file_system_options(sink, mount));
         sink.put(" 0 0\n");
@@ -90,18 +89,21 @@ Result<> put_mounts(const ProcSubject& subject, TextSink& sink) {
 }
 
 Result<> put_mountinfo(const ProcSubject& subject, TextSink& sink) {
+    const task::Task* task = subject.alive() ? subject.task() : nullptr;
+    const vfs::Path root = task && task->fs_ ? task->fs().root : vfs::Path();
     return for_each_mount(subject, [&](vfs::Mount& mount, std::string_view place) -> Result<> {
         const int parent = mount.place.is_set() ? mount.place.mount().id : 0;
         const uint64_t device = mount.fs().device;
         format_to(sink, "{} {} {}:{} ", mount.id, parent, vfs::major_of(device), vfs::minor_of(device));
-        put_escaped(sink, TRY(root_inside(mount)).view());
+        put_escaped(sink, TRY(vfs::path_inside(*mount.root())).view());
         sink.put(" ");
         put_escaped(sink, place);
-        sink.put(" ");
+        sink.put(mount.flags & vfs::kMsRdonly ? " ro" : " rw");
         put_mount_flags(sink, mount.flags);
+        put_propagation(sink, mount, root);
         format_to(sink, " - {} ", mount.fs().type_name());
         put_escaped(sink, source_of(mount));
-        sink.put(mount.readonly() ? " ro" : " rw");
+        sink.put(mount.fs().readonly ? " ro" : " rw");
         TRY(put_file_system_options(sink, mount));
         sink.put("\n");
         return {};

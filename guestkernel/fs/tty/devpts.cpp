@@ -256,7 +256,7 @@ Result<> PtsFileSystem::set_console(Terminal& console) {
 }
 
 Result<> register_terminals() {
-    TRY(vfs::register_file_system("devpts", make_devpts));
+    TRY(vfs::register_file_system("devpts", make_devpts, "newinstance,mode,ptmxmode,max,uid,gid"));
     TRY(vfs::register_char_device(kTtyMajor, kTtyMinor, kPtmxMinor - kTtyMinor + 1, open_aux));
     return vfs::register_char_device(kPtsMajor, 0, kPtsCount, open_pts);
 }

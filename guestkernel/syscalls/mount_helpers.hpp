@@ -1,0 +1,29 @@
+#pragma once
+// What the mount calls share. Inside syscalls/ only.
+#include "guestkernel/syscalls/file_helpers.hpp"
+#include "guestkernel/syscalls/handlers_mount.hpp"
+#include "guestkernel/vfs/mount_tree.hpp"
+
+namespace kvmsbx::syscalls {
+
+inline Result<> may_mount(Task& task) {
+    return task.credentials().has(auth::Capability::kSysAdmin) ? Result<>() : Result<>(Errno::kPERM);
+}
+
+// A string argument; one that is too long is EINVAL here.
+Result<String> load_mount_text(Task& task, UserString text, size_t limit = 4096);
+
+// mount_options.cpp: options that every type takes (vfs_parse_sb_flag of Linux). True: the key is one of them; `ro` and
+// `rw` change `readonly`.
+bool take_super_flag(std::string_view key, bool& readonly);
+// Takes those out of "a=1,ro,b"; what is left is the type's own.
+Result<> split_super_flags(std::string_view data, bool& readonly, String& rest);
+// ENODEV, EINVAL (options), EPERM (9p: what the gofer serves is the bundle's business).
+Result<RefPtr<vfs::Inode>> make_new_file_system(std::string_view type, std::string_view source,
+                                                std::string_view options, bool readonly);
+
+// mount_attributes.cpp: MOUNT_ATTR_* of fsmount(2) and mount_setattr(2). EINVAL: no such time setting.
+inline constexpr uint64_t kMountAttributes = 0x2000ff;
+Result<uint64_t> mount_flags_of_attributes(uint64_t attributes);
+
+}  // namespace kvmsbx::syscalls
