@@ -1,6 +1,7 @@
 // Process descriptors: pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2).
 #include "guestkernel/task/pidfd.hpp"
 
+#include "guestkernel/fs/proc/process_directory.hpp"
 #include "guestkernel/syscalls/handlers_process.hpp"
 #include "guestkernel/syscalls/handlers_signal.hpp"
 #include "guestkernel/task/registry.hpp"
@@ -18,6 +19,15 @@ Result<RefPtr<vfs::File>> pidfd(Task& task, int32_t fd) {
     RefPtr<vfs::File> file = TRY(task.files().get(fd));
     if (!PidFd::from(*file)) return Errno::kBADF;
     return file;
+}
+
+// A /proc/PID stands for its process, too (pidfd_send_signal(2)).
+Result<RefPtr<vfs::File>> pidfd_or_directory(Task& task, int32_t fd) {
+    RefPtr<vfs::File> file = TRY(task.files().get(fd));
+    if (PidFd::from(*file)) return file;
+    const RefPtr<Process> process = file->inode() ? fs::process_of_directory(*file->inode()) : nullptr;
+    if (!process) return Errno::kBADF;
+    return RefPtr<vfs::File>(TRY(PidFd::of_process(*process, 0)));
 }
 
 uint32_t default_scope(const PidFd& file) { return file.of_thread() ? kThreadScope : kProcessScope; }
@@ -51,7 +61,7 @@ Result<int64_t> sys_pidfd_open(Task& task, Pid pid, OpenFlags flags) {
 Result<int64_t> sys_pidfd_send_signal(Task& task, Fd fd, SignalNumber signal, UserIn<SigInfo> info, Flags flags) {
     const auto wanted = static_cast<uint32_t>(flags.value);
     if ((wanted & ~(kThreadScope | kProcessScope | kGroupScope)) || (wanted & (wanted - 1))) return Errno::kINVAL;
-    const RefPtr<vfs::File> file = TRY(pidfd(task, fd));
+    const RefPtr<vfs::File> file = TRY(pidfd_or_directory(task, fd));
     const PidFd& target = *PidFd::from(*file);
     const uint32_t scope = wanted ? wanted : default_scope(target);
     const SigInfo wanted_info = TRY(info_for(task, target, scope, signal, info));

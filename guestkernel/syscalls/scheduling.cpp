@@ -28,6 +28,9 @@ Result<Task*> target_of(Task& task, int32_t tid) {
     return target;
 }
 
+// sched_setaffinity and its kin know no invalid number, only one that nobody has.
+Result<Task*> affinity_target(Task& task, int32_t tid) { return tid < 0 ? Errno::kSRCH : target_of(task, tid); }
+
 struct Wanted {
     int32_t policy = 0, priority = 0, nice = 0;
     bool sets_nice = false, reset_on_fork = false;
@@ -122,7 +125,7 @@ Result<int64_t> sys_getcpu(Task& task, UserOut<uint32_t> cpu, UserOut<uint32_t> 
 
 Result<int64_t> sys_sched_getaffinity(Task& task, Pid tid, uint32_t size, UserBuffer mask) {
     if (size % 8 != 0 || static_cast<uint64_t>(size) * 8 < arch::boot_info().cpu_count) return Errno::kINVAL;
-    Task* target = TRY(target_of(task, tid));
+    Task* target = TRY(affinity_target(task, tid));
     const uint64_t bits = target->affinity & online_cpus();
     TRY(mm::copy_to_user(task.space(), mask.address, &bits, sizeof bits));
     return sizeof bits;
@@ -131,7 +134,7 @@ Result<int64_t> sys_sched_getaffinity(Task& task, Pid tid, uint32_t size, UserBu
 Result<int64_t> sys_sched_setaffinity(Task& task, Pid tid, uint32_t size, UserBuffer mask) {
     uint64_t bits = 0;
     TRY(mm::copy_from_user(task.space(), &bits, mask.address, size < sizeof bits ? size : sizeof bits));
-    Task* target = TRY(target_of(task, tid));
+    Task* target = TRY(affinity_target(task, tid));
     if (!has_same_owner(task, *target) && !task.credentials().has(Capability::kSysNice)) return Errno::kPERM;
     if ((bits & online_cpus()) == 0) return Errno::kINVAL;
     target->affinity = bits & online_cpus();

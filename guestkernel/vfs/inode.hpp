@@ -114,6 +114,8 @@ class Inode : public RefCounted {
     explicit Inode(RefPtr<FileSystem> fs) : fs_(std::move(fs)) {}
     ~Inode() override;
     FileSystem& fs() const { return *fs_; }
+    // Which class it is, as File::class_tag; null for most.
+    virtual const void* class_tag() const { return nullptr; }
     bool is_directory() const { return type() == kModeDirectory; }
     bool is_link() const { return type() == kModeLink; }
 

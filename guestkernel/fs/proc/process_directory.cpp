@@ -129,14 +129,18 @@ class ProcessDirectory final : public SyntheticNode {
           subject_(std::move(subject)) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
+    const void* class_tag() const override { return &kTag; }
+    static const char kTag;
+    const ProcSubject subject_;
 
   private:
     const void* identity() const override { return subject_.process.get(); }
     void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
     size_t special_count() const { return subject_.thread ? static_cast<size_t>(kTask) : kSpecialCount; }
     Result<RefPtr<vfs::Inode>> make_special(size_t which);
-    const ProcSubject subject_;
 };
+
+const char ProcessDirectory::kTag = 0;
 
 // /proc/PID/task.
 class TaskDirectory final : public SyntheticNode {
@@ -227,6 +231,13 @@ int32_t parse_pid(std::string_view name) {
         number = number * 10 + (c - '0');
     }
     return number;
+}
+
+RefPtr<task::Process> process_of_directory(const vfs::Inode& inode) {
+    if (inode.class_tag() != &ProcessDirectory::kTag) return nullptr;
+    // SAFETY: the tag is this class's own.
+    const ProcSubject& subject = static_cast<const ProcessDirectory&>(inode).subject_;
+    return subject.thread ? nullptr : subject.process;
 }
 
 uint64_t process_ino(const ProcSubject& subject) {

@@ -457,3 +457,24 @@ TEST("thread_descriptor_needs_its_flag") {
     pthread_join(thread, nullptr);
     CHECK_ERRNO(pidfd_send(fd, 0), ESRCH);
 }
+
+TEST("send_signal_by_proc_directory") {
+    pid_t pid = OK(fork());
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d", pid);
+    const int directory = OK(open(path, O_DIRECTORY | O_RDONLY));
+    OK(syscall(SYS_pidfd_send_signal, directory, 0, nullptr, 0));
+    OK(syscall(SYS_pidfd_send_signal, directory, SIGTERM, nullptr, 0));
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_SIGNALED(status, SIGTERM);
+    CHECK_ERRNO(syscall(SYS_pidfd_send_signal, directory, SIGTERM, nullptr, 0), ESRCH);
+    OK(close(directory));
+    const int other = OK(open("/proc/self/task", O_DIRECTORY | O_RDONLY));
+    CHECK_ERRNO(syscall(SYS_pidfd_send_signal, other, 0, nullptr, 0), EBADF);
+    OK(close(other));
+}

@@ -119,6 +119,14 @@ TEST("sleeper_wakes_while_others_hog") {
     CHECK_LT(took, 3000000000u);
 }
 
+TEST("affinity_of_nobody_is_esrch") {
+    cpu_set_t set;
+    CHECK_ERRNO(sched_getaffinity(-1, sizeof set, &set), ESRCH);
+    CPU_ZERO(&set);
+    CPU_SET(0, &set);
+    CHECK_ERRNO(sched_setaffinity(-1, sizeof set, &set), ESRCH);
+}
+
 TEST("getaffinity_has_a_cpu") {
     cpu_set_t set;
     CPU_ZERO(&set);
