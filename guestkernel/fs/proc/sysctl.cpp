@@ -96,7 +96,7 @@ constexpr StaticEntry kKernel[] = {
     constant_entry("overflowgid", "65534\n"),
     constant_entry("overflowuid", "65534\n"),
     constant_entry("perf_event_paranoid", "4\n"),
-    constant_entry("pid_max", "32768\n"),
+    constant_entry("pid_max", "4194304\n"),
     constant_entry("printk", "4\t4\t1\t7\n"),
     directory_entry("random", kRandom),
     constant_entry("randomize_va_space", "2\n"),
