@@ -7,6 +7,12 @@
 #include "guestkernel/task/registry.hpp"
 
 namespace kvmsbx::task {
+
+namespace {
+// Periods that are shorter are counted several at a time, or their interrupts would leave no time to anybody.
+constexpr sched::Nanoseconds kShortestPeriod = 50'000;
+}  // namespace
+
 void IntervalTimer::set(sched::Nanoseconds first, sched::Nanoseconds interval) {
     interval_ = interval;
     first == sched::kNever ? cancel() : arm(first);
@@ -23,7 +29,9 @@ void IntervalTimer::fire() {
     if (interval_) {
         const sched::Nanoseconds now = sched::now();
         if (now > deadline()) missed = (now - deadline()) / interval_;
-        arm(deadline() + (missed + 1) * interval_);
+        if (interval_ < kShortestPeriod) missed += kShortestPeriod / interval_;
+        const sched::Nanoseconds passed = (missed + 1) * interval_;
+        arm(deadline() < sched::kNever - passed ? deadline() + passed : sched::kNever - 1);
     }
     expired(missed);
 }
