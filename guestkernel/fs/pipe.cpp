@@ -68,7 +68,7 @@ PipeFile::~PipeFile() {
 Result<> PipeFile::wait_for_data(bool may_not_block) {
     if (may_not_block) return Errno::kAGAIN;
     Result<> result = pipe_->data_came.wait([this] { return pipe_->used() > 0 || pipe_->writers == 0; });
-    if (result.is_error() && pipe_->used() > 0) pipe_->data_came.wake_one();  // it may have been for us
+    if (result.is_error()) pipe_->pass_on();  // it may have been for us
     return result;
 }
 
@@ -97,12 +97,13 @@ Errno broken_pipe() {
 Result<> PipeFile::wait_for_room(size_t wanted, bool may_not_block) {
     if (may_not_block) return Errno::kAGAIN;
     Result<> result = pipe_->room_came.wait([&] { return pipe_->room() >= wanted || pipe_->readers == 0; });
-    if (result.is_error() && pipe_->room() >= kPipeBuf) pipe_->room_came.wake_one();
+    if (result.is_error()) pipe_->pass_on();
     return result;
 }
 
 Result<size_t> PipeFile::write(mm::IoBuffer& from) {
     if (pipe_->readers == 0) return broken_pipe();
+    const Pipe::PassOn pass_on(*pipe_);  // also if the memory turns out to be bad
     size_t done = 0;
     const auto result = [&done](Errno error) { return done ? Result<size_t>(done) : Result<size_t>(error); };
     while (!from.empty()) {
@@ -117,7 +118,6 @@ Result<size_t> PipeFile::write(mm::IoBuffer& from) {
                 done += count.value();
                 pipe_->data_came.wake_one();
                 pipe_->changed.wake_all(vfs::kPollIn | vfs::kPollRdNorm);
-                if (from.empty() && pipe_->room() >= kPipeBuf) pipe_->room_came.wake_one();
                 if (pipe_->room() > 0 && !from.empty() && !packet_mode())
                     return done;  // bad memory behind what was taken
                 continue;

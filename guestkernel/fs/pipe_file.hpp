@@ -26,6 +26,20 @@ class Pipe final : public RefCounted {
     void discard();
     void wake_readers();
     void wake_writers();
+    // One who was woken and did not use up what there is wakes the next: called at the end of every transfer.
+    void pass_on() {
+        if (used_ > 0) data_came.wake_one();
+        if (room() >= kPipeBuf) room_came.wake_one();
+    }
+    class PassOn {
+      public:
+        explicit PassOn(Pipe& pipe) : pipe_(pipe) {}
+        ~PassOn() { pipe_.pass_on(); }
+        PassOn(const PassOn&) = delete;
+
+      private:
+        Pipe& pipe_;
+    };
 
     sched::Mutex lock;
     unsigned readers = 0, writers = 0;
