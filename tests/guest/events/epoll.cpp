@@ -202,3 +202,40 @@ TEST("epoll_exclusive") {
         CHECK_EQ(wait_now(epoll, &event), 0);
     }
 }
+
+// An event may go up by so many ways only: five layers of epolls that all watch all of the next would be searched and
+// woken for ever.
+TEST("epoll_nested_ways_are_bounded") {
+    constexpr int kLayers = 4, kEach = 40;
+    int layers[kLayers][kEach];
+    for (auto& layer : layers)
+        for (int& one : layer) one = OK(epoll_create1(0));
+    int failure = 0;
+    for (int layer = 1; layer < kLayers && !failure; ++layer)
+        for (const int above : layers[layer])
+            for (const int below : layers[layer - 1]) {
+                epoll_event event = {EPOLLIN, {}};
+                if (epoll_ctl(above, EPOLL_CTL_ADD, below, &event) < 0 && !failure) failure = errno;
+            }
+    CHECK_EQ(failure, 0);  // no file yet, no way
+    Pipe pipe;
+    epoll_event event = {EPOLLIN, {}};
+    CHECK_ERRNO(epoll_ctl(layers[0][0], EPOLL_CTL_ADD, pipe.in, &event), EINVAL);
+    control(layers[kLayers - 1][0], EPOLL_CTL_ADD, pipe.in, EPOLLIN);
+    OK(write(pipe.out, "x", 1));
+    CHECK_EQ(wait_now(layers[kLayers - 1][0], &event), 1);
+    CHECK_ERRNO(epoll_ctl(layers[0][0], EPOLL_CTL_ADD, layers[kLayers - 1][0], &event), ELOOP);
+}
+
+TEST("epoll_many_files_in_a_watched_epoll") {
+    const int inner = OK(epoll_create1(0)), outer = OK(epoll_create1(0));
+    control(outer, EPOLL_CTL_ADD, inner, EPOLLIN);
+    for (int i = 0; i < 50; ++i) {
+        const int fd = OK(eventfd(1, 0));
+        control(inner, EPOLL_CTL_ADD, fd, EPOLLIN);
+        control(outer, EPOLL_CTL_ADD, fd, EPOLLIN);
+    }
+    epoll_event found[200];
+    CHECK_EQ(OK(epoll_wait(inner, found, 200, 0)), 50);
+    CHECK_EQ(OK(epoll_wait(outer, found, 200, 0)), 51);
+}
