@@ -173,7 +173,7 @@ namespace {
 
 Result<RefPtr<vfs::File>> open_fifo(const vfs::Path& path, uint32_t flags) {
     vfs::Inode& inode = path.inode();
-    if (!inode.attachment) inode.attachment = TRY(Pipe::create());
+    if (!inode.attachment) inode.attachment = TRY(Pipe::create(task::current().credentials()));
     RefPtr<Pipe> pipe(static_cast<Pipe&>(*inode.attachment));
     const bool only_writes = (flags & vfs::kOAccMode) == vfs::kOWronly && inode.fs().type_name() != "pipefs";
     if (only_writes && (flags & vfs::kONonblock) && pipe->readers == 0) return Errno::kNXIO;
@@ -187,7 +187,7 @@ Result<vfs::Path> make_pipe_path(const auth::Credentials& owner) {
     static RefPtr<vfs::Mount> mount;
     if (!fs) fs = TRY(make_ref<PipeFs>());
     auto inode = TRY(make_ref<PipeInode>(fs, owner));
-    inode->attachment = TRY(Pipe::create());
+    inode->attachment = TRY(Pipe::create(owner));
     auto dentry = TRY(vfs::Dentry::create_root(std::move(inode)));
     if (!mount) mount = TRY(make_ref<vfs::Mount>(fs, dentry, 0));
     return vfs::Path(mount, std::move(dentry));
@@ -228,7 +228,7 @@ Result<size_t> set_pipe_size(vfs::File& file, size_t size) {
     if (size > pages * kPageSize) return Errno::kPERM;
     Pipe& pipe = end->pipe();
     sched::MutexGuard guard(pipe.lock);
-    TRY(pipe.resize(pages));
+    TRY(pipe.set_size(task::current().credentials(), pages));
     pipe.room_came.wake_all();
     pipe.changed.wake_all();
     return pipe.capacity();
