@@ -39,6 +39,7 @@ enum Option : int {
     kDomain = 39,
     kReceiveTimeoutNew = 66,
     kSendTimeoutNew = 67,
+    kPassPidfd = 76,
 };
 
 constexpr uint32_t kMaxBuffer = 4U << 20, kMinSendBuffer = 4608, kMinReceiveBuffer = 2304;  // net.core.[rw]mem_max
@@ -105,6 +106,10 @@ Result<> Socket::set_flag(int name, bool on) {
         case kPassCredentials:
             if (!has_credentials_in_messages(domain)) return Errno::kOPNOTSUPP;
             pass_credentials_ = on;
+            return {};
+        case kPassPidfd:
+            if (domain != kAfUnix) return Errno::kOPNOTSUPP;
+            pass_process_ = on;
             return {};
         default: return Errno::kNOPROTOOPT;
     }
@@ -185,6 +190,9 @@ Result<size_t> Socket::get_option(task::Task&, int level, int name, std::span<st
         case kPassCredentials:
             if (!has_credentials_in_messages(domain)) return Errno::kOPNOTSUPP;
             return store(out, int32_t{pass_credentials_});
+        case kPassPidfd:
+            if (domain != kAfUnix) return Errno::kOPNOTSUPP;
+            return store(out, int32_t{pass_process_});
         case kPeerCredentials: return store(out, peer_credentials_);
         case kReceiveLowWater: return store(out, receive_low_water_);
         case kSendLowWater: return store(out, int32_t{1});

@@ -49,6 +49,7 @@ void UnixSocket::give_ancillary(Packet& packet, ReceiveRequest& request) {
     }
     Ancillary& out = *request.ancillary;
     if (pass_credentials_) out.has_credentials = true, out.credentials = packet.credentials;
+    if (pass_process_) out.process = packet.process;
     if (packet.rights.empty()) return;
     if (!peek) {
         out.files = packet.rights.land();
