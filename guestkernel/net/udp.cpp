@@ -294,12 +294,7 @@ static Result<> add(Ancillary& to, int level, int type, const T& value) {
 }
 
 Result<> UdpSocket::describe(const Datagram& datagram, Ancillary& to) const {
-    constexpr uint64_t kSecond = 1'000'000'000, kMicrosecond = 1000;
-    if (timestamp_) {
-        const int64_t time[2] = {static_cast<int64_t>(datagram.received_at / kSecond),
-                                 static_cast<int64_t>(datagram.received_at % kSecond / kMicrosecond)};
-        TRY(add(to, kSolSocket, kScmTimestamp, time));
-    }
+    TRY(put_timestamp(datagram.received_at, to));
     const bool v4 = datagram.to.is_v4();
     if (is_v6()) {
         struct {

@@ -459,6 +459,25 @@ TEST("udp_mmsg") {
     CHECK_EQ(in[1].msg_len, 2);
 }
 
+TEST("udp_timestamp_in_nanoseconds") {
+    const Receiver to;
+    const int from = datagram();
+    OK(set(to.fd, SOL_SOCKET, SO_TIMESTAMPNS, 1));
+    CHECK_EQ(option(to.fd, SOL_SOCKET, SO_TIMESTAMPNS), 1);
+    CHECK_EQ(option(to.fd, SOL_SOCKET, SO_TIMESTAMP), 0);
+    timespec before, after, told;
+    OK(clock_gettime(CLOCK_REALTIME, &before));
+    CHECK_EQ(OK(send_to(from, "x", 1, to.name())), 1);
+    Received received(to.fd);
+    OK(clock_gettime(CLOCK_REALTIME, &after));
+    const void* const data = received.find(SOL_SOCKET, SCM_TIMESTAMPNS);
+    CHECK(data != nullptr);
+    memcpy(&told, data, sizeof told);
+    const auto ns = [](const timespec& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; };
+    CHECK_GE(ns(told), ns(before) - 20'000'000);
+    CHECK_LE(ns(told), ns(after) + 20'000'000);
+}
+
 TEST("udp_error_queue") {
     const int fd = datagram(), dead = datagram();
     OK(bind_to(dead, v4("127.0.0.1", 0)));
