@@ -177,7 +177,7 @@ bool Epoll::check_files_below() const {
 
 // --- waiting
 
-size_t Epoll::collect(std::span<EpollEvent> out) {
+size_t Epoll::collect(std::span<Taken> out) {
     ReadyList scanned;
     scanned.swap(ready_);
     size_t count = 0;
@@ -186,7 +186,7 @@ size_t Epoll::collect(std::span<EpollEvent> out) {
         interest.ready_hook.unlink();
         const uint32_t events = interest.ask();
         if (!events) continue;
-        out[count++] = {events, interest.event.data};
+        out[count++] = {{events, interest.event.data}, interest.event.events, &interest.file, interest.fd};
         if (interest.event.events & kEpollOneshot)
             interest.event.events &= kPrivateBits;
         else if (!(interest.event.events & kEpollEdge))
@@ -205,7 +205,16 @@ bool Epoll::has_ready() {
     return false;
 }
 
-Result<size_t> Epoll::wait(std::span<EpollEvent> out, sched::Nanoseconds deadline) {
+void Epoll::give_back(std::span<const Taken> events) {
+    for (const Taken& taken : events) {
+        const auto found = interests_.find(Key{taken.file, taken.fd});
+        if (found == interests_.end()) continue;
+        if (!(found->event.events & ~kPrivateBits)) found->event.events = taken.mask;
+        make_ready(*found);
+    }
+}
+
+Result<size_t> Epoll::wait(std::span<Taken> out, sched::Nanoseconds deadline) {
     for (;;) {
         if (const size_t count = collect(out)) return count;
         if (deadline != sched::kNever && sched::now() >= deadline) return size_t{0};

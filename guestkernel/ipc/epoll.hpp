@@ -41,8 +41,17 @@ class Epoll final : public AnonymousFile {
     Result<> add(vfs::File& file, int fd, const EpollEvent& event);
     Result<> modify(vfs::File& file, int fd, const EpollEvent& event);
     Result<> remove(vfs::File& file, int fd);
+    // An event that a wait has taken, and what it was taken from.
+    struct Taken {
+        EpollEvent event;
+        uint32_t mask;  // the interest's, before EPOLLONESHOT
+        const vfs::File* file;
+        int fd;
+    };
     // Waits for at least one event; gives how many stand in `out` (0 after the deadline). EINTR.
-    Result<size_t> wait(std::span<EpollEvent> out, sched::Nanoseconds deadline);
+    Result<size_t> wait(std::span<Taken> out, sched::Nanoseconds deadline);
+    // What could not be told: the next wait looks at it again.
+    void give_back(std::span<const Taken> events);
 
     vfs::PollState poll() override;
     const void* class_tag() const override { return &kTag; }
@@ -79,7 +88,7 @@ class Epoll final : public AnonymousFile {
     Interest* find(vfs::File& file, int fd);
     void make_ready(Interest& interest);
     void recheck(Interest& interest);
-    size_t collect(std::span<EpollEvent> out);
+    size_t collect(std::span<Taken> out);
     bool has_ready();
     Result<> check_nesting(const Epoll& nested) const;
     bool reaches(const Epoll& target) const;  // within a search

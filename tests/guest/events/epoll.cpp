@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "tests/guest/guest_test.hpp"
@@ -225,6 +226,26 @@ TEST("epoll_nested_ways_are_bounded") {
     OK(write(pipe.out, "x", 1));
     CHECK_EQ(wait_now(layers[kLayers - 1][0], &event), 1);
     CHECK_ERRNO(epoll_ctl(layers[0][0], EPOLL_CTL_ADD, layers[kLayers - 1][0], &event), ELOOP);
+}
+
+TEST("epoll_keeps_what_bad_memory_cannot_take") {
+    const int epoll = OK(epoll_create1(0));
+    Pipe edge, once;
+    control(epoll, EPOLL_CTL_ADD, edge.in, EPOLLIN | EPOLLET, 1);
+    control(epoll, EPOLL_CTL_ADD, once.in, EPOLLIN | EPOLLONESHOT, 2);
+    OK(write(edge.out, "x", 1));
+    OK(write(once.out, "x", 1));
+    char* const pages =
+        static_cast<char*>(OK(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    OK(mprotect(pages + 4096, 4096, PROT_NONE));
+    CHECK_ERRNO(epoll_wait(epoll, reinterpret_cast<epoll_event*>(pages + 4096), 4, 0), EFAULT);
+    auto* const last = reinterpret_cast<epoll_event*>(pages + 4096 - sizeof(epoll_event));
+    CHECK_EQ(OK(epoll_wait(epoll, last, 4, 0)), 1);
+    const uint64_t first = last->data.u64;
+    epoll_event found[4];
+    CHECK_EQ(OK(epoll_wait(epoll, found, 4, 0)), 1);
+    CHECK_EQ(found[0].data.u64 + first, 3);
+    CHECK_EQ(OK(epoll_wait(epoll, found, 4, 0)), 0);
 }
 
 TEST("epoll_many_files_in_a_watched_epoll") {
