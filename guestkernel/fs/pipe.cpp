@@ -219,7 +219,7 @@ Result<size_t> pipe_size(vfs::File& file) {
     return pipe->pipe().capacity();
 }
 
-Result<size_t> set_pipe_size(vfs::File& file, size_t size) {
+Result<size_t> set_pipe_size(vfs::File& file, size_t size, const auth::Credentials& who) {
     PipeFile* end = PipeFile::from(file);
     if (!end) return Errno::kBADF;
     if (size > size_t{1} << 31) return Errno::kINVAL;
@@ -228,7 +228,7 @@ Result<size_t> set_pipe_size(vfs::File& file, size_t size) {
     if (size > pages * kPageSize) return Errno::kPERM;
     Pipe& pipe = end->pipe();
     sched::MutexGuard guard(pipe.lock);
-    TRY(pipe.set_size(task::current().credentials(), pages));
+    TRY(pipe.set_size(who, pages));
     pipe.room_came.wake_all();
     pipe.changed.wake_all();
     return pipe.capacity();

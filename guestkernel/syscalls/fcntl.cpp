@@ -209,7 +209,9 @@ Result<int64_t> control_open_file(Task& task, RefPtr<File> file, int fd, int32_t
         }
         case kSetlease: return set_lease(task, *file, argument);
         case kGetlease: return static_cast<int64_t>(LockType::kUnlock);
-        case kSetpipeSize: return static_cast<int64_t>(TRY(fs::set_pipe_size(*file, static_cast<uint32_t>(argument))));
+        case kSetpipeSize:
+            return static_cast<int64_t>(
+                TRY(fs::set_pipe_size(*file, static_cast<uint32_t>(argument), task.credentials())));
         case kGetpipeSize: return static_cast<int64_t>(TRY(fs::pipe_size(*file)));
         case kAddSeals: return done(fs::add_seals(*file, static_cast<uint32_t>(argument)));
         case kGetSeals: return static_cast<int64_t>(TRY(fs::get_seals(*file)));
