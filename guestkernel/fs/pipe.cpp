@@ -68,7 +68,7 @@ PipeFile::~PipeFile() {
 Result<> PipeFile::wait_for_data(bool may_not_block) {
     if (may_not_block) return Errno::kAGAIN;
     Result<> result = pipe_->data_came.wait([this] { return pipe_->used() > 0 || pipe_->writers == 0; });
-    if (result.is_error()) pipe_->pass_on();  // it may have been for us
+    if (result.is_error()) pipe_->pass_on(Pipe::Side::kReader);  // it may have been for us
     return result;
 }
 
@@ -97,13 +97,13 @@ Errno broken_pipe() {
 Result<> PipeFile::wait_for_room(size_t wanted, bool may_not_block) {
     if (may_not_block) return Errno::kAGAIN;
     Result<> result = pipe_->room_came.wait([&] { return pipe_->room() >= wanted || pipe_->readers == 0; });
-    if (result.is_error()) pipe_->pass_on();
+    if (result.is_error()) pipe_->pass_on(Pipe::Side::kWriter);
     return result;
 }
 
 Result<size_t> PipeFile::write(mm::IoBuffer& from) {
     if (pipe_->readers == 0) return broken_pipe();
-    const Pipe::PassOn pass_on(*pipe_);  // also if the memory turns out to be bad
+    const Pipe::Turn turn(*pipe_, Pipe::Side::kWriter);  // also if the memory turns out to be bad
     size_t done = 0;
     const auto result = [&done](Errno error) { return done ? Result<size_t>(done) : Result<size_t>(error); };
     while (!from.empty()) {

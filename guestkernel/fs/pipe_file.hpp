@@ -28,19 +28,22 @@ class Pipe final : public RefCounted {
     void discard();
     void wake_readers();
     void wake_writers();
-    // One who was woken and did not use up what there is wakes the next: called at the end of every transfer.
-    void pass_on() {
-        if (used_ > 0) data_came.wake_one();
-        if (room() >= kPipeBuf) room_came.wake_one();
+    // A reader (writer) who was woken and did not use up what there is wakes the next one: called at the end of every
+    // transfer, whether it went well or not.
+    enum class Side : bool { kReader, kWriter };
+    void pass_on(Side side) {
+        if (side == Side::kReader && used_ > 0) data_came.wake_one();
+        if (side == Side::kWriter && room() >= kPipeBuf) room_came.wake_one();
     }
-    class PassOn {
+    class Turn {
       public:
-        explicit PassOn(Pipe& pipe) : pipe_(pipe) {}
-        ~PassOn() { pipe_.pass_on(); }
-        PassOn(const PassOn&) = delete;
+        Turn(Pipe& pipe, Side side) : pipe_(pipe), side_(side) {}
+        ~Turn() { pipe_.pass_on(side_); }
+        Turn(const Turn&) = delete;
 
       private:
         Pipe& pipe_;
+        const Side side_;
     };
 
     sched::Mutex lock;

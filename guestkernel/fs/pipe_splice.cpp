@@ -36,7 +36,7 @@ Result<size_t> pipe_to_pipe(vfs::File& in, vfs::File& out, size_t count, Transfe
     PipeFile& source = *PipeFile::from(in);
     PipeFile& target = *PipeFile::from(out);
     if (&source.pipe() == &target.pipe()) return Errno::kINVAL;
-    const Pipe::PassOn pass_on(source.pipe()), pass_on_target(target.pipe());
+    const Pipe::Turn reader(source.pipe(), Pipe::Side::kReader), writer(target.pipe(), Pipe::Side::kWriter);
     Vector<std::byte> piece;
     TRY(piece.resize(count < kPiece ? count : kPiece));
     for (;;) {
@@ -53,7 +53,7 @@ Result<size_t> pipe_to_pipe(vfs::File& in, vfs::File& out, size_t count, Transfe
 
 Result<size_t> splice_into_pipe(vfs::File& pipe, size_t count, bool nonblocking, SpliceEnd& source) {
     PipeFile& end = *PipeFile::from(pipe);
-    const Pipe::PassOn pass_on(end.pipe());
+    const Pipe::Turn turn(end.pipe(), Pipe::Side::kWriter);
     if (end.pipe().readers == 0) return broken_pipe();
     if (end.pipe().room() == 0) TRY(end.wait_for_room(1, nonblocking || end.nonblocking()));
     if (end.pipe().readers == 0) return broken_pipe();
@@ -69,7 +69,7 @@ Result<size_t> splice_into_pipe(vfs::File& pipe, size_t count, bool nonblocking,
 
 Result<size_t> splice_from_pipe(vfs::File& pipe, size_t count, bool nonblocking, SpliceEnd& sink) {
     PipeFile& end = *PipeFile::from(pipe);
-    const Pipe::PassOn pass_on(end.pipe());
+    const Pipe::Turn turn(end.pipe(), Pipe::Side::kReader);
     Vector<std::byte> piece;
     TRY(piece.resize(count < kPiece ? count : kPiece));
     for (;;) {
@@ -92,7 +92,7 @@ Result<size_t> splice_from_pipe(vfs::File& pipe, size_t count, bool nonblocking,
 
 Result<size_t> fill_pipe(vfs::File& pipe, mm::IoBuffer& from, bool nonblocking) {
     PipeFile& end = *PipeFile::from(pipe);
-    const Pipe::PassOn pass_on(end.pipe());
+    const Pipe::Turn turn(end.pipe(), Pipe::Side::kWriter);
     for (;;) {
         if (end.pipe().readers == 0) return broken_pipe();
         {
@@ -109,7 +109,7 @@ Result<size_t> fill_pipe(vfs::File& pipe, mm::IoBuffer& from, bool nonblocking) 
 
 Result<size_t> drain_pipe(vfs::File& pipe, mm::IoBuffer& to, bool nonblocking) {
     PipeFile& end = *PipeFile::from(pipe);
-    const Pipe::PassOn pass_on(end.pipe());
+    const Pipe::Turn turn(end.pipe(), Pipe::Side::kReader);
     if (end.pipe().used() == 0 && end.pipe().writers > 0) TRY(end.wait_for_data(nonblocking || end.nonblocking()));
     return end.read(to);
 }
