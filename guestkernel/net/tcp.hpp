@@ -117,6 +117,7 @@ class TcpSocket final : public InetSocket {
     bool send_into_void();
     Result<size_t> send_all(const RefPtr<TcpStream>& stream, SendRequest& request, sched::Nanoseconds deadline);
     Result<size_t> send_some(TcpStream& stream, SendRequest& request);
+    Result<size_t> receive_all(const RefPtr<TcpStream>& stream, ReceiveRequest& request, sched::Nanoseconds deadline);
     Result<size_t> receive_urgent(ReceiveRequest& request);
     Result<size_t> receive_some(TcpStream& stream, ReceiveRequest& request, size_t offset);
     // With nothing to read: whether the read ends, with 0 or an error.

@@ -219,8 +219,15 @@ Result<size_t> TcpSocket::receive(task::Task&, ReceiveRequest& request) {
     if (state_ == TcpState::kListen) return Errno::kNOTCONN;
     if (request.flags & kMsgErrqueue) return Errno::kAGAIN;
     if (request.flags & kMsgOob) return receive_urgent(request);
-    const sched::Nanoseconds deadline = receive_deadline();
     const RefPtr<TcpStream> stream = in_;
+    Result<size_t> received = receive_all(stream, request, receive_deadline());
+    // The next reader, also if this one failed or only looked.
+    if (stream && stream->next_piece(0, oob_inline_).size > 0) stream->data_came.wake_one();
+    return received;
+}
+
+Result<size_t> TcpSocket::receive_all(const RefPtr<TcpStream>& stream, ReceiveRequest& request,
+                                      sched::Nanoseconds deadline) {
     const size_t wanted = request.data.remaining();
     const size_t target =
         std::max(size_t{1}, request.flags & kMsgWaitall ? wanted : std::min(size_t{receive_low_water_}, wanted));
@@ -244,7 +251,6 @@ Result<size_t> TcpSocket::receive(task::Task&, ReceiveRequest& request) {
         if (waited.is_error()) return done ? Result<size_t>(done) : Result<size_t>(waited.error());
         if (in_ != stream) return done ? Result<size_t>(done) : Result<size_t>(Errno::kNOTCONN);
     }
-    if (stream->bytes.size() > 0 && !peek) stream->data_came.wake_one();
     return done;
 }
 

@@ -270,7 +270,10 @@ Result<RefPtr<Datagram>> UdpSocket::next_datagram(uint32_t flags) {
     for (;;) {
         if (error_) return static_cast<Errno>(take_error());
         if (!queue_.empty()) {
-            if (flags & kMsgPeek) return RefPtr<Datagram>(queue_.front());
+            if (flags & kMsgPeek) {
+                came_.wake_one();  // it is still there for another
+                return RefPtr<Datagram>(queue_.front());
+            }
             RefPtr<Datagram> first = take_first(queue_);
             if (!queue_.empty()) came_.wake_one();
             return first;

@@ -416,6 +416,27 @@ TEST("failing_writer_leaves_room_to_the_next") {
     CHECK_EQ(second, 4096);
 }
 
+TEST("failing_or_peeking_reader_leaves_data_to_the_next") {
+    for (const bool peeks : {false, true}) {
+        const Connection pair;
+        char* const page =
+            static_cast<char*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+        char byte = 0;
+        ssize_t second = 0;
+        std::thread odd([&] { (void)!recv(pair.server, page, 1, peeks ? MSG_PEEK : 0); });
+        sleep_ms(50);
+        std::thread good([&] { second = recv(pair.server, &byte, 1, 0); });
+        sleep_ms(50);
+        if (!peeks) OK(munmap(page, 4096));
+        CHECK_EQ(OK(send(pair.client, "a", 1, 0)), 1);
+        good.join();
+        OK(shutdown(pair.client, SHUT_WR));  // the odd one may still wait, if the other was quicker
+        odd.join();
+        CHECK_EQ(second, 1);
+        CHECK_EQ(byte, 'a');
+    }
+}
+
 // Memory that comes from a file may keep a transfer waiting, and the connection can end meanwhile.
 TEST("disconnect_during_a_transfer") {
     const int fd = OK(open("/proc/self/exe", O_RDONLY));
