@@ -68,7 +68,7 @@ PipeFile::~PipeFile() {
 Result<> PipeFile::wait_for_data(bool may_not_block) {
     if (may_not_block) return Errno::kAGAIN;
     Result<> result = pipe_->data_came.wait([this] { return pipe_->used() > 0 || pipe_->writers == 0; });
-    if (result.is_error() && pipe_->used() > 0) pipe_->data_came.wake_one();  // it may have been for us
+    if (result.is_error()) pipe_->pass_on(Pipe::Side::kReader);  // it may have been for us
     return result;
 }
 
@@ -97,12 +97,13 @@ Errno broken_pipe() {
 Result<> PipeFile::wait_for_room(size_t wanted, bool may_not_block) {
     if (may_not_block) return Errno::kAGAIN;
     Result<> result = pipe_->room_came.wait([&] { return pipe_->room() >= wanted || pipe_->readers == 0; });
-    if (result.is_error() && pipe_->room() >= kPipeBuf) pipe_->room_came.wake_one();
+    if (result.is_error()) pipe_->pass_on(Pipe::Side::kWriter);
     return result;
 }
 
 Result<size_t> PipeFile::write(mm::IoBuffer& from) {
     if (pipe_->readers == 0) return broken_pipe();
+    const Pipe::Turn turn(*pipe_, Pipe::Side::kWriter);  // also if the memory turns out to be bad
     size_t done = 0;
     const auto result = [&done](Errno error) { return done ? Result<size_t>(done) : Result<size_t>(error); };
     while (!from.empty()) {
@@ -117,7 +118,6 @@ Result<size_t> PipeFile::write(mm::IoBuffer& from) {
                 done += count.value();
                 pipe_->data_came.wake_one();
                 pipe_->changed.wake_all(vfs::kPollIn | vfs::kPollRdNorm);
-                if (from.empty() && pipe_->room() >= kPipeBuf) pipe_->room_came.wake_one();
                 if (pipe_->room() > 0 && !from.empty() && !packet_mode())
                     return done;  // bad memory behind what was taken
                 continue;
@@ -173,7 +173,7 @@ namespace {
 
 Result<RefPtr<vfs::File>> open_fifo(const vfs::Path& path, uint32_t flags) {
     vfs::Inode& inode = path.inode();
-    if (!inode.attachment) inode.attachment = TRY(Pipe::create());
+    if (!inode.attachment) inode.attachment = TRY(Pipe::create(task::current().credentials()));
     RefPtr<Pipe> pipe(static_cast<Pipe&>(*inode.attachment));
     const bool only_writes = (flags & vfs::kOAccMode) == vfs::kOWronly && inode.fs().type_name() != "pipefs";
     if (only_writes && (flags & vfs::kONonblock) && pipe->readers == 0) return Errno::kNXIO;
@@ -187,7 +187,7 @@ Result<vfs::Path> make_pipe_path(const auth::Credentials& owner) {
     static RefPtr<vfs::Mount> mount;
     if (!fs) fs = TRY(make_ref<PipeFs>());
     auto inode = TRY(make_ref<PipeInode>(fs, owner));
-    inode->attachment = TRY(Pipe::create());
+    inode->attachment = TRY(Pipe::create(owner));
     auto dentry = TRY(vfs::Dentry::create_root(std::move(inode)));
     if (!mount) mount = TRY(make_ref<vfs::Mount>(fs, dentry, 0));
     return vfs::Path(mount, std::move(dentry));
@@ -219,7 +219,7 @@ Result<size_t> pipe_size(vfs::File& file) {
     return pipe->pipe().capacity();
 }
 
-Result<size_t> set_pipe_size(vfs::File& file, size_t size) {
+Result<size_t> set_pipe_size(vfs::File& file, size_t size, const auth::Credentials& who) {
     PipeFile* end = PipeFile::from(file);
     if (!end) return Errno::kBADF;
     if (size > size_t{1} << 31) return Errno::kINVAL;
@@ -228,7 +228,7 @@ Result<size_t> set_pipe_size(vfs::File& file, size_t size) {
     if (size > pages * kPageSize) return Errno::kPERM;
     Pipe& pipe = end->pipe();
     sched::MutexGuard guard(pipe.lock);
-    TRY(pipe.resize(pages));
+    TRY(pipe.set_size(who, pages));
     pipe.room_came.wake_all();
     pipe.changed.wake_all();
     return pipe.capacity();

@@ -15,9 +15,10 @@ struct PipeEnds {
 };
 // pipe2(2); flags: O_NONBLOCK, O_DIRECT (packets), O_CLOEXEC (ignored here).
 Result<PipeEnds> make_pipe(uint32_t flags, const auth::Credentials& owner);
-// F_GETPIPE_SZ, F_SETPIPE_SZ (gives the size set). EBADF: no pipe; EBUSY, EPERM (over 1 MiB), ENOMEM.
+// F_GETPIPE_SZ, F_SETPIPE_SZ (gives the size set). EBADF: no pipe; EBUSY, EPERM (over 1 MiB, or too much for the
+// user), ENOMEM.
 Result<size_t> pipe_size(vfs::File& file);
-Result<size_t> set_pipe_size(vfs::File& file, size_t size);
+Result<size_t> set_pipe_size(vfs::File& file, size_t size, const auth::Credentials& who);
 
 // splice(2) and kin. Bytes are copied: the frames of a pipe are never shared with files or other pipes.
 bool is_pipe(vfs::File& file);

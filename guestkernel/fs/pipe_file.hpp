@@ -10,8 +10,9 @@ namespace kvmsbx::fs {
 // page's room, as on Linux.
 class Pipe final : public RefCounted {
   public:
-    ~Pipe() override { drop_frames(0); }
-    static Result<RefPtr<Pipe>> create();
+    ~Pipe() override;
+    // Its pages count for the user as long as it lives. Who has kUserPages already gets a small one, if unprivileged.
+    static Result<RefPtr<Pipe>> create(const auth::Credentials& creator);
     size_t capacity() const { return frames_.size() * kPageSize; }
     size_t used() const { return used_; }
     size_t room() const;
@@ -22,10 +23,28 @@ class Pipe final : public RefCounted {
     // Copies without taking, up to a packet's end; and takes `count` bytes of that (the packet's rest with them).
     Result<size_t> peek(mm::IoBuffer& to) const;
     void consume(size_t count);
-    Result<> resize(size_t pages);
+    // F_SETPIPE_SZ. EBUSY, EPERM (kUserPages), ENOMEM.
+    Result<> set_size(const auth::Credentials& who, size_t pages);
     void discard();
     void wake_readers();
     void wake_writers();
+    // A reader (writer) who was woken and did not use up what there is wakes the next one: called at the end of every
+    // transfer, whether it went well or not.
+    enum class Side : bool { kReader, kWriter };
+    void pass_on(Side side) {
+        if (side == Side::kReader && used_ > 0) data_came.wake_one();
+        if (side == Side::kWriter && room() >= kPipeBuf) room_came.wake_one();
+    }
+    class Turn {
+      public:
+        Turn(Pipe& pipe, Side side) : pipe_(pipe), side_(side) {}
+        ~Turn() { pipe_.pass_on(side_); }
+        Turn(const Turn&) = delete;
+
+      private:
+        Pipe& pipe_;
+        const Side side_;
+    };
 
     sched::Mutex lock;
     unsigned readers = 0, writers = 0;
@@ -33,6 +52,8 @@ class Pipe final : public RefCounted {
     sched::WaitQueue data_came, room_came, opened, changed;  // blocked readers, blocked writers, FIFO opens, poll
 
   private:
+    static constexpr size_t kUserPages = 16384;  // fs.pipe-user-pages-soft
+    Result<> resize(size_t pages);
     struct Packet {
         uint64_t start, end;  // counted from the first byte ever
     };
@@ -43,6 +64,8 @@ class Pipe final : public RefCounted {
         for (size_t i = keep; i < frames_.size(); ++i)
             if (Frame* frame = std::exchange(frames_[i], nullptr)) mm::release(frame);
     }
+    auth::Uid user_ = 0;
+    size_t charged_ = 0;  // pages
     Vector<Frame*> frames_;
     size_t start_ = 0, used_ = 0;  // bytes; the ring wraps at capacity()
     uint64_t taken_ = 0;           // bytes ever

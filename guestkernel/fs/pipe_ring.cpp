@@ -4,13 +4,64 @@
 namespace kvmsbx::fs {
 
 namespace {
-constexpr size_t kDefaultPages = 16;
+constexpr size_t kDefaultPages = 16, kLeastPages = 2;
+
+struct UserPages {
+    auth::Uid user;
+    size_t pages;
+};
+Vector<UserPages> user_pages;  // of users who have pipes
+
+// Adds to what the user has, and gives the sum. ENOMEM.
+Result<size_t> charge(auth::Uid user, size_t pages) {
+    for (UserPages& one : user_pages)
+        if (one.user == user) return one.pages += pages;
+    TRY(user_pages.push_back({user, pages}));
+    return pages;
 }
 
-Result<RefPtr<Pipe>> Pipe::create() {
+void discharge(auth::Uid user, size_t pages) {
+    for (size_t i = 0; i < user_pages.size(); ++i)
+        if (user_pages[i].user == user && (user_pages[i].pages -= pages) == 0) return user_pages.erase(i);
+}
+
+bool is_bounded(const auth::Credentials& who) {
+    return !who.has(auth::Capability::kSysResource) && !who.has(auth::Capability::kSysAdmin);
+}
+
+}  // namespace
+
+Result<RefPtr<Pipe>> Pipe::create(const auth::Credentials& creator) {
     auto pipe = TRY(make_ref<Pipe>());
-    TRY(pipe->frames_.resize(kDefaultPages));
+    pipe->user_ = creator.ruid;
+    const size_t all = TRY(charge(pipe->user_, kDefaultPages));
+    pipe->charged_ = kDefaultPages;
+    if (all > kUserPages && is_bounded(creator)) {
+        pipe->charged_ = kLeastPages;
+        discharge(pipe->user_, kDefaultPages - kLeastPages);
+    }
+    TRY(pipe->frames_.resize(pipe->charged_));
     return pipe;
+}
+
+Pipe::~Pipe() {
+    drop_frames(0);
+    if (charged_ > 0) discharge(user_, charged_);
+}
+
+Result<> Pipe::set_size(const auth::Credentials& who, size_t pages) {
+    const size_t before = charged_, more = pages > before ? pages - before : 0;
+    if (TRY(charge(user_, more)) > kUserPages && more > 0 && is_bounded(who)) {
+        discharge(user_, more);
+        return Errno::kPERM;
+    }
+    if (Result<> resized = resize(pages); resized.is_error()) {
+        if (more > 0) discharge(user_, more);
+        return resized;
+    }
+    charged_ = pages;
+    if (pages < before) discharge(user_, before - pages);
+    return {};
 }
 
 size_t Pipe::room() const {

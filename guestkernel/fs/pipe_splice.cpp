@@ -36,6 +36,7 @@ Result<size_t> pipe_to_pipe(vfs::File& in, vfs::File& out, size_t count, Transfe
     PipeFile& source = *PipeFile::from(in);
     PipeFile& target = *PipeFile::from(out);
     if (&source.pipe() == &target.pipe()) return Errno::kINVAL;
+    const Pipe::Turn reader(source.pipe(), Pipe::Side::kReader), writer(target.pipe(), Pipe::Side::kWriter);
     Vector<std::byte> piece;
     TRY(piece.resize(count < kPiece ? count : kPiece));
     for (;;) {
@@ -52,6 +53,7 @@ Result<size_t> pipe_to_pipe(vfs::File& in, vfs::File& out, size_t count, Transfe
 
 Result<size_t> splice_into_pipe(vfs::File& pipe, size_t count, bool nonblocking, SpliceEnd& source) {
     PipeFile& end = *PipeFile::from(pipe);
+    const Pipe::Turn turn(end.pipe(), Pipe::Side::kWriter);
     if (end.pipe().readers == 0) return broken_pipe();
     if (end.pipe().room() == 0) TRY(end.wait_for_room(1, nonblocking || end.nonblocking()));
     if (end.pipe().readers == 0) return broken_pipe();
@@ -67,6 +69,7 @@ Result<size_t> splice_into_pipe(vfs::File& pipe, size_t count, bool nonblocking,
 
 Result<size_t> splice_from_pipe(vfs::File& pipe, size_t count, bool nonblocking, SpliceEnd& sink) {
     PipeFile& end = *PipeFile::from(pipe);
+    const Pipe::Turn turn(end.pipe(), Pipe::Side::kReader);
     Vector<std::byte> piece;
     TRY(piece.resize(count < kPiece ? count : kPiece));
     for (;;) {
@@ -89,6 +92,7 @@ Result<size_t> splice_from_pipe(vfs::File& pipe, size_t count, bool nonblocking,
 
 Result<size_t> fill_pipe(vfs::File& pipe, mm::IoBuffer& from, bool nonblocking) {
     PipeFile& end = *PipeFile::from(pipe);
+    const Pipe::Turn turn(end.pipe(), Pipe::Side::kWriter);
     for (;;) {
         if (end.pipe().readers == 0) return broken_pipe();
         {
@@ -105,6 +109,7 @@ Result<size_t> fill_pipe(vfs::File& pipe, mm::IoBuffer& from, bool nonblocking) 
 
 Result<size_t> drain_pipe(vfs::File& pipe, mm::IoBuffer& to, bool nonblocking) {
     PipeFile& end = *PipeFile::from(pipe);
+    const Pipe::Turn turn(end.pipe(), Pipe::Side::kReader);
     if (end.pipe().used() == 0 && end.pipe().writers > 0) TRY(end.wait_for_data(nonblocking || end.nonblocking()));
     return end.read(to);
 }

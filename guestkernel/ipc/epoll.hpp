@@ -11,6 +11,8 @@
 // - An epoll can be watched by another one, up to kMaxNesting deep, without circles; nested files are asked
 // recursively. Asking (File::poll) does not block, so a collection is one piece; only the copy to the application comes
 // after it.
+// - What an application can nest is bounded as on Linux: one event goes up by kPathLimits ways at most, and searches
+// visit an epoll once (visited_).
 #include "guestkernel/ipc/anonymous_file.hpp"
 
 namespace kvmsbx::ipc {
@@ -35,12 +37,21 @@ class Epoll final : public AnonymousFile {
     // Null if the file is no epoll.
     static Epoll* from(vfs::File& file);
 
-    // epoll_ctl(2): EEXIST, ENOENT, ELOOP, ENOMEM, EPERM, EINVAL.
+    // epoll_ctl(2): EEXIST, ENOENT, ELOOP, ENOMEM, ENOSPC, EPERM, EINVAL (too many ways up).
     Result<> add(vfs::File& file, int fd, const EpollEvent& event);
     Result<> modify(vfs::File& file, int fd, const EpollEvent& event);
     Result<> remove(vfs::File& file, int fd);
+    // An event that a wait has taken, and what it was taken from.
+    struct Taken {
+        EpollEvent event;
+        uint32_t mask;  // the interest's, before EPOLLONESHOT
+        const vfs::File* file;
+        int fd;
+    };
     // Waits for at least one event; gives how many stand in `out` (0 after the deadline). EINTR.
-    Result<size_t> wait(std::span<EpollEvent> out, sched::Nanoseconds deadline);
+    Result<size_t> wait(std::span<Taken> out, sched::Nanoseconds deadline);
+    // What could not be told: the next wait looks at it again.
+    void give_back(std::span<const Taken> events);
 
     vfs::PollState poll() override;
     const void* class_tag() const override { return &kTag; }
@@ -50,7 +61,10 @@ class Epoll final : public AnonymousFile {
     class Interest final : public sched::Waiter, public vfs::FileObserver {
       public:
         Interest(Epoll& owner, vfs::File& file, int fd, const EpollEvent& event)
-            : owner(owner), file(file), fd(fd), event(event) {}
+            : owner(owner), file(file), fd(fd), event(event) {
+            ++total_interests;
+        }
+        ~Interest() { --total_interests; }
         void notify(uint32_t events) override;
         void file_gone() override;
         uint32_t ask();
@@ -74,14 +88,29 @@ class Epoll final : public AnonymousFile {
     Interest* find(vfs::File& file, int fd);
     void make_ready(Interest& interest);
     void recheck(Interest& interest);
-    size_t collect(std::span<EpollEvent> out);
+    size_t collect(std::span<Taken> out);
     bool has_ready();
-    bool reaches(const Epoll& target, unsigned depth) const;
-    unsigned height() const;        // epolls from here down, this one included
-    unsigned height_above() const;  // epolls that watch this one, the longest way up
+    Result<> check_nesting(const Epoll& nested) const;
+    bool reaches(const Epoll& target) const;  // within a search
+    unsigned height() const;                  // epolls from here down, this one included; a search of its own
+    unsigned height_above() const;            // epolls that watch this one, the longest way up; likewise
+    unsigned find_height() const;
+    unsigned find_height_above() const;
+    // Whether an event of the file has no more ways up than kPathLimits.
+    static bool has_few_ways_up(const vfs::File& file);
+    static bool count_ways_up(const vfs::File& file, unsigned depth, unsigned (&counts)[kMaxNesting]);
+    bool files_have_few_ways_up() const;  // of all files below; a search of its own
+    bool check_files_below() const;
+    // True once per search: begin_search() starts one.
+    bool first_visit() const { return std::exchange(visited_, search) != search; }
+    static void begin_search() { ++search; }
 
     Tree<Interest, &Interest::tree_hook, boost::intrusive::key_of_value<KeyOf>> interests_;
     ReadyList ready_;
+    static size_t total_interests;
+    static uint64_t search;
+    mutable uint64_t visited_ = 0;
+    mutable unsigned found_height_ = 0;
     sched::WaitQueue waiting_;  // threads in wait()
     sched::WaitQueue watched_;  // poll and epolls above
 };

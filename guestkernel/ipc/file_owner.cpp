@@ -65,6 +65,14 @@ void FileOwner::send(int32_t code, int64_t band) {
         info.raw[0] = static_cast<uint64_t>(band);
         info.raw[1] = static_cast<uint32_t>(fd);
     }
+    send_to_owner(info);
+}
+
+void FileOwner::urgent() {
+    if (id_) send_to_owner(task::kernel_signal(task::kSigUrg));
+}
+
+void FileOwner::send_to_owner(const task::SigInfo& info) {
     const auto allowed = [this](const task::Process& process) {  // sigio_perm of Linux
         if (process.threads.empty()) return false;
         const auth::Credentials& target = process.threads.front().credentials();

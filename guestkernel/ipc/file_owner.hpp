@@ -1,10 +1,12 @@
 #pragma once
 // Signals about input and output (fcntl F_SETOWN, F_SETOWN_EX, F_SETSIG and O_ASYNC). An open file description can
 // have a FileOwner (vfs::File::signal_owner): a thread, process or group, and a signal. With O_ASYNC it hangs in the
-// description's poll queue, as an epoll interest does, and sends the signal when the file becomes ready. Process
+// description's poll queue, as an epoll interest does, and sends the signal when the file becomes ready; only what a
+// signal cannot make ready may have it (syscalls/fcntl.cpp), or a signal would send another for ever. Process
 // numbers are looked up at that time; the sender's rights are those of who called F_SETOWN.
 #include "guestkernel/auth/credentials.hpp"
 #include "guestkernel/sched/sched.hpp"
+#include "guestkernel/task/signal.hpp"
 #include "guestkernel/vfs/file.hpp"
 
 namespace kvmsbx::ipc {
@@ -24,6 +26,8 @@ class FileOwner final : public RefCounted, private sched::Waiter {
     int32_t id() const;  // 0: nobody, or gone
     // O_ASYNC of the description was changed: its flags say to what.
     void follow_flags();
+    // Urgent data came to the socket: SIGURG, with or without O_ASYNC.
+    void urgent();
 
     int32_t signal = 0;  // 0: SIGIO without siginfo
     int32_t fd = -1;     // si_fd: the descriptor by which O_ASYNC was set
@@ -31,6 +35,7 @@ class FileOwner final : public RefCounted, private sched::Waiter {
   private:
     void notify(uint32_t events) override;
     void send(int32_t code, int64_t band);
+    void send_to_owner(const task::SigInfo& info);
     vfs::File& file_;
     OwnerKind kind_ = OwnerKind::kProcess;
     int32_t id_ = 0;

@@ -127,13 +127,21 @@ Inotify::~Inotify() {
     instances.give(user_);
 }
 
+// Goes through the inode's watches, which are few; this instance may have very many.
+Watch* Inotify::find(vfs::Inode& inode) {
+    if (!inode.watches) return nullptr;
+    // SAFETY: nobody else implements vfs::Watches.
+    for (Watch& watch : static_cast<InodeWatches*>(inode.watches)->list)
+        if (&watch.owner == this) return &watch;
+    return nullptr;
+}
+
 Result<int32_t> Inotify::add(const vfs::Path& path, uint32_t mask) {
     const uint32_t kept = mask & (kInAllEvents | kInExcludeUnlinked | kInOneshot);
-    for (Watch& watch : watches_) {
-        if (&watch.path.inode() != &path.inode()) continue;
+    if (Watch* const watch = find(path.inode())) {
         if (mask & kInMaskCreate) return Errno::kEXIST;
-        watch.mask = mask & kInMaskAdd ? watch.mask | kept : kept;
-        return watch.descriptor;
+        watch->mask = mask & kInMaskAdd ? watch->mask | kept : kept;
+        return watch->descriptor;
     }
     TRY(watches.take(user_, inotify_limits.watches, Errno::kNOSPC));
     const Result<int32_t> made = add_new(path, kept);

@@ -68,6 +68,7 @@ class Inotify final : public vfs::File {
         using type = int32_t;
         type operator()(const Watch& watch) const { return watch.descriptor; }
     };
+    Watch* find(vfs::Inode& inode);
     Result<int32_t> add_new(const vfs::Path& path, uint32_t mask);
     void queue(int32_t descriptor, uint32_t mask, std::string_view name, uint32_t cookie);
     void end_watch(Watch& watch);  // without a word

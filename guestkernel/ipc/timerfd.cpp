@@ -25,7 +25,16 @@ const char TimerFd::kTag = 0;
 // SAFETY: the tag is this class's own.
 TimerFd* TimerFd::from(vfs::File& file) { return file.class_tag() == &kTag ? static_cast<TimerFd*>(&file) : nullptr; }
 
-TimerFd::Setting TimerFd::remaining() const {
+void TimerFd::catch_up() {
+    const Nanoseconds due = std::exchange(stopped_at_, 0);
+    if (due == 0) return;
+    const uint64_t passed = (sched::now() - due) / interval_;
+    expirations_ += passed;
+    arm(add_saturated(due + passed * interval_, interval_));
+}
+
+TimerFd::Setting TimerFd::remaining() {
+    catch_up();
     Setting setting{.interval = interval_, .value = 0};
     if (armed()) {
         const Nanoseconds now = sched::now();
@@ -59,14 +68,8 @@ TimerFd::Setting TimerFd::set(const Setting& setting, bool absolute) {
 }
 
 void TimerFd::fire() {
-    const Nanoseconds now = sched::now();
-    const Nanoseconds due = deadline();
     ++expirations_;
-    if (interval_) {
-        const uint64_t missed = now > due ? (now - due) / interval_ : 0;
-        expirations_ += missed;
-        arm(add_saturated(due, (missed + 1) * interval_));
-    }
+    if (interval_) stopped_at_ = deadline();
     changed_.wake_all(vfs::kPollIn);
 }
 
@@ -76,8 +79,8 @@ Result<size_t> TimerFd::read(mm::IoBuffer& to) {
         if (nonblocking()) return Errno::kAGAIN;
         TRY(changed_.wait([&] { return expirations_ > 0; }));
     }
-    const uint64_t count = expirations_;
-    expirations_ = 0;
+    catch_up();
+    const uint64_t count = std::exchange(expirations_, 0);
     if (TRY(to.put(&count, sizeof count)) != sizeof count) return Errno::kFAULT;
     return sizeof count;
 }

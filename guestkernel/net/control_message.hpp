@@ -9,7 +9,7 @@
 namespace kvmsbx::net {
 
 inline constexpr int kSolSocket = 1;
-inline constexpr int kScmRights = 1, kScmCredentials = 2, kScmTimestamp = 29;
+inline constexpr int kScmRights = 1, kScmCredentials = 2, kScmPidfd = 4, kScmTimestamp = 29, kScmTimestampNs = 35;
 inline constexpr size_t kScmMaxFiles = 253;  // SCM_MAX_FD
 
 struct ControlHeader {  // struct cmsghdr

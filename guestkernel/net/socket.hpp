@@ -49,7 +49,8 @@ struct Ancillary {
     Vector<RefPtr<vfs::File>> files;  // SCM_RIGHTS
     bool has_credentials = false;     // SCM_CREDENTIALS
     Ucred credentials;
-    struct Raw {  // any other control message, as it stands in the buffer
+    RefPtr<task::Process> process;  // SCM_PIDFD, to the receiver: who sent it
+    struct Raw {                    // any other control message, as it stands in the buffer
         int32_t level, type;
         uint32_t size;  // of data
         std::byte data[64];
@@ -101,6 +102,7 @@ class Socket : public vfs::File {
     Result<> attach_inode(const auth::Credentials& owner);
     // What SO_PEERGROUPS tells of; null: nobody.
     const auth::Credentials* peer_identity() const { return peer_identity_.get(); }
+    task::Process* peer_process() const { return peer_process_.get(); }  // SO_PEERPIDFD; null: nobody
     int32_t take_error();  // SO_ERROR: gives the pending error and clears it
     void set_error(Errno error) { error_ = static_cast<int32_t>(error); }
 
@@ -123,6 +125,8 @@ class Socket : public vfs::File {
     const uint64_t inode_number;  // of describe(), fstat(2) and /proc/net
 
   protected:
+    // Adds SCM_TIMESTAMP or SCM_TIMESTAMPNS if it is wanted. time: CLOCK_REALTIME.
+    Result<> put_timestamp(sched::Nanoseconds time, Ancillary& to) const;
     // The end of a wait that SO_RCVTIMEO or SO_SNDTIMEO bounds: kNever without one. A wait that ends there is EAGAIN.
     sched::Nanoseconds receive_deadline() const;
     sched::Nanoseconds send_deadline() const;
@@ -140,7 +144,8 @@ class Socket : public vfs::File {
     int32_t error_ = 0;  // pending error (positive errno), e.g. of a connect that failed in the background
     // SOL_SOCKET options that keep a value; a family acts on those it can.
     bool reuse_address_ = false, reuse_port_ = false, keep_alive_ = false, broadcast_ = false,
-         pass_credentials_ = false, dont_route_ = false, oob_inline_ = false, timestamp_ = false;
+         pass_credentials_ = false, pass_process_ = false, dont_route_ = false, oob_inline_ = false, timestamp_ = false,
+         timestamp_in_nanoseconds_ = false, bound_to_device_ = false;
     bool linger_ = false;
     int32_t linger_seconds_ = 0;
     uint32_t receive_buffer_ = 212992, send_buffer_ = 212992;    // bytes, as getsockopt shows them
@@ -148,10 +153,12 @@ class Socket : public vfs::File {
     uint32_t priority_ = 0, mark_ = 0, receive_low_water_ = 1;
     Ucred peer_credentials_{0, ~0U, ~0U};  // SO_PEERCRED
     RefPtr<auth::Credentials> peer_identity_;
+    RefPtr<task::Process> peer_process_;
 
   private:
     static const char kTag;
     Result<> set_flag(int name, bool on);
+    Result<> bind_to_device(task::Task& task, std::span<const std::byte> value);
     Result<> set_number(task::Task& task, int name, int32_t value);
     RefPtr<vfs::Inode> inode_;
     vfs::Path path_;

@@ -1,13 +1,12 @@
 // The options of SOL_SOCKET that every family has (socket(7), net/core/sock.c).
 #include <cstring>
 
+#include "guestkernel/net/control_message.hpp"
 #include "guestkernel/net/socket.hpp"
 
 namespace kvmsbx::net {
 
 namespace {
-
-constexpr int kSolSocket = 1;
 
 enum Option : int {
     kDebug = 1,
@@ -30,19 +29,26 @@ enum Option : int {
     kSendLowWater = 19,
     kReceiveTimeoutOld = 20,
     kSendTimeoutOld = 21,
+    kBindToDevice = 25,
     kTimestamp = 29,
     kAcceptsConnections = 30,
     kSendBufferForce = 32,
     kReceiveBufferForce = 33,
+    kTimestampNs = 35,
     kMark = 36,
     kProtocol = 38,
     kDomain = 39,
+    kCookie = 57,
     kReceiveTimeoutNew = 66,
     kSendTimeoutNew = 67,
+    kPassPidfd = 76,
 };
 
 constexpr uint32_t kMaxBuffer = 4U << 20, kMinSendBuffer = 4608, kMinReceiveBuffer = 2304;  // net.core.[rw]mem_max
 constexpr int64_t kNanosecondsPerSecond = 1'000'000'000, kNanosecondsPerMicrosecond = 1000;
+
+constexpr size_t kInterfaceNameSize = 16;  // IFNAMSIZ
+constexpr char kLoopback[] = "lo";
 
 struct Linger {  // struct linger
     int32_t on, seconds;
@@ -100,11 +106,19 @@ Result<> Socket::set_flag(int name, bool on) {
         case kBroadcast: broadcast_ = on; return {};
         case kKeepAlive: keep_alive_ = on; return {};
         case kOobInline: oob_inline_ = on; return {};
-        case kTimestamp: timestamp_ = on; return {};
+        case kTimestamp:
+        case kTimestampNs:
+            timestamp_ = on;
+            timestamp_in_nanoseconds_ = on && name == kTimestampNs;
+            return {};
         case kBsdCompatible: return {};
         case kPassCredentials:
             if (!has_credentials_in_messages(domain)) return Errno::kOPNOTSUPP;
             pass_credentials_ = on;
+            return {};
+        case kPassPidfd:
+            if (domain != kAfUnix) return Errno::kOPNOTSUPP;
+            pass_process_ = on;
             return {};
         default: return Errno::kNOPROTOOPT;
     }
@@ -143,8 +157,29 @@ Result<> Socket::set_number(task::Task& task, int name, int32_t value) {
     }
 }
 
+// lo is the only interface, and what is bound to it works as before.
+Result<> Socket::bind_to_device(task::Task& task, std::span<const std::byte> value) {
+    char name[kInterfaceNameSize] = {};
+    memcpy(name, value.data(), value.size() < sizeof name ? value.size() : sizeof name - 1);
+    if (bound_to_device_ && !task.credentials().has(auth::Capability::kNetRaw)) return Errno::kPERM;
+    if (name[0] && strcmp(name, kLoopback) != 0) return Errno::kNODEV;
+    bound_to_device_ = name[0];
+    return {};
+}
+
+Result<> Socket::put_timestamp(sched::Nanoseconds time, Ancillary& to) const {
+    if (!timestamp_) return {};
+    const bool fine = timestamp_in_nanoseconds_;
+    const uint64_t rest = time % kNanosecondsPerSecond;
+    const uint64_t parts[2] = {time / kNanosecondsPerSecond, fine ? rest : rest / kNanosecondsPerMicrosecond};
+    Ancillary::Raw raw{kSolSocket, fine ? kScmTimestampNs : kScmTimestamp, sizeof parts, {}};
+    memcpy(raw.data, parts, sizeof parts);
+    return to.others.push_back(raw);
+}
+
 Result<> Socket::set_option(task::Task& task, int level, int name, std::span<const std::byte> value) {
     if (level != kSolSocket) return Errno::kNOPROTOOPT;
+    if (name == kBindToDevice) return bind_to_device(task, value);
     const auto number = TRY(load<int32_t>(value));
     switch (name) {
         case kLinger: {
@@ -185,6 +220,9 @@ Result<size_t> Socket::get_option(task::Task&, int level, int name, std::span<st
         case kPassCredentials:
             if (!has_credentials_in_messages(domain)) return Errno::kOPNOTSUPP;
             return store(out, int32_t{pass_credentials_});
+        case kPassPidfd:
+            if (domain != kAfUnix) return Errno::kOPNOTSUPP;
+            return store(out, int32_t{pass_process_});
         case kPeerCredentials: return store(out, peer_credentials_);
         case kReceiveLowWater: return store(out, receive_low_water_);
         case kSendLowWater: return store(out, int32_t{1});
@@ -192,7 +230,15 @@ Result<size_t> Socket::get_option(task::Task&, int level, int name, std::span<st
         case kReceiveTimeoutNew: return store(out, to_timeval(receive_timeout_));
         case kSendTimeoutOld:
         case kSendTimeoutNew: return store(out, to_timeval(send_timeout_));
-        case kTimestamp: return store(out, int32_t{timestamp_});
+        case kTimestamp: return store(out, int32_t{timestamp_ && !timestamp_in_nanoseconds_});
+        case kTimestampNs: return store(out, int32_t{timestamp_in_nanoseconds_});
+        case kCookie:
+            if (out.size() < sizeof inode_number) return Errno::kINVAL;
+            return store(out, inode_number);
+        case kBindToDevice:
+            if (!bound_to_device_) return size_t{0};
+            if (out.size() < kInterfaceNameSize) return Errno::kINVAL;
+            return store(out, kLoopback);
         case kAcceptsConnections: return store(out, int32_t{listening_});
         case kMark: return store(out, mark_);
         case kProtocol: return store(out, int32_t{protocol});

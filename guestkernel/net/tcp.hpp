@@ -115,7 +115,9 @@ class TcpSocket final : public InetSocket {
     Result<> wait_for_room(const RefPtr<TcpStream>& stream, uint32_t flags, sched::Nanoseconds deadline);
     // Sends to somebody who does not listen any more: the answer is RST.
     bool send_into_void();
+    Result<size_t> send_all(const RefPtr<TcpStream>& stream, SendRequest& request, sched::Nanoseconds deadline);
     Result<size_t> send_some(TcpStream& stream, SendRequest& request);
+    Result<size_t> receive_all(const RefPtr<TcpStream>& stream, ReceiveRequest& request, sched::Nanoseconds deadline);
     Result<size_t> receive_urgent(ReceiveRequest& request);
     Result<size_t> receive_some(TcpStream& stream, ReceiveRequest& request, size_t offset);
     // With nothing to read: whether the read ends, with 0 or an error.

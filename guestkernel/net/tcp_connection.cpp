@@ -201,6 +201,7 @@ void TcpSocket::inherit(const TcpSocket& listener) {
     owner_ = listener.owner_;
     reuse_address_ = listener.reuse_address_, reuse_port_ = listener.reuse_port_, keep_alive_ = listener.keep_alive_;
     dont_route_ = listener.dont_route_, oob_inline_ = listener.oob_inline_, timestamp_ = listener.timestamp_;
+    timestamp_in_nanoseconds_ = listener.timestamp_in_nanoseconds_, bound_to_device_ = listener.bound_to_device_;
     linger_ = listener.linger_, linger_seconds_ = listener.linger_seconds_;
     receive_buffer_ = listener.receive_buffer_, send_buffer_ = listener.send_buffer_;
     receive_timeout_ = listener.receive_timeout_, send_timeout_ = listener.send_timeout_;

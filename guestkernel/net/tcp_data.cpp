@@ -1,6 +1,7 @@
 // What goes through TCP connections.
 #include <algorithm>
 
+#include "guestkernel/ipc/file_owner.hpp"
 #include "guestkernel/net/tcp.hpp"
 
 namespace kvmsbx::net {
@@ -29,6 +30,7 @@ size_t TcpSocket::unsent() const {
 }
 
 size_t TcpSocket::room() const {
+    if (!out_) return 0;  // disconnected while a transfer waited for memory
     const size_t size = out_->bytes.size();
     if (ByteQueue::memory_is_short()) return size < mm::kPageSize ? mm::kPageSize - size : 0;
     const size_t all = window() + send_buffer_;
@@ -81,11 +83,15 @@ Result<> TcpSocket::wait_for_connection(uint32_t flags, sched::Nanoseconds deadl
 }
 
 Result<> TcpSocket::wait_for_room(const RefPtr<TcpStream>& stream, uint32_t flags, sched::Nanoseconds deadline) {
+    const auto ready = [&] {
+        if (out_ != stream || !can_send() || error_ || shut_write_ || is_writable()) return true;
+        stream->no_space =
+            true;  // again each time, as another writer may have taken the room that this one was told of
+        return false;
+    };
     stream->no_space = true;
     if (flags & kMsgDontwait) return Errno::kAGAIN;
-    return wait_until(
-        stream->room_came, [&] { return out_ != stream || !can_send() || error_ || shut_write_ || is_writable(); },
-        deadline);
+    return wait_until(stream->room_came, ready, deadline);
 }
 
 bool TcpSocket::send_into_void() {
@@ -100,6 +106,7 @@ bool TcpSocket::send_into_void() {
 
 Result<size_t> TcpSocket::send_some(TcpStream& stream, SendRequest& request) {
     sched::MutexGuard guard(stream.lock);
+    if (out_.get() != &stream) return size_t{0};  // the caller looks again
     const size_t count = TRY(stream.bytes.fill(request.data, room()));
     if (count > 0 && (request.flags & kMsgOob) && request.data.empty()) {
         stream.urgent = TcpStream::Urgent::kPending;
@@ -108,6 +115,8 @@ Result<size_t> TcpSocket::send_some(TcpStream& stream, SendRequest& request) {
         mm::IoBuffer one = mm::IoBuffer::kernel(std::as_writable_bytes(std::span(&last, 1)));
         (void)stream.bytes.peek(one, stream.bytes.size() - 1, 1);
         stream.urgent_byte = last;
+        ipc::FileOwner* const owner = peer_ ? ipc::FileOwner::find(*peer_) : nullptr;
+        if (owner) owner->urgent();
         if (peer_) peer_->changed_.wake_all(vfs::kPollPri);
     }
     return count;
@@ -118,6 +127,12 @@ Result<size_t> TcpSocket::send(task::Task&, SendRequest& request) {
     const sched::Nanoseconds deadline = send_deadline();
     TRY(wait_for_connection(request.flags, deadline));
     const RefPtr<TcpStream> stream = out_;
+    Result<size_t> sent = send_all(stream, request, deadline);
+    if (out_ == stream && room() > 0) stream->room_came.wake_one();  // the next writer, also if this one failed
+    return sent;
+}
+
+Result<size_t> TcpSocket::send_all(const RefPtr<TcpStream>& stream, SendRequest& request, sched::Nanoseconds deadline) {
     size_t done = 0;
     const auto ended = [&](Errno error) { return done ? Result<size_t>(done) : Result<size_t>(error); };
     if (error_ || shut_write_) return send_error();
@@ -129,7 +144,6 @@ Result<size_t> TcpSocket::send(task::Task&, SendRequest& request) {
             if (count.is_error()) return ended(count.error());
             done += count.value();
             if (count.value() > 0) tell_of_data(*stream);
-            if (request.data.empty() && room() > 0) stream->room_came.wake_one();
             continue;
         }
         if (const Result<> waited = wait_for_room(stream, request.flags, deadline); waited.is_error())
@@ -160,7 +174,12 @@ Result<size_t> TcpSocket::receive_some(TcpStream& stream, ReceiveRequest& reques
     sched::MutexGuard guard(stream.lock);
     const bool peek = request.flags & kMsgPeek;
     const TcpStream::Piece piece = stream.next_piece(peek ? offset : 0, oob_inline_);
-    if (peek) return stream.bytes.peek(request.data, piece.start, piece.size);
+    if (peek && !(request.flags & kMsgTrunc)) return stream.bytes.peek(request.data, piece.start, piece.size);
+    if (peek) {  // tcp(7): counted, not copied
+        const size_t there = std::min(piece.size, request.data.remaining());
+        request.data.limit(request.data.remaining() - there);
+        return there;
+    }
     if (piece.start > 0 && stream.bytes.size() > 0) {  // the urgent byte, which is read on its own
         stream.bytes.drop(1);
         ++stream.taken;
@@ -200,8 +219,15 @@ Result<size_t> TcpSocket::receive(task::Task&, ReceiveRequest& request) {
     if (state_ == TcpState::kListen) return Errno::kNOTCONN;
     if (request.flags & kMsgErrqueue) return Errno::kAGAIN;
     if (request.flags & kMsgOob) return receive_urgent(request);
-    const sched::Nanoseconds deadline = receive_deadline();
     const RefPtr<TcpStream> stream = in_;
+    Result<size_t> received = receive_all(stream, request, receive_deadline());
+    // The next reader, also if this one failed or only looked.
+    if (stream && stream->next_piece(0, oob_inline_).size > 0) stream->data_came.wake_one();
+    return received;
+}
+
+Result<size_t> TcpSocket::receive_all(const RefPtr<TcpStream>& stream, ReceiveRequest& request,
+                                      sched::Nanoseconds deadline) {
     const size_t wanted = request.data.remaining();
     const size_t target =
         std::max(size_t{1}, request.flags & kMsgWaitall ? wanted : std::min(size_t{receive_low_water_}, wanted));
@@ -225,7 +251,6 @@ Result<size_t> TcpSocket::receive(task::Task&, ReceiveRequest& request) {
         if (waited.is_error()) return done ? Result<size_t>(done) : Result<size_t>(waited.error());
         if (in_ != stream) return done ? Result<size_t>(done) : Result<size_t>(Errno::kNOTCONN);
     }
-    if (stream->bytes.size() > 0 && !peek) stream->data_came.wake_one();
     return done;
 }
 

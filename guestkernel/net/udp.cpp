@@ -30,10 +30,15 @@ UdpSocket::UdpSocket(int socket_domain, uint32_t file_flags)
     : InetSocket(socket_domain, kSockDgram, kSolUdp, file_flags) {}
 
 UdpSocket::~UdpSocket() {
-    while (!queue_.empty()) {
-        const RefPtr<Datagram> gone = RefPtr<Datagram>::adopt(&queue_.front());
-        gone->hook.unlink();
-    }
+    while (!queue_.empty()) (void)take_first(queue_);
+    forget_undelivered();
+}
+
+RefPtr<Datagram> UdpSocket::take_first(Queue& queue) {
+    RefPtr<Datagram> first = RefPtr<Datagram>::adopt(&queue.front());
+    first->hook.unlink();
+    charged_ -= first->bytes.size() + kOverhead;
+    return first;
 }
 
 // --- connect(2) and what it changes
@@ -105,6 +110,10 @@ Result<> UdpSocket::apply_ancillary(const Ancillary& ancillary, Route& route) co
             __builtin_memcpy(&number, one.data, sizeof number);
         else if (one.size > 0)
             number = std::to_integer<uint8_t>(one.data[0]);
+        if (one.level == kSolSocket && (one.type == kScmRights || one.type == kScmCredentials)) continue;
+        // Of IPv4 and IPv6, the destination's counts; but for IPV6_PKTINFO, which can name an address of either.
+        const bool v4 = route.to.address.is_v4(), info = one.level == kSolIpv6 && one.type == kIpv6Pktinfo;
+        if (one.level != kSolSocket && one.level != kSolUdp && one.level != (v4 ? kSolIp : kSolIpv6) && !info) continue;
         if (one.level == kSolIp && one.type == kIpTtl) {
             if (number < 1 || number > 255) return Errno::kINVAL;
             route.ttl = static_cast<uint8_t>(number);
@@ -211,9 +220,9 @@ void UdpSocket::deliver(RefPtr<Datagram> datagram, const Endpoint& to) {
     if (UdpSocket* const receiver = find_receiver(datagram->from, to)) return receiver->take(std::move(datagram));
     // Nobody listens: "port unreachable" comes back.
     ++inet_counters().no_ports;
-    const bool wants_errors =
-        value(to.address.is_v4() ? inet_option(kSolIp, kIpRecverr) : inet_option(kSolIpv6, kIpv6Recverr));
-    if (remote_.port == 0 && !wants_errors) return;
+    const bool wanted = wants_errors(to.address);
+    if (remote_.port == 0 && !wanted) return;
+    if (wanted) keep_undelivered(std::move(datagram), to);
     set_error(Errno::kCONNREFUSED);
     came_.wake_all();
     changed_.wake_all();
@@ -261,10 +270,11 @@ Result<RefPtr<Datagram>> UdpSocket::next_datagram(uint32_t flags) {
     for (;;) {
         if (error_) return static_cast<Errno>(take_error());
         if (!queue_.empty()) {
-            if (flags & kMsgPeek) return RefPtr<Datagram>(queue_.front());
-            RefPtr<Datagram> first = RefPtr<Datagram>::adopt(&queue_.front());
-            first->hook.unlink();
-            charged_ -= first->bytes.size() + kOverhead;
+            if (flags & kMsgPeek) {
+                came_.wake_one();  // it is still there for another
+                return RefPtr<Datagram>(queue_.front());
+            }
+            RefPtr<Datagram> first = take_first(queue_);
             if (!queue_.empty()) came_.wake_one();
             return first;
         }
@@ -287,12 +297,7 @@ static Result<> add(Ancillary& to, int level, int type, const T& value) {
 }
 
 Result<> UdpSocket::describe(const Datagram& datagram, Ancillary& to) const {
-    constexpr uint64_t kSecond = 1'000'000'000, kMicrosecond = 1000;
-    if (timestamp_) {
-        const int64_t time[2] = {static_cast<int64_t>(datagram.received_at / kSecond),
-                                 static_cast<int64_t>(datagram.received_at % kSecond / kMicrosecond)};
-        TRY(add(to, kSolSocket, kScmTimestamp, time));
-    }
+    TRY(put_timestamp(datagram.received_at, to));
     const bool v4 = datagram.to.is_v4();
     if (is_v6()) {
         struct {
@@ -332,10 +337,65 @@ Result<size_t> UdpSocket::give(const Datagram& datagram, ReceiveRequest& request
 }
 
 Result<size_t> UdpSocket::receive(task::Task&, ReceiveRequest& request) {
-    if (request.flags & kMsgErrqueue) return Errno::kAGAIN;
+    if (request.flags & kMsgErrqueue) return receive_undelivered(request);
     if (request.flags & kMsgOob) return Errno::kOPNOTSUPP;
     const RefPtr<Datagram> datagram = TRY(next_datagram(request.flags));
     return datagram ? give(*datagram, request) : Result<size_t>(size_t{0});
+}
+
+// --- what could not be delivered (ip(7), IP_RECVERR)
+
+namespace {
+
+struct ExtendedError {  // struct sock_extended_err
+    uint32_t error;
+    uint8_t origin, type, code, pad;
+    uint32_t info, data;
+};
+static_assert(sizeof(ExtendedError) == 16);
+
+}  // namespace
+
+bool UdpSocket::wants_errors(const InetAddress& destination) const {
+    return value(destination.is_v4() ? inet_option(kSolIp, kIpRecverr) : inet_option(kSolIpv6, kIpv6Recverr));
+}
+
+void UdpSocket::keep_undelivered(RefPtr<Datagram> datagram, const Endpoint& to) {
+    const size_t size = datagram->bytes.size() + kOverhead;
+    if (charged_ + size >= receive_buffer_) return;
+    charged_ += size;
+    datagram->from = to;
+    undelivered_.push_back(*datagram.leak());
+}
+
+void UdpSocket::forget_undelivered() {
+    while (!undelivered_.empty()) (void)take_first(undelivered_);
+}
+
+Result<size_t> UdpSocket::receive_undelivered(ReceiveRequest& request) {
+    constexpr uint8_t kOriginIcmp = 2, kOriginIcmp6 = 3, kUnreachable = 3, kPort = 3, kUnreachable6 = 1, kPort6 = 4;
+    constexpr size_t kQuoted4 = 520, kQuoted6 = 1184;  // bytes of a datagram that ICMP brings back
+    if (undelivered_.empty()) return Errno::kAGAIN;
+    const RefPtr<Datagram> datagram = take_first(undelivered_);
+    if (undelivered_.empty()) error_ = 0;
+    const bool v4 = datagram->to.is_v4();
+    const size_t size = std::min(datagram->bytes.size(), v4 ? kQuoted4 : kQuoted6);
+    const size_t wanted = std::min(size, request.data.remaining());
+    if (TRY(datagram->bytes.peek(request.data, 0, wanted)) < wanted) return Errno::kFAULT;
+    request.out_flags |= kMsgErrqueue | (wanted < size ? kMsgTrunc : 0);
+    if (request.from) *request.from = format_endpoint(datagram->from, domain);
+    if (!request.ancillary) return wanted;
+    ExtendedError error{static_cast<uint32_t>(Errno::kCONNREFUSED), kOriginIcmp, kUnreachable, kPort, 0, 0, 0};
+    if (!v4) error.origin = kOriginIcmp6, error.type = kUnreachable6, error.code = kPort6;
+    const Address offender = format_endpoint({datagram->to, 0}, domain);
+    Ancillary::Raw raw{is_v6() ? kSolIpv6 : kSolIp,
+                       is_v6() ? kIpv6Recverr : kIpRecverr,
+                       static_cast<uint32_t>(sizeof error + offender.length),
+                       {}};
+    __builtin_memcpy(raw.data, &error, sizeof error);
+    __builtin_memcpy(raw.data + sizeof error, offender.bytes, offender.length);
+    TRY(request.ancillary->others.push_back(raw));
+    return wanted;
 }
 
 // --- poll(2), ioctl(2), options
@@ -343,7 +403,7 @@ Result<size_t> UdpSocket::receive(task::Task&, ReceiveRequest& request) {
 vfs::PollState UdpSocket::poll() {
     using namespace vfs;
     uint32_t events = kPollOut | kPollWrNorm | kPollWrBand;
-    if (error_) events |= kPollErr;
+    if (error_ || !undelivered_.empty()) events |= kPollErr;
     if (shut_read_) events |= kPollRdHup | kPollIn | kPollRdNorm;
     if (shut_read_ && shut_write_) events |= kPollHup;
     if (!queue_.empty()) events |= kPollIn | kPollRdNorm;
@@ -408,7 +468,11 @@ Result<> UdpSocket::set_option(task::Task& task, int level, int name, std::span<
     const bool v4_group = level == kSolIp && (name == kIpAddMembership || name == kIpDropMembership);
     const bool v6_group = level == kSolIpv6 && is_v6() && (name == kIpv6AddMembership || name == kIpv6DropMembership);
     if (v4_group || v6_group) return change_membership(level, name, value);
-    return InetSocket::set_option(task, level, name, value);
+    TRY(InetSocket::set_option(task, level, name, value));
+    const bool errors = (level == kSolIp && name == kIpRecverr) || (level == kSolIpv6 && name == kIpv6Recverr);
+    if (errors && !this->value(inet_option(kSolIp, kIpRecverr)) && !this->value(inet_option(kSolIpv6, kIpv6Recverr)))
+        forget_undelivered();
+    return {};
 }
 
 Result<size_t> UdpSocket::get_option(task::Task& task, int level, int name, std::span<std::byte> out) {

@@ -2,7 +2,8 @@
 // UDP over loopback. A datagram is bytes in page frames with what its receiver may ask for; send puts it straight into
 // the queue of the socket that the port table finds, or of each that has joined the multicast group. A queue is bounded
 // by its socket's SO_RCVBUF: what does not fit is dropped and counted, as in Linux. A datagram to a port without a
-// socket is an error (ECONNREFUSED) of the sender if it is connected, as ICMP would report it.
+// socket is an error (ECONNREFUSED) of the sender if it is connected, as ICMP would report it. A sender with IP_RECVERR
+// gets it back in its error queue as well, which counts against the same SO_RCVBUF.
 #include "guestkernel/net/byte_queue.hpp"
 #include "guestkernel/net/inet_socket.hpp"
 
@@ -59,6 +60,11 @@ class UdpSocket final : public InetSocket {
     void deliver_to_group(const Datagram& datagram, const Endpoint& to);
     // Queues the datagram, or drops it.
     void take(RefPtr<Datagram> datagram);
+    // IP_RECVERR: keeps what nobody took for recvmsg(MSG_ERRQUEUE).
+    void keep_undelivered(RefPtr<Datagram> datagram, const Endpoint& to);
+    Result<size_t> receive_undelivered(ReceiveRequest& request);
+    void forget_undelivered();
+    bool wants_errors(const InetAddress& destination) const;
     bool is_member(const InetAddress& group) const;
     Result<> change_membership(int level, int name, std::span<const std::byte> value);
     Result<> choose_multicast_interface(std::span<const std::byte> value);
@@ -68,8 +74,10 @@ class UdpSocket final : public InetSocket {
     // Null: no more will come (shutdown).
     Result<RefPtr<Datagram>> next_datagram(uint32_t flags);
 
-    List<Datagram, &Datagram::hook> queue_;
-    size_t charged_ = 0;  // bytes that queue_ counts for
+    using Queue = List<Datagram, &Datagram::hook>;
+    RefPtr<Datagram> take_first(Queue& queue);
+    Queue queue_, undelivered_;
+    size_t charged_ = 0;  // bytes that both count for
     uint64_t drops_ = 0;
     Vector<InetAddress> groups_;
     bool multicast_through_loopback_ = false;  // IP_MULTICAST_IF

@@ -50,6 +50,7 @@ Result<> UnixSocket::attach(task::Task& task, Packet& packet, Ancillary* ancilla
 // SO_PASSCRED of either side: the message tells who sent it.
 void UnixSocket::note_sender(task::Task& task, Packet& packet, const UnixSocket& receiver) const {
     if (receiver.timestamp_) packet.time = sched::realtime_now();
+    if (pass_process_ || receiver.pass_process_) packet.process = task.process_;
     if (packet.has_credentials || !(pass_credentials_ || receiver.pass_credentials_)) return;
     packet.has_credentials = true;
     packet.credentials = {task.process().pid, task.credentials().ruid, task.credentials().rgid};
@@ -109,7 +110,7 @@ Result<size_t> UnixSocket::send_packet(task::Task& task, SendRequest& request) {
         if (std::exchange(peer_refused_, false)) return Errno::kCONNREFUSED;
         return Errno::kNOTCONN;
     }
-    if (pass_credentials_ && !name_) TRY(autobind());
+    if ((pass_credentials_ || pass_process_) && !name_) TRY(autobind());
     const size_t size = request.data.remaining();
     if (size > send_buffer_ - 32) return Errno::kMSGSIZE;
     const sched::Nanoseconds deadline = send_deadline();

@@ -49,6 +49,7 @@ void UnixSocket::give_ancillary(Packet& packet, ReceiveRequest& request) {
     }
     Ancillary& out = *request.ancillary;
     if (pass_credentials_) out.has_credentials = true, out.credentials = packet.credentials;
+    if (pass_process_) out.process = packet.process;
     if (packet.rights.empty()) return;
     if (!peek) {
         out.files = packet.rights.land();
@@ -177,14 +178,7 @@ Result<size_t> UnixSocket::read_packet(Packet& packet, size_t skip, ReceiveReque
     if (there > room) request.out_flags |= kMsgTrunc;
     if (count > 0 && TRY(request.data.put(packet.data + skip, count)) < count) return Errno::kFAULT;
     give_address(packet, request);
-    if (timestamp_ && request.ancillary) {
-        constexpr uint64_t kSecond = 1'000'000'000, kMicrosecond = 1000;
-        const sched::Nanoseconds time = packet.time ? packet.time : sched::realtime_now();
-        Ancillary::Raw raw{kSolSocket, kScmTimestamp, 16, {}};
-        const uint64_t parts[2] = {time / kSecond, time % kSecond / kMicrosecond};
-        memcpy(raw.data, parts, sizeof parts);
-        TRY(request.ancillary->others.push_back(raw));
-    }
+    if (request.ancillary) TRY(put_timestamp(packet.time ? packet.time : sched::realtime_now(), *request.ancillary));
     give_ancillary(packet, request);
     move_peek_offset(request.flags, peek ? count : packet.size);
     return request.flags & kMsgTrunc ? there : count;

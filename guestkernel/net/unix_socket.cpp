@@ -164,6 +164,7 @@ Result<> UnixSocket::listen(int backlog) {
     backlog_ = static_cast<size_t>(backlog);
     peer_credentials_ = credentials_of(task);
     peer_identity_ = task.credentials_;
+    peer_process_ = task.process_;
     room_came();
     return {};
 }
@@ -173,7 +174,7 @@ Result<> UnixSocket::connect(task::Task& task, const Address& address) {
 }
 
 Result<> UnixSocket::connect_stream(task::Task& task, const Address& address) {
-    if (pass_credentials_ && !name_) TRY(autobind());
+    if ((pass_credentials_ || pass_process_) && !name_) TRY(autobind());
     const sched::Nanoseconds deadline = send_deadline();
     const RefPtr<UnixSocket> embryo = TRY(create(type, 0));
     for (;;) {
@@ -189,9 +190,12 @@ Result<> UnixSocket::connect_stream(task::Task& task, const Address& address) {
         embryo->name_ = listener->name_;
         embryo->pass_credentials_ = listener->pass_credentials_;
         embryo->peer_credentials_ = credentials_of(task);
+        embryo->pass_process_ = listener->pass_process_;
         embryo->peer_identity_ = task.credentials_;
+        embryo->peer_process_ = task.process_;
         peer_credentials_ = listener->peer_credentials_;
         peer_identity_ = listener->peer_identity_;
+        peer_process_ = listener->peer_process_;
         embryo->state_ = state_ = State::kConnected;
         embryo->peer_ = this, peer_ = embryo.get();
         listener->came(vfs::kPollIn | vfs::kPollRdNorm);
@@ -229,7 +233,7 @@ Result<> UnixSocket::connect_datagram(task::Task& task, const Address& address) 
     if (address.length < 2) return Errno::kINVAL;
     RefPtr<UnixSocket> target;
     if (address.family() != 0) {
-        if (pass_credentials_ && !name_) TRY(autobind());
+        if ((pass_credentials_ || pass_process_) && !name_) TRY(autobind());
         target = TRY(find(task, address));
         if (!may_send_to(*target)) return Errno::kPERM;
     }
@@ -263,6 +267,7 @@ void UnixSocket::make_pair(task::Task& task, UnixSocket& a, UnixSocket& b) {
     for (UnixSocket* end : {&a, &b}) {
         end->peer_credentials_ = credentials_of(task);
         end->peer_identity_ = task.credentials_;
+        end->peer_process_ = task.process_;
         end->state_ = State::kConnected;
     }
     if (a.is_stream_like()) {

@@ -50,6 +50,7 @@ struct Packet {
     Rights rights;
     bool has_credentials = false;
     Ucred credentials{0, 65534, 65534};
+    RefPtr<task::Process> process;  // SO_PASSPIDFD of either side
     RefPtr<UnixName> from;
     sched::Nanoseconds time = 0;  // CLOCK_REALTIME, 0: not noted
     ListHook hook;

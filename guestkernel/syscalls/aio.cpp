@@ -95,6 +95,8 @@ Result<> submit_one(Task& task, AioContext& context, uint64_t address) {
 
 Result<int64_t> take_events(Task& task, AioContext& context, uint64_t to, size_t wanted) {
     sched::MutexGuard guard(context.reading);
+    // What is there now: the application can write the ring's head, and so have events for ever.
+    wanted = std::min(wanted, context.available());
     size_t done = 0;
     while (done < wanted) {
         AioEvent events[kBatch];
@@ -122,6 +124,7 @@ Result<int64_t> get_events(Task& task, uint64_t id, int64_t least, int64_t most,
         if (taken.is_error()) return done ? Result<int64_t>(done) : Result<int64_t>(taken.error());
         done += taken.value();
         if (done >= least || context->destroyed) return done;
+        if (task.interrupted()) return done ? Result<int64_t>(done) : Result<int64_t>(Errno::kINTR);
         const Result<> waited = context->completed.wait([&] { return context->available() > 0 || context->destroyed; },
                                                         sched::Interruptible::kYes, deadline);
         if (waited.is_error() && done == 0 && waited.error() == Errno::kRESTARTSYS) return Errno::kINTR;

@@ -20,17 +20,31 @@ Result<> check_exclusive(int32_t operation, const EpollEvent& event, bool target
     return {};
 }
 
+// What bad memory cannot take is not lost.
+Result<int64_t> tell(Task& task, Epoll& epoll, std::span<const Epoll::Taken> found, UserOut<EpollEvent> events) {
+    EpollEvent told[Epoll::kBatch];
+    for (size_t i = 0; i < found.size(); ++i) told[i] = found[i].event;
+    if (events.store_array(task.space(), {told, found.size()}).is_ok()) return static_cast<int64_t>(found.size());
+    size_t count = 0;
+    while (count < found.size()) {
+        const UserOut<EpollEvent> place{events.address + count * sizeof(EpollEvent)};
+        if (place.store(task.space(), told[count]).is_error()) break;
+        ++count;
+    }
+    epoll.give_back(found.subspan(count));
+    return count > 0 ? Result<int64_t>(static_cast<int64_t>(count)) : Result<int64_t>(Errno::kFAULT);
+}
+
 Result<int64_t> do_wait(Task& task, Fd fd, UserOut<EpollEvent> events, int32_t maximum, sched::Nanoseconds deadline) {
     if (maximum <= 0 || maximum > static_cast<int32_t>(0x7fffffff / sizeof(EpollEvent))) return Errno::kINVAL;
     if (events.address >= abi::kUserEnd) return Errno::kFAULT;
     const RefPtr<vfs::File> file = TRY(task.files().get(fd));
     Epoll* epoll = Epoll::from(*file);
     if (!epoll) return Errno::kINVAL;
-    EpollEvent found[Epoll::kBatch];
+    Epoll::Taken found[Epoll::kBatch];
     const size_t room = std::min(static_cast<size_t>(maximum), Epoll::kBatch);
     const size_t count = TRY(epoll->wait({found, room}, deadline));
-    TRY(events.store_array(task.space(), {found, count}));
-    return static_cast<int64_t>(count);
+    return tell(task, *epoll, {found, count}, events);
 }
 
 Result<int64_t> do_pwait(Task& task, Fd fd, UserOut<EpollEvent> events, int32_t maximum, sched::Nanoseconds deadline,

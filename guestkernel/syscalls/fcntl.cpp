@@ -2,6 +2,8 @@
 #include "guestkernel/fs/pipe.hpp"
 #include "guestkernel/fs/tmpfs.hpp"
 #include "guestkernel/ipc/file_owner.hpp"
+#include "guestkernel/ipc/inotify.hpp"
+#include "guestkernel/net/socket.hpp"
 #include "guestkernel/syscalls/file_helpers.hpp"
 #include "guestkernel/task/signal.hpp"
 #include "guestkernel/vfs/locks.hpp"
@@ -123,8 +125,12 @@ Result<int64_t> duplicate(Task& task, RefPtr<File> file, uint64_t minimum, bool 
     return int64_t { TRY(task.files().install(std::move(file), close_on_exec, limit, static_cast<int>(minimum))) };
 }
 
-// Whether the object can tell by a signal that it became ready: what has a queue to wait in, and is no plain file.
-bool can_signal(File& file) { return file.poll().queue != nullptr; }
+// Whether the object can tell by a signal that it became ready: sockets, pipes, terminals and inotify, as on Linux.
+bool can_signal(File& file) {
+    if (net::Socket::from(file) || ipc::Inotify::from(file)) return true;
+    const uint32_t type = file.inode() ? file.inode()->type() : 0;
+    return (type == vfs::kModeFifo || type == vfs::kModeChar) && file.poll().queue;
+}
 
 Result<int64_t> set_status_flags(Task& task, File& file, int fd, uint32_t wanted) {
     constexpr uint32_t kSettable = vfs::kOAppend | vfs::kONonblock | vfs::kODirect | vfs::kONoatime;
@@ -140,19 +146,6 @@ Result<int64_t> set_status_flags(Task& task, File& file, int fd, uint32_t wanted
     }
     file.flags = (file.flags & ~kSettable) | (wanted & kSettable);
     return int64_t{0};
-}
-
-Result<int64_t> set_owner(Task& task, File& file, int32_t id) {
-    if (id == INT32_MIN) return Errno::kINVAL;
-    ipc::FileOwner* owner = TRY(ipc::FileOwner::of(file));
-    const auto kind = id < 0 ? ipc::OwnerKind::kGroup : ipc::OwnerKind::kProcess;
-    return done(owner->set(kind, id < 0 ? -id : id, task.credentials()));
-}
-
-int64_t get_owner(File& file) {
-    const ipc::FileOwner* owner = ipc::FileOwner::find(file);
-    if (!owner) return 0;
-    return owner->kind() == ipc::OwnerKind::kGroup ? -int64_t{owner->id()} : int64_t{owner->id()};
 }
 
 Result<int64_t> set_owner_ex(Task& task, File& file, UserIn<OwnerEx> user) {
@@ -206,7 +199,7 @@ Result<int64_t> control_open_file(Task& task, RefPtr<File> file, int fd, int32_t
         case kOfdSetlk:
         case kOfdSetlkw: return record_lock(task, std::move(file), fd, command, {argument});
         case kSetown: return set_owner(task, *file, static_cast<int32_t>(argument));
-        case kGetown: return get_owner(*file);
+        case kGetown: return int64_t{get_owner(*file)};
         case kSetownEx: return set_owner_ex(task, *file, {argument});
         case kGetownEx: return get_owner_ex(task, *file, {argument});
         case kSetsig: return set_signal(*file, argument);
@@ -216,7 +209,9 @@ Result<int64_t> control_open_file(Task& task, RefPtr<File> file, int fd, int32_t
         }
         case kSetlease: return set_lease(task, *file, argument);
         case kGetlease: return static_cast<int64_t>(LockType::kUnlock);
-        case kSetpipeSize: return static_cast<int64_t>(TRY(fs::set_pipe_size(*file, static_cast<uint32_t>(argument))));
+        case kSetpipeSize:
+            return static_cast<int64_t>(
+                TRY(fs::set_pipe_size(*file, static_cast<uint32_t>(argument), task.credentials())));
         case kGetpipeSize: return static_cast<int64_t>(TRY(fs::pipe_size(*file)));
         case kAddSeals: return done(fs::add_seals(*file, static_cast<uint32_t>(argument)));
         case kGetSeals: return static_cast<int64_t>(TRY(fs::get_seals(*file)));
@@ -239,6 +234,19 @@ Result<int64_t> sys_fcntl(Task& task, Fd fd, int32_t command, uint64_t argument)
     }
     if (file->flags & vfs::kOPath) return Errno::kBADF;
     return control_open_file(task, std::move(file), fd, command, argument);
+}
+
+Result<int64_t> set_owner(Task& task, vfs::File& file, int32_t id) {
+    if (id == INT32_MIN) return Errno::kINVAL;
+    ipc::FileOwner* owner = TRY(ipc::FileOwner::of(file));
+    const auto kind = id < 0 ? ipc::OwnerKind::kGroup : ipc::OwnerKind::kProcess;
+    return done(owner->set(kind, id < 0 ? -id : id, task.credentials()));
+}
+
+int32_t get_owner(vfs::File& file) {
+    const ipc::FileOwner* owner = ipc::FileOwner::find(file);
+    if (!owner) return 0;
+    return owner->kind() == ipc::OwnerKind::kGroup ? -owner->id() : owner->id();
 }
 
 Result<int64_t> set_async(Task& task, vfs::File& file, int fd, bool on) {

@@ -29,6 +29,9 @@ struct NameAt {
 // resolve: openat2(2)'s; with RESOLVE_IN_ROOT absolute paths start at the descriptor, too.
 Result<NameAt> name_at(Task& task, int directory, UserString path, uint32_t resolve = 0);
 
+// F_SETOWN and F_GETOWN: a process, or a group as a negative number. EINVAL, ESRCH.
+Result<int64_t> set_owner(Task& task, vfs::File& file, int32_t id);
+int32_t get_owner(vfs::File& file);
 // FIOASYNC: O_ASYNC of the description. ENOTTY where the object sends no signals.
 Result<int64_t> set_async(Task& task, vfs::File& file, int fd, bool on);
 

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "guestkernel/net/socket.hpp"
 #include "guestkernel/syscalls/file_helpers.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/attributes.hpp"
@@ -136,7 +137,8 @@ Result<int64_t> sys_lseek(Task& task, Fd fd, int64_t offset, int32_t whence) {
 
 namespace {
 
-constexpr uint64_t kFionread = 0x541b, kFionbio = 0x5421, kFionclex = 0x5450, kFioclex = 0x5451, kFioasync = 0x5452;
+constexpr uint64_t kFionread = 0x541b, kFionbio = 0x5421, kFionclex = 0x5450, kFioclex = 0x5451, kFioasync = 0x5452,
+                   kFiosetown = 0x8901, kSiocspgrp = 0x8902, kFiogetown = 0x8903, kSiocgpgrp = 0x8904;
 
 Result<int64_t> bytes_to_read(Task& task, File& file, uint64_t argument) {
     const uint64_t size = TRY(file.inode()->attributes())
@@ -163,6 +165,14 @@ Result<int64_t> sys_ioctl(Task& task, Fd fd, Flags request, UserBuffer argument)
             const int32_t on = TRY(UserIn<int32_t>{argument.address}.load(task.space()));
             return set_async(task, *file, fd, on != 0);
         }
+        case kFiosetown:
+        case kSiocspgrp:
+            if (!net::Socket::from(*file)) break;
+            return set_owner(task, *file, TRY(UserIn<int32_t>{argument.address}.load(task.space())));
+        case kFiogetown:
+        case kSiocgpgrp:
+            if (!net::Socket::from(*file)) break;
+            return done(UserOut<int32_t>{argument.address}.store(task.space(), get_owner(*file)));
         case kFionread:
             if (file->inode() && file->inode()->type() == vfs::kModeRegular)
                 return bytes_to_read(task, *file, argument.address);

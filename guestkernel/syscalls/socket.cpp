@@ -93,7 +93,7 @@ Result<int64_t> sys_shutdown(Task& task, Fd fd, int32_t how) {
 
 namespace {
 
-constexpr int32_t kSolSocket = 1, kPeerGroups = 59;  // SO_PEERGROUPS
+constexpr int32_t kSolSocket = 1, kPeerGroups = 59, kPeerPidfd = 77;  // SO_PEERGROUPS, SO_PEERPIDFD
 constexpr int32_t kMaxOption = 4096;
 
 // The only option that tells how much room it needs.
@@ -106,6 +106,19 @@ Result<int64_t> get_peer_groups(Task& task, const Socket& socket, UserBuffer val
     TRY(length.store(task.space(), static_cast<int32_t>(size)));
     if (static_cast<size_t>(room) < size) return Errno::kRANGE;
     return done(mm::copy_to_user(task.space(), value.address, keep->groups.data(), size));
+}
+
+Result<int64_t> get_peer_process(Task& task, const Socket& socket, UserBuffer value, UserInOut<int32_t> length) {
+    const int32_t room = TRY(length.load(task.space()));
+    if (room < 0) return Errno::kINVAL;
+    const RefPtr<task::Process> peer(socket.peer_process());
+    if (!peer) return Errno::kNODATA;
+    const auto fd = static_cast<int32_t>(TRY(install_process(task, *peer)));
+    const size_t size = std::min(sizeof fd, static_cast<size_t>(room));
+    Result<> stored = mm::copy_to_user(task.space(), value.address, &fd, size);
+    if (stored.is_ok()) stored = length.store(task.space(), static_cast<int32_t>(size));
+    if (stored.is_error()) (void)task.files().close(fd).is_ok();
+    return done(std::move(stored));
 }
 
 }  // namespace
@@ -123,6 +136,7 @@ Result<int64_t> sys_getsockopt(Task& task, Fd fd, int32_t level, int32_t name, U
                                UserInOut<int32_t> length) {
     const RefPtr<Socket> socket = TRY(socket_of(task, fd));
     if (level == kSolSocket && name == kPeerGroups) return get_peer_groups(task, *socket, value, length);
+    if (level == kSolSocket && name == kPeerPidfd) return get_peer_process(task, *socket, value, length);
     int32_t room = TRY(length.load(task.space()));
     if (room < 0) return Errno::kINVAL;
     if (room > kMaxOption) room = kMaxOption;

@@ -3,6 +3,7 @@
 
 #include "guestkernel/net/control_message.hpp"
 #include "guestkernel/syscalls/socket_helpers.hpp"
+#include "guestkernel/task/pidfd.hpp"
 #include "guestkernel/task/registry.hpp"
 
 namespace kvmsbx::syscalls {
@@ -119,7 +120,19 @@ void put_files(Task& task, Ancillary& ancillary, ControlWriter& writer, bool clo
     ancillary.files.clear();
 }
 
+void put_process(Task& task, task::Process& process, ControlWriter& writer) {
+    if (writer.data_room() < sizeof(int32_t)) return writer.truncated();
+    const Result<int64_t> fd = install_process(task, process);
+    if (fd.is_error()) return;
+    const auto number = static_cast<int32_t>(fd.value());
+    writer.put(net::kSolSocket, net::kScmPidfd, &number, sizeof number);
+}
+
 }  // namespace
+
+Result<int64_t> install_process(Task& task, task::Process& process) {
+    return install(task, TRY(task::PidFd::of_process(process, 0)), true);
+}
 
 Result<> load_ancillary(Task& task, const net::Socket& socket, uint64_t control, uint64_t length, Ancillary& out) {
     if (length > kMaxControl) return Errno::kNOBUFS;
@@ -139,6 +152,7 @@ uint64_t store_ancillary(Task& task, Ancillary& ancillary, uint64_t control, uin
     if (ancillary.has_credentials)
         writer.put(net::kSolSocket, net::kScmCredentials, &ancillary.credentials, sizeof ancillary.credentials);
     if (!ancillary.files.empty()) put_files(task, ancillary, writer, close_on_exec);
+    if (ancillary.process) put_process(task, *ancillary.process, writer);
     return writer.used();
 }
 

@@ -11,6 +11,8 @@ namespace kvmsbx::syscalls {
 Result<RefPtr<net::Socket>> socket_of(Task& task, int fd);
 // A new descriptor for the socket. EMFILE, ENOMEM.
 Result<int64_t> install_socket(Task& task, net::Socket& socket, bool close_on_exec);
+// A new process descriptor, closed on exec: SO_PEERPIDFD, SCM_PIDFD. EMFILE, ENOMEM.
+Result<int64_t> install_process(Task& task, task::Process& process);
 
 // EINVAL (length), EFAULT.
 Result<net::Address> load_address(Task& task, UserBuffer from, int32_t length);

@@ -7,6 +7,17 @@
 #include "guestkernel/task/registry.hpp"
 
 namespace kvmsbx::task {
+
+namespace {
+// Periods that are shorter are counted several at a time, or their interrupts would leave no time to anybody.
+constexpr sched::Nanoseconds kShortestPeriod = 50'000;
+
+int32_t shown_overrun(uint64_t count) {  // DELAYTIMER_MAX at most
+    return count < INT32_MAX ? static_cast<int32_t>(count) : INT32_MAX;
+}
+
+}  // namespace
+
 void IntervalTimer::set(sched::Nanoseconds first, sched::Nanoseconds interval) {
     interval_ = interval;
     first == sched::kNever ? cancel() : arm(first);
@@ -23,7 +34,9 @@ void IntervalTimer::fire() {
     if (interval_) {
         const sched::Nanoseconds now = sched::now();
         if (now > deadline()) missed = (now - deadline()) / interval_;
-        arm(deadline() + (missed + 1) * interval_);
+        if (interval_ < kShortestPeriod) missed += kShortestPeriod / interval_;
+        const sched::Nanoseconds passed = (missed + 1) * interval_;
+        arm(deadline() < sched::kNever - passed ? deadline() + passed : sched::kNever - 1);
     }
     expired(missed);
 }
@@ -106,16 +119,16 @@ void PosixTimer::expired(uint64_t missed) {
     PendingSignals& pending = thread ? thread->pending : process_.pending;
     if (pending.has_timer(id)) {
         pending.add_overrun(id, 1 + missed);
-        overrun_ = static_cast<int32_t>(static_cast<uint64_t>(overrun_) + 1 + missed);
+        overrun_ = shown_overrun(static_cast<uint64_t>(overrun_) + 1 + missed);
         return;
     }
     SigInfo info;
     info.signo = event_.signo;
     info.code = kSiTimer;
     info.timer.timer_id = id;
-    info.timer.overrun = static_cast<int32_t>(missed);
+    info.timer.overrun = shown_overrun(missed);
     info.timer.value = event_.value;
-    overrun_ = static_cast<int32_t>(missed);
+    overrun_ = shown_overrun(missed);
     thread ? send_signal(*thread, info) : send_signal(process_, info);
 }
 

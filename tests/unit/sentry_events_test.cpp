@@ -48,7 +48,7 @@ class Switch final : public vfs::File {
 EpollEvent event(uint32_t events, uint64_t data = 0) { return {events, data}; }
 
 size_t ready(Epoll& epoll) {
-    EpollEvent out[8];
+    Epoll::Taken out[8];
     return epoll.wait(out, 0).value();
 }
 
@@ -133,7 +133,7 @@ TEST(Epoll, NestedEpollsWakeAWaiter) {
         ASSERT_TRUE(outer->add(*inner, 4, event(vfs::kPollIn, 9)).is_ok());
         sched::WaitQueue done;
         spawn([&] {
-            EpollEvent out[2];
+            Epoll::Taken out[2];
             got = outer->wait(out, sched::kNever).value();
             done.wake_all();
         });

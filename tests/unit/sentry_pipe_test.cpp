@@ -44,11 +44,11 @@ SENTRY_TEST(Pipe, ChangesItsSizeAndKeepsItsBytes) {
     Files::write(*ends.writer, std::string(60000, 'a'));
     Files::read(*ends.reader, 50000);
     Files::write(*ends.writer, std::string(20000, 'b'));  // wraps
-    EXPECT_EQ(set_pipe_size(*ends.writer, 16384).error(), Errno::kBUSY);
-    EXPECT_EQ(set_pipe_size(*ends.writer, 100000).value(), 131072u);
-    EXPECT_EQ(set_pipe_size(*ends.writer, 2 << 20).error(), Errno::kPERM);
+    EXPECT_EQ(set_pipe_size(*ends.writer, 16384, {}).error(), Errno::kBUSY);
+    EXPECT_EQ(set_pipe_size(*ends.writer, 100000, {}).value(), 131072u);
+    EXPECT_EQ(set_pipe_size(*ends.writer, 2 << 20, {}).error(), Errno::kPERM);
     EXPECT_TRUE(Files::read(*ends.reader, 100000) == std::string(10000, 'a') + std::string(20000, 'b'));
-    EXPECT_EQ(set_pipe_size(*ends.writer, 1).value(), 4096u);
+    EXPECT_EQ(set_pipe_size(*ends.writer, 1, {}).value(), 4096u);
 }
 
 SENTRY_TEST(Pipe, EndOfFileAndHangUp) {

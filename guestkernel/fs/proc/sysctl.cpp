@@ -137,6 +137,8 @@ constexpr StaticEntry kFs[] = {
     constant_entry("overflowgid", "65534\n"),
     constant_entry("overflowuid", "65534\n"),
     constant_entry("pipe-max-size", "1048576\n"),
+    constant_entry("pipe-user-pages-hard", "0\n"),
+    constant_entry("pipe-user-pages-soft", "16384\n"),
     constant_entry("protected_fifos", "0\n"),
     constant_entry("protected_hardlinks", "0\n"),
     constant_entry("protected_regular", "0\n"),

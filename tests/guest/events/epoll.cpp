@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "tests/guest/guest_test.hpp"
@@ -201,4 +202,61 @@ TEST("epoll_exclusive") {
         OK(eventfd_read(counter, &value));
         CHECK_EQ(wait_now(epoll, &event), 0);
     }
+}
+
+// An event may go up by so many ways only: five layers of epolls that all watch all of the next would be searched and
+// woken for ever.
+TEST("epoll_nested_ways_are_bounded") {
+    constexpr int kLayers = 4, kEach = 40;
+    int layers[kLayers][kEach];
+    for (auto& layer : layers)
+        for (int& one : layer) one = OK(epoll_create1(0));
+    int failure = 0;
+    for (int layer = 1; layer < kLayers && !failure; ++layer)
+        for (const int above : layers[layer])
+            for (const int below : layers[layer - 1]) {
+                epoll_event event = {EPOLLIN, {}};
+                if (epoll_ctl(above, EPOLL_CTL_ADD, below, &event) < 0 && !failure) failure = errno;
+            }
+    CHECK_EQ(failure, 0);  // no file yet, no way
+    Pipe pipe;
+    epoll_event event = {EPOLLIN, {}};
+    CHECK_ERRNO(epoll_ctl(layers[0][0], EPOLL_CTL_ADD, pipe.in, &event), EINVAL);
+    control(layers[kLayers - 1][0], EPOLL_CTL_ADD, pipe.in, EPOLLIN);
+    OK(write(pipe.out, "x", 1));
+    CHECK_EQ(wait_now(layers[kLayers - 1][0], &event), 1);
+    CHECK_ERRNO(epoll_ctl(layers[0][0], EPOLL_CTL_ADD, layers[kLayers - 1][0], &event), ELOOP);
+}
+
+TEST("epoll_keeps_what_bad_memory_cannot_take") {
+    const int epoll = OK(epoll_create1(0));
+    Pipe edge, once;
+    control(epoll, EPOLL_CTL_ADD, edge.in, EPOLLIN | EPOLLET, 1);
+    control(epoll, EPOLL_CTL_ADD, once.in, EPOLLIN | EPOLLONESHOT, 2);
+    OK(write(edge.out, "x", 1));
+    OK(write(once.out, "x", 1));
+    char* const pages =
+        static_cast<char*>(OK(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    OK(mprotect(pages + 4096, 4096, PROT_NONE));
+    CHECK_ERRNO(epoll_wait(epoll, reinterpret_cast<epoll_event*>(pages + 4096), 4, 0), EFAULT);
+    auto* const last = reinterpret_cast<epoll_event*>(pages + 4096 - sizeof(epoll_event));
+    CHECK_EQ(OK(epoll_wait(epoll, last, 4, 0)), 1);
+    const uint64_t first = last->data.u64;
+    epoll_event found[4];
+    CHECK_EQ(OK(epoll_wait(epoll, found, 4, 0)), 1);
+    CHECK_EQ(found[0].data.u64 + first, 3);
+    CHECK_EQ(OK(epoll_wait(epoll, found, 4, 0)), 0);
+}
+
+TEST("epoll_many_files_in_a_watched_epoll") {
+    const int inner = OK(epoll_create1(0)), outer = OK(epoll_create1(0));
+    control(outer, EPOLL_CTL_ADD, inner, EPOLLIN);
+    for (int i = 0; i < 50; ++i) {
+        const int fd = OK(eventfd(1, 0));
+        control(inner, EPOLL_CTL_ADD, fd, EPOLLIN);
+        control(outer, EPOLL_CTL_ADD, fd, EPOLLIN);
+    }
+    epoll_event found[200];
+    CHECK_EQ(OK(epoll_wait(inner, found, 200, 0)), 50);
+    CHECK_EQ(OK(epoll_wait(outer, found, 200, 0)), 51);
 }

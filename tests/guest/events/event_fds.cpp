@@ -1,6 +1,7 @@
 // eventfd(2), timerfd_create(2), signalfd(2).
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
@@ -79,13 +80,13 @@ TEST("timerfd_relative_periodic") {
 TEST("timerfd_absolute") {
     for (const clockid_t clock : {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME}) {
         const int fd = OK(timerfd_create(clock, 0));
+        const uint64_t start = now_ns();
         timespec now;
         OK(clock_gettime(clock, &now));
         itimerspec setting = {{0, 0}, now};
         setting.it_value.tv_nsec += 50'000'000;
         if (setting.it_value.tv_nsec >= 1'000'000'000)
             setting.it_value.tv_nsec -= 1'000'000'000, ++setting.it_value.tv_sec;
-        const uint64_t start = now_ns();
         OK(timerfd_settime(fd, TFD_TIMER_ABSTIME, &setting, nullptr));
         uint64_t count = 0;
         CHECK_EQ(OK(read(fd, &count, 8)), 8);
@@ -95,6 +96,35 @@ TEST("timerfd_absolute") {
         OK(timerfd_settime(fd, TFD_TIMER_ABSTIME, &setting, nullptr));
         CHECK_EQ(OK(read(fd, &count, 8)), 8);
     }
+}
+
+// The shortest period leaves the machine usable, and is counted in full.
+TEST("timerfd_shortest_period") {
+    const int fd = OK(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK));
+    const itimerspec setting = {{0, 1}, {0, 1}};
+    OK(timerfd_settime(fd, 0, &setting, nullptr));
+    uint64_t count = 0;
+    for (int i = 0; i < 5; ++i) {
+        sleep_ms(10);
+        CHECK_EQ(poll_once(fd, POLLIN, 5000), POLLIN);
+        CHECK_EQ(OK(read(fd, &count, 8)), 8);
+        CHECK_GE(count, 9'000'000u);
+    }
+}
+
+// A timer that nobody reads is told once to an edge-triggered poller.
+TEST("timerfd_edge_until_read") {
+    const int fd = OK(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK)), poller = OK(epoll_create1(0));
+    epoll_event event = {EPOLLIN | EPOLLET, {}};
+    OK(epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event));
+    const itimerspec setting = {{0, 5'000'000}, {0, 5'000'000}};
+    OK(timerfd_settime(fd, 0, &setting, nullptr));
+    CHECK_EQ(OK(epoll_wait(poller, &event, 1, 5000)), 1);
+    CHECK_EQ(OK(epoll_wait(poller, &event, 1, 50)), 0);
+    uint64_t count = 0;
+    CHECK_EQ(OK(read(fd, &count, 8)), 8);
+    CHECK_GE(count, 8u);
+    CHECK_EQ(OK(epoll_wait(poller, &event, 1, 5000)), 1);
 }
 
 TEST("timerfd_errors") {

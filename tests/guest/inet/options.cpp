@@ -134,6 +134,36 @@ ifreq request_of(const char* name) {
 }
 }  // namespace
 
+TEST("bind_to_device") {
+    const int fd = datagram();
+    char name[16] = "?";
+    socklen_t length = sizeof name;
+    OK(getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &length));
+    CHECK_EQ(length, 0);
+    CHECK_ERRNO(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "nosuch0", 7), ENODEV);
+    OK(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2));
+    length = sizeof name;
+    OK(getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &length));
+    CHECK_EQ(length, 3);
+    CHECK_STREQ(name, "lo");
+    length = 4;
+    CHECK_ERRNO(getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &length), EINVAL);
+}
+
+TEST("socket_cookie_is_its_own") {
+    uint64_t a = 0, b = 0, again = 0;
+    const int one = datagram(), two = stream();
+    socklen_t length = sizeof a;
+    OK(getsockopt(one, SOL_SOCKET, SO_COOKIE, &a, &length));
+    OK(getsockopt(one, SOL_SOCKET, SO_COOKIE, &again, &length));
+    OK(getsockopt(two, SOL_SOCKET, SO_COOKIE, &b, &length));
+    CHECK_EQ(length, sizeof a);
+    CHECK_EQ(a, again);
+    CHECK_NE(a, b);
+    length = 4;
+    CHECK_ERRNO(getsockopt(one, SOL_SOCKET, SO_COOKIE, &a, &length), EINVAL);
+}
+
 TEST("interface_flags_and_address") {
     const int fd = datagram();
     ifreq request = request_of("lo");

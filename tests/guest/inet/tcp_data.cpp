@@ -1,5 +1,7 @@
 // TCP: send(2), recv(2), urgent data, poll(2), sizes of buffers.
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 
 #include "tests/guest/inet/inet_test.hpp"
@@ -385,4 +387,131 @@ TEST("epoll_tells_of_connections") {
     CHECK_EQ(epoll_wait(epoll, out, 2, 0), 0);
     OK(connect_to(stream(), listener.name()));
     CHECK_EQ(epoll_wait(epoll, out, 2, 2000), 1);
+}
+
+// The same for a connection.
+TEST("failing_writer_leaves_room_to_the_next") {
+    const Connection pair;
+    static char bytes[65536];
+    OK(set(pair.client, SOL_SOCKET, SO_SNDBUF, 8192));
+    OK(set(pair.server, SOL_SOCKET, SO_RCVBUF, 8192));
+    for (int round = 0; round < 3; ++round, sleep_ms(30))
+        for (const size_t size : {size_t{4096}, size_t{1}})
+            while (send(pair.client, bytes, size, MSG_DONTWAIT) > 0) {}
+    CHECK_EQ(errno, EAGAIN);
+    char* const page =
+        static_cast<char*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    ssize_t first = 0, second = 0;
+    std::thread bad([&] { first = send(pair.client, page, 4096, 0); });
+    sleep_ms(50);
+    std::thread good([&] { second = send(pair.client, bytes, 4096, 0); });
+    sleep_ms(50);
+    OK(munmap(page, 4096));
+    OK(fcntl(pair.server, F_SETFL, O_NONBLOCK));
+    while (second == 0)
+        if (recv(pair.server, bytes, sizeof bytes, 0) < 0) sleep_ms(1);
+    good.join();
+    bad.join();
+    CHECK_EQ(first, -1);
+    CHECK_EQ(second, 4096);
+}
+
+TEST("failing_or_peeking_reader_leaves_data_to_the_next") {
+    for (const bool peeks : {false, true}) {
+        const Connection pair;
+        char* const page =
+            static_cast<char*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+        char byte = 0;
+        ssize_t second = 0;
+        std::thread odd([&] { (void)!recv(pair.server, page, 1, peeks ? MSG_PEEK : 0); });
+        sleep_ms(50);
+        std::thread good([&] { second = recv(pair.server, &byte, 1, 0); });
+        sleep_ms(50);
+        if (!peeks) OK(munmap(page, 4096));
+        CHECK_EQ(OK(send(pair.client, "a", 1, 0)), 1);
+        good.join();
+        OK(shutdown(pair.client, SHUT_WR));  // the odd one may still wait, if the other was quicker
+        odd.join();
+        CHECK_EQ(second, 1);
+        CHECK_EQ(byte, 'a');
+    }
+}
+
+// Memory that comes from a file may keep a transfer waiting, and the connection can end meanwhile.
+TEST("disconnect_during_a_transfer") {
+    const int fd = OK(open("/proc/self/exe", O_RDONLY));
+    const size_t size = static_cast<size_t>(OK(lseek(fd, 0, SEEK_END)));
+    for (int i = 0; i < 20; ++i) {
+        const Connection pair;
+        OK(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0 ? 0 : -1);
+        const void* const memory = OK(mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0));
+        std::thread writer([&] { (void)!send(pair.client, memory, size, MSG_NOSIGNAL); });
+        std::thread second([&] { (void)!send(pair.client, "x", 1, MSG_NOSIGNAL); });
+        if (i % 2) sched_yield();
+        sockaddr none{};
+        none.sa_family = AF_UNSPEC;
+        OK(connect(pair.client, &none, sizeof none));
+        writer.join();
+        second.join();
+        OK(munmap(const_cast<void*>(memory), size));
+        OK(close(pair.client));
+        OK(close(pair.server));
+    }
+}
+
+namespace {
+volatile sig_atomic_t urgent_signals;
+}
+
+TEST("urgent_data_raises_sigurg") {
+    const Connection pair;
+    struct sigaction action {};
+    action.sa_handler = [](int) { urgent_signals = urgent_signals + 1; };
+    OK(sigaction(SIGURG, &action, nullptr));
+    CHECK_EQ(OK(send(pair.client, "a", 1, MSG_OOB)), 1);  // nobody is the owner
+    CHECK_EQ(events(pair.server, 5000, POLLPRI), POLLPRI);
+    CHECK_EQ(urgent_signals, 0);
+    const int self = getpid();
+    int owner = 0;
+    OK(ioctl(pair.server, SIOCSPGRP, &self));
+    OK(ioctl(pair.server, SIOCGPGRP, &owner));
+    CHECK_EQ(owner, self);
+    CHECK_EQ(fcntl(pair.server, F_GETOWN), self);
+    CHECK_EQ(OK(send(pair.client, "b", 1, MSG_OOB)), 1);
+    while (urgent_signals == 0) sleep_ms(1);
+    char byte = 0;
+    CHECK_EQ(OK(recv(pair.server, &byte, 1, MSG_OOB)), 1);
+    CHECK_EQ(byte, 'b');
+    const int group = -getpgrp();
+    OK(ioctl(pair.server, FIOSETOWN, &group));
+    OK(ioctl(pair.server, FIOGETOWN, &owner));
+    CHECK_EQ(owner, group);
+    int pipe_ends[2];
+    OK(pipe(pipe_ends));
+    CHECK_ERRNO(ioctl(pipe_ends[0], FIOSETOWN, &self), ENOTTY);
+}
+
+TEST("sigio_of_a_socket") {
+    const Connection pair;
+    static volatile sig_atomic_t came;
+    struct sigaction action {};
+    action.sa_handler = [](int) { came = came + 1; };
+    OK(sigaction(SIGIO, &action, nullptr));
+    int on = 1;
+    OK(ioctl(pair.server, FIOASYNC, &on));
+    CHECK(fcntl(pair.server, F_GETFL) & O_ASYNC);
+    OK(fcntl(pair.server, F_SETOWN, getpid()));
+    CHECK_EQ(OK(send(pair.client, "a", 1, 0)), 1);
+    while (came == 0) sleep_ms(1);
+}
+
+TEST("peek_with_trunc_counts_without_copying") {
+    const Connection pair;
+    CHECK_EQ(OK(send(pair.client, "abcd", 4, 0)), 4);
+    char text[4] = "...";
+    CHECK_EQ(events(pair.server, 5000, POLLIN), POLLIN);
+    CHECK_EQ(OK(recv(pair.server, text, 4, MSG_PEEK | MSG_TRUNC)), 4);
+    CHECK_EQ(text[0], '.');
+    CHECK_EQ(OK(recv(pair.server, text, 4, 0)), 4);
+    CHECK_EQ(text[3], 'd');
 }

@@ -1,4 +1,7 @@
 // UDP over IPv4 and IPv6.
+#include <ctime>  // errqueue.h needs it
+
+#include <linux/errqueue.h>
 #include <netinet/udp.h>
 
 #include "tests/guest/inet/inet_test.hpp"
@@ -454,4 +457,115 @@ TEST("udp_mmsg") {
     CHECK_EQ(out[2].msg_len, 3);
     CHECK_EQ(recvmmsg(to.fd, in, 4, MSG_DONTWAIT, nullptr), 3);
     CHECK_EQ(in[1].msg_len, 2);
+}
+
+TEST("udp_timestamp_in_nanoseconds") {
+    const Receiver to;
+    const int from = datagram();
+    OK(set(to.fd, SOL_SOCKET, SO_TIMESTAMPNS, 1));
+    CHECK_EQ(option(to.fd, SOL_SOCKET, SO_TIMESTAMPNS), 1);
+    CHECK_EQ(option(to.fd, SOL_SOCKET, SO_TIMESTAMP), 0);
+    timespec before, after, told;
+    OK(clock_gettime(CLOCK_REALTIME, &before));
+    CHECK_EQ(OK(send_to(from, "x", 1, to.name())), 1);
+    Received received(to.fd);
+    OK(clock_gettime(CLOCK_REALTIME, &after));
+    const void* const data = received.find(SOL_SOCKET, SCM_TIMESTAMPNS);
+    CHECK(data != nullptr);
+    memcpy(&told, data, sizeof told);
+    const auto ns = [](const timespec& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; };
+    CHECK_GE(ns(told), ns(before) - 20'000'000);
+    CHECK_LE(ns(told), ns(after) + 20'000'000);
+}
+
+TEST("udp_error_queue") {
+    const int fd = datagram(), dead = datagram();
+    OK(bind_to(dead, v4("127.0.0.1", 0)));
+    const int port = port_of(dead);
+    OK(close(dead));
+    OK(set(fd, IPPROTO_IP, IP_RECVERR, 1));
+    CHECK_EQ(OK(send_to(fd, "lost", 4, v4("127.0.0.1", port))), 4);
+    CHECK_EQ(events(fd, 5000, POLLIN) & POLLERR, POLLERR);
+    char text[16] = {}, control[256];
+    sockaddr_in name{};
+    iovec vector = {text, sizeof text};
+    msghdr message{};
+    message.msg_name = &name, message.msg_namelen = sizeof name;
+    message.msg_iov = &vector, message.msg_iovlen = 1;
+    message.msg_control = control, message.msg_controllen = sizeof control;
+    CHECK_EQ(OK(recvmsg(fd, &message, MSG_ERRQUEUE)), 4);
+    CHECK_STREQ(text, "lost");
+    CHECK(message.msg_flags & MSG_ERRQUEUE);
+    CHECK_EQ(ntohs(name.sin_port), port);
+    const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    CHECK(header && header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_RECVERR);
+    CHECK_EQ(header->cmsg_len, CMSG_LEN(sizeof(sock_extended_err) + sizeof(sockaddr_in)));
+    sock_extended_err error;
+    memcpy(&error, CMSG_DATA(header), sizeof error);
+    CHECK_EQ(error.ee_errno, ECONNREFUSED);
+    CHECK_EQ(error.ee_origin, SO_EE_ORIGIN_ICMP);
+    CHECK_EQ(error.ee_type, 3);
+    CHECK_EQ(error.ee_code, 3);
+    sockaddr_in offender;
+    memcpy(&offender, CMSG_DATA(header) + sizeof error, sizeof offender);
+    CHECK_EQ(offender.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+    CHECK_EQ(option(fd, SOL_SOCKET, SO_ERROR), 0);
+    CHECK_EQ(events(fd, 0, POLLIN), 0);
+    CHECK_ERRNO(recvmsg(fd, &message, MSG_ERRQUEUE), EAGAIN);
+    // Switched off, it forgets.
+    CHECK_EQ(OK(send_to(fd, "lost", 4, v4("127.0.0.1", port))), 4);
+    CHECK_EQ(events(fd, 5000, POLLIN) & POLLERR, POLLERR);
+    OK(set(fd, IPPROTO_IP, IP_RECVERR, 0));
+    CHECK_ERRNO(recvmsg(fd, &message, MSG_ERRQUEUE), EAGAIN);
+    CHECK_EQ(option(fd, SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+}
+
+TEST("udp_error_queue_v6") {
+    const int fd = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+    OK(set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1));
+    const int dead = OK(socket(AF_INET6, SOCK_DGRAM, 0));
+    OK(bind_to(dead, v6("::1", 0)));
+    const int port = port_of(dead);
+    OK(close(dead));
+    CHECK_EQ(OK(send_to(fd, "lost", 4, v6("::1", port))), 4);
+    CHECK_EQ(events(fd, 5000, POLLIN) & POLLERR, POLLERR);
+    char text[2], control[256];
+    iovec vector = {text, sizeof text};
+    msghdr message{};
+    message.msg_iov = &vector, message.msg_iovlen = 1;
+    message.msg_control = control, message.msg_controllen = sizeof control;
+    CHECK_EQ(OK(recvmsg(fd, &message, MSG_ERRQUEUE)), 2);
+    CHECK_EQ(message.msg_flags & (MSG_ERRQUEUE | MSG_TRUNC), MSG_ERRQUEUE | MSG_TRUNC);
+    const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    CHECK(header && header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_RECVERR);
+    sock_extended_err error;
+    memcpy(&error, CMSG_DATA(header), sizeof error);
+    CHECK_EQ(error.ee_origin, SO_EE_ORIGIN_ICMP6);
+    CHECK_EQ(error.ee_type, 1);
+    CHECK_EQ(error.ee_code, 4);
+}
+
+// Control messages of other protocols are not this socket's.
+TEST("udp_ignores_foreign_control_messages") {
+    const int to = datagram(), fd = datagram();
+    OK(bind_to(to, v4("127.0.0.1", 0)));
+    OK(connect_to(fd, v4("127.0.0.1", port_of(to))));
+    char text = 'x';
+    iovec vector = {&text, 1};
+    const auto send_with = [&](int level, int type) {
+        alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+        msghdr message{};
+        message.msg_iov = &vector, message.msg_iovlen = 1;
+        message.msg_control = control, message.msg_controllen = sizeof control;
+        cmsghdr* const header = CMSG_FIRSTHDR(&message);
+        *header = {};
+        header->cmsg_len = CMSG_LEN(sizeof(int)), header->cmsg_level = level, header->cmsg_type = type;
+        return sendmsg(fd, &message, 0);
+    };
+    CHECK_EQ(send_with(IPPROTO_IPV6, IPV6_HOPLIMIT), 1);
+    CHECK_EQ(send_with(IPPROTO_TCP, 1), 1);
+    CHECK_EQ(send_with(SOL_SOCKET, SCM_RIGHTS), 1);
+    CHECK_ERRNO(send_with(SOL_SOCKET, 9999), EINVAL);
+    CHECK_ERRNO(send_with(IPPROTO_IP, 9999), EINVAL);
+    CHECK_ERRNO(send_with(IPPROTO_UDP, 9999), EINVAL);
 }

@@ -1,6 +1,9 @@
 // fcntl's other commands: owners and signals of files, descriptors compared, leases refused.
 #include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 
 #include "tests/guest/guest_test.hpp"
 
@@ -135,6 +138,29 @@ TEST("o_async_does_not_stick_to_regular_files") {
     OK(fcntl(fd, F_SETFL, O_ASYNC));
     CHECK(!(fcntl(fd, F_GETFL) & O_ASYNC));
     CHECK_ERRNO(ioctl(fd, FIOASYNC, &on), ENOTTY);
+}
+
+// Signals would make it ready, and it would send signals.
+TEST("o_async_does_not_stick_to_signalfd") {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGIO);
+    sigaddset(&set, SIGUSR1);
+    OK(sigprocmask(SIG_BLOCK, &set, nullptr));
+    const int fd = OK(signalfd(-1, &set, SFD_NONBLOCK)), poller = OK(epoll_create1(0)), event = OK(eventfd(0, 0));
+    epoll_event wanted = {EPOLLIN, {}};
+    OK(epoll_ctl(poller, EPOLL_CTL_ADD, fd, &wanted));
+    for (const int one : {fd, poller, event}) {
+        OK(fcntl(one, F_SETOWN, getpid()));
+        OK(fcntl(one, F_SETFL, O_ASYNC));
+        CHECK(!(fcntl(one, F_GETFL) & O_ASYNC));
+        int on = 1;
+        CHECK_ERRNO(ioctl(one, FIOASYNC, &on), ENOTTY);
+    }
+    OK(kill(getpid(), SIGUSR1));
+    signalfd_siginfo info[2];
+    CHECK_EQ(read(fd, info, sizeof info), sizeof info[0]);
+    CHECK_EQ(info[0].ssi_signo, SIGUSR1);
 }
 
 TEST("sigio_goes_to_a_group") {

@@ -90,6 +90,34 @@ TEST("pipe_size_rules") {
     CHECK_ERRNO(fcntl(OK(open("/dev/null", O_RDONLY)), F_GETPIPE_SZ), EBADF);
 }
 
+// fs.pipe-user-pages-soft: a user without privileges has 64 MiB, then pipes are small and do not grow.
+TEST("pages_of_a_user_are_bounded") {
+    CHECK_EQ(run_child([] {
+                 OK(setresgid(4321, 4321, 4321));
+                 OK(setresuid(4321, 4321, 4321));
+                 int ends[2], last = -1, grown = 0;
+                 for (int i = 0; i < 80 && grown == i; ++i) {
+                     OK(pipe(ends));
+                     last = ends[0];
+                     grown += fcntl(last, F_SETPIPE_SZ, 1 << 20) == 1 << 20;
+                 }
+                 CHECK_EQ(errno, EPERM);
+                 CHECK_GE(grown, 60);
+                 CHECK_LE(grown, 64);
+                 while (fcntl(last, F_GETPIPE_SZ) == 65536) {
+                     OK(pipe(ends));
+                     last = ends[0];
+                 }
+                 CHECK_EQ(fcntl(last, F_GETPIPE_SZ), 8192);
+                 CHECK_EQ(OK(fcntl(last, F_SETPIPE_SZ, 4096)), 4096);
+                 CHECK_ERRNO(fcntl(last, F_SETPIPE_SZ, 65536), EPERM);
+             }),
+             0);
+    int ends[2];
+    OK(pipe(ends));
+    CHECK_EQ(fcntl(ends[0], F_GETPIPE_SZ), 65536);
+}
+
 TEST("pipe_size_cannot_cut_what_is_in_it") {
     Pipe pipe;
     static char block[10000];

@@ -1,11 +1,13 @@
 // Pipes and named pipes.
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include <climits>
+#include <thread>
 
 #include "tests/guest/guest_test.hpp"
 
@@ -157,6 +159,27 @@ TEST("atomic_writes_of_many_writers") {
     }
     for (int count : counts) CHECK_EQ(count, kRecords);
     while (wait(nullptr) > 0) {}
+}
+
+// A writer whose memory is gone when there is room for it leaves the room to the next one.
+TEST("failing_writer_wakes_the_next") {
+    int ends[2];
+    OK(pipe(ends));
+    static char full[65536];
+    CHECK_EQ(OK(write(ends[1], full, sizeof full)), sizeof full);
+    char* const page =
+        static_cast<char*>(OK(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+    ssize_t first = 0, second = 0;
+    std::thread bad([&] { first = write(ends[1], page, 4096); });
+    sleep_ms(50);
+    std::thread good([&] { second = write(ends[1], full, 4096); });
+    sleep_ms(50);
+    OK(munmap(page, 4096));
+    CHECK_EQ(OK(read(ends[0], full, sizeof full)), sizeof full);
+    good.join();
+    bad.join();
+    CHECK_EQ(first, -1);
+    CHECK_EQ(second, 4096);
 }
 
 TEST("large_transfer_between_processes") {

@@ -312,3 +312,33 @@ TEST("settime_without_privilege_is_eperm") {
                  }),
                  0);
 }
+
+// The shortest periods leave the machine usable; what is not told by a signal of its own is counted.
+TEST("interval_timers_of_the_shortest_period") {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    sigaddset(&set, SIGUSR1);
+    OK(sigprocmask(SIG_BLOCK, &set, nullptr));
+    const itimerval alarms = {{0, 1}, {0, 1}};
+    OK(setitimer(ITIMER_REAL, &alarms, nullptr));
+    sigevent event = {};
+    event.sigev_signo = SIGUSR1;
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    const itimerspec setting = {{0, 1}, {0, 1}};
+    OK(timer_settime(timer, 0, &setting, nullptr));
+    for (int i = 0; i < 3; ++i) {
+        sleep_ms(10);
+        siginfo_t info;
+        sigset_t one;
+        sigemptyset(&one);
+        sigaddset(&one, SIGUSR1);
+        CHECK_EQ(OK(sigwaitinfo(&one, &info)), SIGUSR1);
+        CHECK_GE(info.si_overrun, 1'000'000);
+        sigemptyset(&one);
+        sigaddset(&one, SIGALRM);
+        CHECK_EQ(OK(sigwaitinfo(&one, &info)), SIGALRM);
+    }
+    OK(timer_delete(timer));
+}

@@ -225,3 +225,86 @@ TEST("peergroups") {
                  }),
                  0);
 }
+
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#define SO_PEERPIDFD 77
+#endif
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4
+#endif
+
+namespace {
+
+// The number of the process that a descriptor stands for.
+pid_t process_of(int pidfd) {
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+    CHECK_GT(read_file(path, text, sizeof text), 0);
+    const char* const line = strstr(text, "Pid:");
+    CHECK(line != nullptr);
+    return static_cast<pid_t>(atoi(line + 4));
+}
+
+}  // namespace
+
+TEST("peerpidfd_names_who_connected") {
+    const Name name = abstract_name("peerpidfd");
+    const int listener = listening(name);
+    const pid_t child = OK(fork());
+    if (child == 0) {
+        const int fd = connected(name);
+        char byte;
+        (void)!read(fd, &byte, 1);
+        _exit(0);
+    }
+    const int server = OK(accept(listener, nullptr, nullptr));
+    int pidfd = -1;
+    socklen_t length = sizeof pidfd;
+    OK(getsockopt(server, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length));
+    CHECK_EQ(length, sizeof pidfd);
+    CHECK_EQ(process_of(pidfd), child);
+    CHECK_EQ(fcntl(pidfd, F_GETFD), FD_CLOEXEC);
+    CHECK_EQ(setsockopt(server, SOL_SOCKET, SO_PASSPIDFD, &pidfd, sizeof pidfd), 0);
+    OK(close(server));
+    int status;
+    CHECK_EQ(OK(waitpid(child, &status, 0)), child);
+    const int alone = OK(socket(AF_UNIX, SOCK_STREAM, 0));
+    CHECK_ERRNO(getsockopt(alone, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length), ENODATA);
+}
+
+TEST("passpidfd_brings_the_sender") {
+    const Pair pair(SOCK_DGRAM);
+    int on = 1, got = 0;
+    socklen_t length = sizeof got;
+    OK(setsockopt(pair.b, SOL_SOCKET, SO_PASSPIDFD, &on, sizeof on));
+    OK(getsockopt(pair.b, SOL_SOCKET, SO_PASSPIDFD, &got, &length));
+    CHECK_EQ(got, 1);
+    const pid_t child = OK(fork());
+    if (child == 0) {
+        OK(send(pair.a, "x", 1, 0));
+        pause();
+    }
+    char byte;
+    alignas(cmsghdr) char control[256];
+    iovec vector = {&byte, 1};
+    msghdr message{};
+    message.msg_iov = &vector, message.msg_iovlen = 1;
+    message.msg_control = control, message.msg_controllen = sizeof control;
+    CHECK_EQ(OK(recvmsg(pair.b, &message, 0)), 1);
+    const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    CHECK(header != nullptr);
+    CHECK_EQ(header->cmsg_level, SOL_SOCKET);
+    CHECK_EQ(header->cmsg_type, SCM_PIDFD);
+    CHECK_EQ(header->cmsg_len, CMSG_LEN(sizeof(int)));
+    int pidfd;
+    memcpy(&pidfd, CMSG_DATA(header), sizeof pidfd);
+    CHECK_EQ(process_of(pidfd), child);
+    OK(send(pair.a, "x", 1, 0));
+    message.msg_controllen = 8;
+    CHECK_EQ(OK(recvmsg(pair.b, &message, 0)), 1);
+    CHECK(message.msg_flags & MSG_CTRUNC);
+    OK(kill(child, SIGKILL));
+    const int inet_socket = OK(socket(AF_INET, SOCK_STREAM, 0));
+    CHECK_ERRNO(setsockopt(inet_socket, SOL_SOCKET, SO_PASSPIDFD, &on, sizeof on), EOPNOTSUPP);
+}
