@@ -50,6 +50,7 @@ class Epoll final : public AnonymousFile {
     };
     // Waits for at least one event; gives how many stand in `out` (0 after the deadline). EINTR.
     Result<size_t> wait(std::span<Taken> out, sched::Nanoseconds deadline);
+    size_t interest_count() const { return interest_count_; }
     // What could not be told: the next wait looks at it again.
     void give_back(std::span<const Taken> events);
 
@@ -63,8 +64,12 @@ class Epoll final : public AnonymousFile {
         Interest(Epoll& owner, vfs::File& file, int fd, const EpollEvent& event)
             : owner(owner), file(file), fd(fd), event(event) {
             ++total_interests;
+            ++owner.interest_count_;
         }
-        ~Interest() { --total_interests; }
+        ~Interest() {
+            --total_interests;
+            --owner.interest_count_;
+        }
         void notify(uint32_t events) override;
         void file_gone() override;
         uint32_t ask();
@@ -107,6 +112,7 @@ class Epoll final : public AnonymousFile {
 
     Tree<Interest, &Interest::tree_hook, boost::intrusive::key_of_value<KeyOf>> interests_;
     ReadyList ready_;
+    size_t interest_count_ = 0;
     static size_t total_interests;
     static uint64_t search;
     mutable uint64_t visited_ = 0;

@@ -22,17 +22,13 @@ Result<> check_exclusive(int32_t operation, const EpollEvent& event, bool target
 
 // What bad memory cannot take is not lost.
 Result<int64_t> tell(Task& task, Epoll& epoll, std::span<const Epoll::Taken> found, UserOut<EpollEvent> events) {
-    EpollEvent told[Epoll::kBatch];
-    for (size_t i = 0; i < found.size(); ++i) told[i] = found[i].event;
-    if (events.store_array(task.space(), {told, found.size()}).is_ok()) return static_cast<int64_t>(found.size());
     size_t count = 0;
-    while (count < found.size()) {
+    for (; count < found.size(); ++count) {
         const UserOut<EpollEvent> place{events.address + count * sizeof(EpollEvent)};
-        if (place.store(task.space(), told[count]).is_error()) break;
-        ++count;
+        if (place.store(task.space(), found[count].event).is_error()) break;
     }
-    epoll.give_back(found.subspan(count));
-    return count > 0 ? Result<int64_t>(static_cast<int64_t>(count)) : Result<int64_t>(Errno::kFAULT);
+    if (count < found.size()) epoll.give_back(found.subspan(count));
+    return count > 0 || found.empty() ? Result<int64_t>(static_cast<int64_t>(count)) : Result<int64_t>(Errno::kFAULT);
 }
 
 Result<int64_t> do_wait(Task& task, Fd fd, UserOut<EpollEvent> events, int32_t maximum, sched::Nanoseconds deadline) {
@@ -41,10 +37,14 @@ Result<int64_t> do_wait(Task& task, Fd fd, UserOut<EpollEvent> events, int32_t m
     const RefPtr<vfs::File> file = TRY(task.files().get(fd));
     Epoll* epoll = Epoll::from(*file);
     if (!epoll) return Errno::kINVAL;
-    Epoll::Taken found[Epoll::kBatch];
-    const size_t room = std::min(static_cast<size_t>(maximum), Epoll::kBatch);
-    const size_t count = TRY(epoll->wait({found, room}, deadline));
-    return tell(task, *epoll, {found, count}, events);
+    Epoll::Taken few[Epoll::kBatch];
+    Vector<Epoll::Taken> many;
+    std::span<Epoll::Taken> room(few, std::min(static_cast<size_t>(maximum), Epoll::kBatch));
+    // All at once: a second look would find again what is ready by level.
+    const size_t most = std::min(static_cast<size_t>(maximum), epoll->interest_count());
+    if (most > room.size() && many.resize(most).is_ok()) room = many.span();
+    const size_t count = TRY(epoll->wait(room, deadline));
+    return tell(task, *epoll, room.first(count), events);
 }
 
 Result<int64_t> do_pwait(Task& task, Fd fd, UserOut<EpollEvent> events, int32_t maximum, sched::Nanoseconds deadline,

@@ -260,3 +260,21 @@ TEST("epoll_many_files_in_a_watched_epoll") {
     CHECK_EQ(OK(epoll_wait(inner, found, 200, 0)), 50);
     CHECK_EQ(OK(epoll_wait(outer, found, 200, 0)), 51);
 }
+
+TEST("epoll_tells_of_all_that_is_ready_at_once") {
+    constexpr int kMany = 500;
+    const int epoll = OK(epoll_create1(0));
+    for (int i = 0; i < kMany; i++) {
+        const int fd = OK(eventfd(1, 0));
+        epoll_event event{EPOLLIN, {.u64 = static_cast<uint64_t>(i)}};
+        OK(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+    }
+    static epoll_event events[kMany + 10];
+    CHECK_EQ(epoll_wait(epoll, events, kMany + 10, 0), kMany);
+    static bool seen[kMany];
+    for (int i = 0; i < kMany; i++) {
+        CHECK(!seen[events[i].data.u64]);
+        seen[events[i].data.u64] = true;
+    }
+    CHECK_EQ(epoll_wait(epoll, events, 300, 0), 300);
+}
