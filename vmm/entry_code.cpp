@@ -126,6 +126,16 @@ void EntryEmitter::emit_fault_entry() {
     jmp(no_entry);
 }
 
+uint64_t EntryEmitter::emit_wait() {
+    align(16);
+    nop();
+    const uint64_t start = here();
+    sti();
+    hlt();
+    cli();
+    return start;
+}
+
 void EntryEmitter::emit_fpu(EntryPoints& points) {
     uint32_t low = input_.xcr0, high = input_.xcr0 >> 32;
     bool fxsave = input_.fpu == FpuMethod::kFxsave;

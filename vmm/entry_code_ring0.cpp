@@ -22,11 +22,7 @@ class Ring0Code : public EntryEmitter {
         emit_fault_entry();
         emit_resume(points);
         emit_fpu(points);
-        align(16);
-        points.wait_for_interrupt = here();
-        sti();
-        hlt();
-        cli();
+        points.wait_for_interrupt = emit_wait();
         ret();
         align(16);
         points.drop_user_space = here();
@@ -81,6 +77,7 @@ class Ring0Code : public EntryEmitter {
         if (vector >= 32) {  // only in wait_for_interrupt
             if (vector != abi::kVectorSpurious)
                 or_(mem(image_.area.pending_interrupts), 1 << (vector - abi::kVectorFirst));
+            emit_wait_is_over();
             iretq();
             return;
         }

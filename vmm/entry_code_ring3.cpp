@@ -214,17 +214,16 @@ class Gate : public EntryEmitter {
         mov_cr3_r11();
         mov(r11, mem(image_.data.resume_r11));
         iretq();
-        write_idt_entry(image_.idt_sentry, 4, here(), 3, kStackWait);
-        sti();
-        hlt();
-        cli();
+        write_idt_entry(image_.idt_sentry, 4, emit_wait(), 3, kStackWait);
         iretq();
         for (unsigned vector = abi::kVectorFirst; vector <= abi::kVectorLast; vector++) {
             write_idt_entry(image_.idt_sentry, vector, here(), 0, kStackInterrupt);
             or_(mem(image_.area.pending_interrupts), 1 << (vector - abi::kVectorFirst));
+            emit_wait_is_over();
             iretq();
         }
         write_idt_entry(image_.idt_sentry, abi::kVectorSpurious, here(), 0, kStackInterrupt);
+        emit_wait_is_over();
         iretq();
     }
 };

@@ -66,6 +66,11 @@ class EntryEmitter : public Xbyak::CodeGenerator {
     // for vectors without one.
     void emit_fault_entry();
     void emit_fpu(EntryPoints& points);
+    // sti, hlt, cli: the only place in the Sentry where interrupts come. Its address.
+    uint64_t emit_wait();
+    // In an interrupt's handler, rsp at the interrupted rip. It goes on behind the hlt even where the interrupt came
+    // before it: not every KVM (QEMU 7.2's emulated SVM) keeps the shadow of sti over an exit, and the hlt would last.
+    void emit_wait_is_over() { or_(byte[rsp], 1); }  // emit_wait puts the hlt at an even address
 
     GateImage& image_;
     const EntryCodeInput& input_;
