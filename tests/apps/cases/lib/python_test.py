@@ -5,11 +5,14 @@ import sys
 import tempfile
 import xml.etree.ElementTree as tree
 
+# What stands in neither run, with the reason. Python's runner itself fails over threaded tests whose socket(2) fails.
+LEFT_OUT = {"test_socket": ["*UDPLITE*"]}  # the Sentry has no UDP-Lite (EPROTONOSUPPORT)
+
 module = sys.argv[1]
 folder = tempfile.mkdtemp(prefix="python-test-")
 report = os.path.join(folder, "report.xml")
 # -u network etc. stay off. A test that hangs ends the run, and what ran before it is lost: hence a subprocess and its own words on stderr.
-done = subprocess.run([sys.executable, "-B", "-m", "test", "--junit-xml", report, "--tempdir", folder, "-v", module], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+done = subprocess.run([sys.executable, "-B", "-m", "test", "--junit-xml", report, "--tempdir", folder, "-v", *(word for pattern in LEFT_OUT.get(module, ()) for word in ("-i", pattern)), module], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                       text=True, errors="replace", check=False)
 lines = []
 if os.path.exists(report):
