@@ -6,6 +6,7 @@
 #include "guestkernel/syscalls/handlers_signal.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::syscalls {
 
@@ -83,7 +84,7 @@ Result<int64_t> sys_pidfd_getfd(Task& task, Fd fd, Fd theirs, uint32_t flags) {
     const RefPtr<vfs::File> file = TRY(pidfd(task, fd));
     const Task* target = PidFd::from(*file)->task();
     if (!target || !target->files_) return Errno::kSRCH;
-    if (!may_inspect(task, *target, InspectAs::kRealIds)) return Errno::kPERM;
+    TRY(may_trace(task, *target, TraceAccess::kReal));
     RefPtr<vfs::File> copy = TRY(target->files().get(theirs));
     return TRY(task.files().install(std::move(copy), true, task.limit(kRlimitNofile)));
 }

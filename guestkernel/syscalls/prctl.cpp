@@ -43,7 +43,6 @@ enum Option : int32_t {
 };
 enum Ambient : uint64_t { kAmbientIsSet = 1, kAmbientRaise = 2, kAmbientLower = 3, kAmbientClearAll = 4 };
 constexpr uint64_t kLastCapability = static_cast<uint64_t>(auth::Capability::kLast);
-constexpr uint64_t kDefaultSlack = 50'000;
 
 Result<int64_t> adopt(Task& task, auth::NewCredentials changed) {
     task.credentials_ = TRY(std::move(changed));
@@ -159,7 +158,7 @@ Result<int64_t> sys_prctl(Task& task, int32_t option, uint64_t a2, uint64_t a3, 
         case kGetIoFlusher:
             return task.credentials().has(auth::Capability::kSysResource) ? Errno::kINVAL : Errno::kPERM;
         case kGetAuxv: return copy_auxiliary_vector(task, a2, a3, a4 | a5);
-        case kSetTimerslack: task.timer_slack = static_cast<int64_t>(a2) <= 0 ? kDefaultSlack : a2; return 0;
+        case kSetTimerslack: task.timer_slack = static_cast<int64_t>(a2) <= 0 ? task::kDefaultTimerSlack : a2; return 0;
         case kGetTimerslack: return static_cast<int64_t>(task.timer_slack);
         case kSetChildSubreaper: process.child_subreaper = a2 != 0; return 0;
         case kGetChildSubreaper: return store<int32_t>(task, a2, process.child_subreaper);

@@ -82,18 +82,6 @@ bool group_exists(int32_t group, int32_t session) {
     return false;
 }
 
-bool may_inspect(const Task& caller, const Task& target, InspectAs ids) {
-    if (&caller.process() == &target.process()) return true;
-    const auth::Credentials &mine = caller.credentials(), &theirs = target.credentials();
-    if (mine.has(auth::Capability::kSysPtrace)) return true;
-    const auth::Uid uid = ids == InspectAs::kRealIds ? mine.ruid : mine.fsuid;
-    const auth::Gid gid = ids == InspectAs::kRealIds ? mine.rgid : mine.fsgid;
-    const bool same_user = uid == theirs.ruid && uid == theirs.euid && uid == theirs.suid;
-    const bool same_group = gid == theirs.rgid && gid == theirs.egid && gid == theirs.sgid;
-    if (!same_user || !same_group || target.process().dumpable != 1) return false;
-    return (theirs.permitted.bits & ~mine.permitted.bits) == 0;
-}
-
 // POSIX: no member has a parent in the same session but in another group.
 bool is_orphaned_group(int32_t group) {
     for (Process& process : processes) {

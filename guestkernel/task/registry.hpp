@@ -12,9 +12,6 @@ void for_each_process(Visit visit);
 // First process with pid >= from, or null: for walks that may block in between (/proc).
 Process* next_process(int32_t from);
 Process& first_process();  // pid 1
-// ptrace(2)'s rule of who may look into another (__ptrace_may_access); `ids`: which of the caller's count.
-enum class InspectAs : bool { kFileSystemIds, kRealIds };
-bool may_inspect(const Task& caller, const Task& target, InspectAs ids = InspectAs::kFileSystemIds);
 bool group_exists(int32_t group, int32_t session);
 
 // Sends a signal to a process, a task, or all of a group. Permission is the caller's business (kill(2)). Wakes, stops,

@@ -82,6 +82,8 @@ struct CpuUsage {
     }
 };
 
+inline constexpr uint64_t kDefaultTimerSlack = 50'000;  // ns
+
 // Task::call_watchers.
 inline constexpr uint8_t kWatchStrace = 1, kWatchSeccomp = 2, kWatchTracer = 4;
 inline uint8_t watch_all_calls = 0;  // what new tasks begin with
@@ -158,8 +160,8 @@ class Task final : public sched::Thread {
         0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
     uint8_t scheduling_policy = 0;  // SCHED_*
     bool reset_scheduling_on_fork = false;
-    uint16_t io_priority = 0;       // ioprio_set(2)
-    uint64_t timer_slack = 50'000;  // ns, PR_SET_TIMERSLACK
+    uint16_t io_priority = 0;                   // ioprio_set(2)
+    uint64_t timer_slack = kDefaultTimerSlack;  // ns, PR_SET_TIMERSLACK
     struct {
         int32_t mode = 0;  // MPOL_*
         uint64_t nodes = 0;

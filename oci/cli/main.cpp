@@ -41,7 +41,7 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
     app.add_option("--root", run.state_root,
                    "Folder for the state of running containers (default: " + default_state_root() + ")")
         ->type_name("DIR");
-    app.add_option("--cpus", run.cpus, "Virtual CPUs (default: all that the process may use)")
+    app.add_option("--cpus", run.cpus, "Virtual CPUs (default: all that the process may use, within the CPU quota)")
         ->check(CLI::Range(1, 64))
         ->type_name("N");
     app.add_option("--memory", run.memory,

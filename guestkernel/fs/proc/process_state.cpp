@@ -14,7 +14,6 @@ namespace {
 constexpr int64_t kOomAdjMin = -1000, kOomAdjMax = 1000;                    // oom_score_adj
 constexpr int64_t kOldAdjDisable = -17, kOldAdjMin = -16, kOldAdjMax = 15;  // oom_adj
 constexpr uint64_t kCoredumpFilterMask = 0x1ff;
-constexpr uint64_t kDefaultSlack = 50'000;
 
 // kstrtoll with base 0: decimal, 0x, 0. EINVAL; ERANGE.
 Result<int64_t> parse_number(std::string_view text) {
@@ -145,7 +144,7 @@ Result<> store_timer_slack(const ProcSubject& subject, std::string_view text) {
     if (!subject.alive() || !task) return Errno::kSRCH;
     if (is_other_process(subject) && !task::current().credentials().has(auth::Capability::kSysNice))
         return Errno::kPERM;
-    task->timer_slack = value == 0 ? kDefaultSlack : static_cast<uint64_t>(value);
+    task->timer_slack = value == 0 ? task::kDefaultTimerSlack : static_cast<uint64_t>(value);
     return {};
 }
 

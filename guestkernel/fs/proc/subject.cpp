@@ -1,6 +1,7 @@
 #include "guestkernel/fs/proc/subject.hpp"
 
 #include "guestkernel/task/registry.hpp"
+#include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::fs {
 
@@ -24,7 +25,9 @@ Result<> may_inspect(const ProcSubject& subject) {
     const task::Task& caller = task::current();
     if (&caller.process() == subject.process.get()) return {};
     const task::Task* target = subject.task();
-    if (target) return task::may_inspect(caller, *target) ? Result<>() : Result<>(Errno::kACCES);
+    if (target)
+        return task::may_trace(caller, *target, task::TraceAccess::kFileSystem).is_ok() ? Result<>()
+                                                                                        : Result<>(Errno::kACCES);
     return caller.credentials().has(auth::Capability::kSysPtrace) ? Result<>() : Result<>(Errno::kACCES);
 }
 
