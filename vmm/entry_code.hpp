@@ -161,8 +161,8 @@ struct EntryCode {
 // ENOSPC if generated code outgrows its page: a defect.
 Result<EntryCode> generate_entry_code(const EntryCodeInput& input);
 
-// The bytes of the page at kSyscallStub (LSTAR of ring 3 mode): the same for all vCPUs.
-std::array<uint8_t, abi::kPageSize> syscall_stub_page();
+// The bytes of a vCPU's page at abi::syscall_stub(cpu), LSTAR of ring 3 mode: common/abi/mailbox.hpp.
+std::array<uint8_t, abi::kPageSize> syscall_stub_page(unsigned cpu);
 
 constexpr uint64_t gate_region(unsigned cpu) { return abi::kGateBase + cpu * abi::kGateStride; }
 

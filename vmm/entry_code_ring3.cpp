@@ -2,14 +2,13 @@
 // in ring 3.
 #include <cstring>
 
+#include "common/abi/mailbox.hpp"
 #include "vmm/entry_emitter.hpp"
 
 namespace kvmsbx::vmm {
 namespace {
 
 using abi::UserRegs;
-
-constexpr unsigned kStubLength = 2;  // int $4
 
 class Ring3Code : public EntryEmitter {
   public:
@@ -86,10 +85,11 @@ class Ring3Code : public EntryEmitter {
         mov(reg_field(offsetof(UserRegs, error_code)), rax);
         take_r11_back();
         copy_frame(stack.frame);
-        // A trap on the stub's first instruction: SYSCALL was executed, its trap not yet.
-        mov(rdx, abi::kSyscallStub);
-        cmp(rax, rdx);
-        jne(out);
+        // A trap before the stub's trap: SYSCALL was executed, nothing else.
+        mov(rdx, abi::syscall_stub(input_.cpu));
+        sub(rax, rdx);
+        cmp(rax, abi::kStubGate);
+        ja(out);
         cmp(reg_field(offsetof(UserRegs, trap)), 1);
         jne(not_debug);
         jmp(syscall_with_frame_, T_NEAR);  // TF: the trap comes after the system call
@@ -107,7 +107,7 @@ class Ring3Code : public EntryEmitter {
         L(int4_);
         save_all_but_r11();
         copy_frame(image_.application_stacks.syscall.frame);
-        mov(rdx, abi::kSyscallStub + kStubLength);
+        mov(rdx, abi::syscall_stub(input_.cpu) + abi::kStubGate + abi::kStubTrapLength);
         cmp(rax, rdx);
         jne(not_from_stub);
         L(syscall_with_frame_);
@@ -228,6 +228,98 @@ class Gate : public EntryEmitter {
     }
 };
 
+// The page of common/abi/mailbox.hpp.
+class Stub : public Xbyak::CodeGenerator {
+  public:
+    Stub(uint8_t* at, unsigned cpu) : CodeGenerator(abi::kStubTarget, at), cpu_(cpu) {}
+
+    void generate() {
+        constexpr unsigned kJumpLength = 6;
+        db(0xff), db(0x25), dd(abi::kStubTarget - abi::kStubEntry - kJumpLength);  // jmp qword [rip + ...]
+        go_to(abi::kStubGate);
+        db(0xcd), db(4);  // int $4
+        if (cpu_ >= abi::kMailboxes) return;
+        emit_post();
+        emit_wait();
+        emit_done();
+    }
+
+  private:
+    // All between is int3, as the page is filled.
+    void go_to(unsigned offset) {
+        if (getSize() > offset) throw Xbyak::Error(Xbyak::ERR_CODE_IS_TOO_BIG);
+        setSize(offset);
+    }
+    Xbyak::Address field(size_t offset) { return qword[rax + static_cast<int>(offset)]; }
+    Xbyak::Address state() { return dword[rax + static_cast<int>(offsetof(abi::Mailbox, state))]; }
+    uint64_t address() const { return abi::mailbox_address(cpu_); }
+
+    void emit_post() {
+        using abi::Mailbox;
+        Xbyak::Label wrong_ring;
+        go_to(abi::kStubPost);
+        db(0x48), db(0xa3), dq(address() + offsetof(Mailbox, rax));  // mov [address], rax: the one store that needs no
+                                                                     // other register
+        mov(eax, cs);
+        test(al, 3);
+        mov(rax, address());
+        mov(field(offsetof(Mailbox, rcx)), rcx);
+        mov(field(offsetof(Mailbox, r11)), r11);
+        jz(wrong_ring);
+        mov(field(offsetof(Mailbox, rdi)), rdi);
+        mov(field(offsetof(Mailbox, rsi)), rsi);
+        mov(field(offsetof(Mailbox, rdx)), rdx);
+        mov(field(offsetof(Mailbox, r10)), r10);
+        mov(field(offsetof(Mailbox, r8)), r8);
+        mov(field(offsetof(Mailbox, r9)), r9);
+        jmp(wait_, T_NEAR);
+        L(wrong_ring);
+        mov(state(), static_cast<uint32_t>(abi::MailboxState::kWrongRing));
+        jmp(gave_up_, T_NEAR);
+    }
+
+    void emit_wait() {
+        Xbyak::Label again, answered;
+        go_to(abi::kStubWait);
+        L(wait_);
+        mov(state(), static_cast<uint32_t>(abi::MailboxState::kPosted));
+        mov(ecx, kRounds);
+        L(again);
+        cmp(state(), static_cast<uint32_t>(abi::MailboxState::kPosted));
+        jne(answered);
+        pause();
+        dec(ecx);
+        jnz(again);
+        jmp(gave_up_);
+        L(answered);
+        cmp(state(), static_cast<uint32_t>(abi::MailboxState::kDone));
+        je(done_, T_NEAR);
+        jmp(gave_up_);
+        go_to(abi::kStubGaveUp);
+        L(gave_up_);
+        db(0xcd), db(4);
+    }
+
+    void emit_done() {
+        using abi::Mailbox;
+        go_to(abi::kStubDone);
+        L(done_);
+        mov(rcx, field(offsetof(Mailbox, rcx)));
+        mov(field(offsetof(Mailbox, rsp)), rsp);
+        lea(rsp, field(offsetof(Mailbox, stack) + sizeof(uint64_t)));
+        push(r11);
+        popfq();
+        mov(rsp, field(offsetof(Mailbox, rsp)));
+        mov(rax, field(offsetof(Mailbox, result)));
+        jmp(rcx);
+        if (getSize() > abi::kStubEnd) throw Xbyak::Error(Xbyak::ERR_CODE_IS_TOO_BIG);
+    }
+
+    static constexpr uint32_t kRounds = 2048;  // of `pause`: some tens of microseconds
+    const unsigned cpu_;
+    Xbyak::Label wait_, gave_up_, done_;
+};
+
 }  // namespace
 
 void generate_ring3(GateImage& image, const EntryCodeInput& input, EntryPoints& points) {
@@ -236,15 +328,16 @@ void generate_ring3(GateImage& image, const EntryCodeInput& input, EntryPoints& 
     Gate gate(image, input, image.gate.data(), image.gate.size());
     gate.generate(code);
     image.data.exchange = input.sentry_cr3;
-    points.lstar = abi::kSyscallStub;
+    points.lstar = abi::syscall_stub(input.cpu);
     points.flag_mask = 0;  // the frame of `int $4` must hold the application's flags
 }
 
-std::array<uint8_t, abi::kPageSize> syscall_stub_page() {
+std::array<uint8_t, abi::kPageSize> syscall_stub_page(unsigned cpu) {
     std::array<uint8_t, abi::kPageSize> page;
     page.fill(0xcc);
-    page[0] = 0xcd;  // int $4
-    page[1] = 4;
+    Stub(page.data(), cpu).generate();
+    const uint64_t target = abi::syscall_stub(cpu) + abi::kStubGate;
+    memcpy(&page[abi::kStubTarget], &target, sizeof target);
     return page;
 }
 

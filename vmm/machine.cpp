@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "common/abi/mailbox.hpp"
 #include "vmm/page_tables.hpp"
 #include "vmm/vdso.hpp"
 
@@ -91,6 +92,7 @@ class MachineBuilder {
         area.fpu_save = made.points.fpu_save;
         area.fpu_restore = made.points.fpu_restore;
         area.drop_user_space = made.points.drop_user_space;
+        if (ring3_) area.syscall_target = direct(TRY(add_stub(cpu))) + abi::kStubTarget;
         area.entry_stack = made.entry_stack;
         area.emergency_stack = direct(emergency_stack) + kEmergencyStackSize;
         area.loaded_cr3 = sentry_.root().value;
@@ -130,14 +132,16 @@ class MachineBuilder {
         return {};
     }
 
+    Result<GuestPhys> add_stub(unsigned cpu) {
+        const auto page = syscall_stub_page(cpu);
+        GuestPhys stub = TRY(copy_pages(page.data(), page.size()));
+        TRY(application_.map(abi::syscall_stub(cpu), stub, abi::kPageSize, kLeafUser));
+        return stub;
+    }
+
     Result<> add_application_template() {
-        if (ring3_) {
-            auto page = syscall_stub_page();
-            GuestPhys stub = TRY(copy_pages(page.data(), page.size()));
-            TRY(application_.map(abi::kSyscallStub, stub, abi::kPageSize, kLeafUser));
-        } else {
+        if (!ring3_)
             for (unsigned i = 256; i < 512; i++) application_.set_root_entry(i, sentry_.root_entry(i));
-        }
         return {};
     }
 

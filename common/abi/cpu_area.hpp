@@ -91,7 +91,9 @@ struct alignas(64) CpuArea {
     // table that was loaded can be freed. To be called on every vCPU that may have it loaded. Ring 3 mode: does nothing
     // (the Sentry always runs in its own page table).
     uint64_t drop_user_space;
-    uint64_t pad1[7];
+    // Direct-map address of the qword at kStubTarget of this vCPU's stub page (mailbox.hpp). 0 in ring 0 mode.
+    uint64_t syscall_target;
+    uint64_t pad1[6];
 };
 static_assert(sizeof(CpuArea) == 320 && alignof(CpuArea) == 64);
 static_assert(offsetof(CpuArea, resume_user) == 8 && offsetof(CpuArea, trap_entry) == 56 &&

@@ -29,7 +29,8 @@ inline constexpr uint64_t kDirectMap = 0xffff'8800'0000'0000;
 inline constexpr uint64_t kGateBase = 0xffff'c000'0000'0000;
 inline constexpr uint64_t kGateStride = 0x1'0000;
 inline constexpr uint64_t kSyscallStub =
-    kGateBase + 0x4000'0000 - 0x1000;  // LSTAR page of ring 3 mode: the one gate page with U=1 (r-x)
+    kGateBase + 0x4000'0000 - 0x1000;  // LSTAR page of vCPU 0 in ring 3 mode, the others' below it: see mailbox.hpp.
+                                       // The only gate pages with U=1 (r-x)
 inline constexpr uint64_t kSentryBase = 0xffff'ffff'8000'0000;
 
 // The lower half belongs to applications. As on Linux the last page below 2^47 is never mapped.

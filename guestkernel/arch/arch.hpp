@@ -66,6 +66,8 @@ void set_timer(uint64_t ns);
 void send_ipi(const CpuArea& target);
 // Ends the service of an interrupt that the LAPIC of this vCPU delivered.
 void end_of_interrupt();
+// Whether wait_for_interrupts() would return at once.
+bool interrupt_waits();
 // Waits (sti; hlt; cli) for interrupts; returns the set that came, bit (vector - kVectorFirst). They are acknowledged
 // already.
 uint64_t wait_for_interrupts();

@@ -2,6 +2,7 @@
 // remap.cpp.
 #include "guestkernel/mm/address_space.hpp"
 
+#include "common/abi/mailbox.hpp"
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/sched/cpu.hpp"
 
@@ -35,8 +36,21 @@ void AddressSpace::clear() {
         zap(vma.start, vma.end, vma);
         erase(vma);
     }
+    if (mailbox_) {
+        table_.find(abi::kMailboxPage)->value = 0;
+        release(mailbox_);
+        mailbox_ = nullptr;
+    }
     if (table_.root() && arch::cpu().loaded_cr3 == table_.root()) arch::drop_user_space();
     table_.destroy();
+}
+
+Result<> AddressSpace::make_mailbox_page() {
+    if (mailbox_) return {};
+    Pte* entry = TRY(table_.obtain(abi::kMailboxPage));
+    mailbox_ = TRY(allocate_frame(Zero::kYes));
+    entry->value = mailbox_->phys() | kPtePresent | kPteWrite | kPteUser | kPteAccessed | kPteDirty | kPteNoExecute;
+    return {};
 }
 
 void AddressSpace::flush() {

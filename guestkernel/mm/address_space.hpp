@@ -147,6 +147,9 @@ class AddressSpace : public RefCounted {
     char* translate(UserAddress address, Access access) const;
 
     Phys cr3() const { return table_.root(); }
+    // The page at abi::kMailboxPage, which no VMA covers; null until it is made.
+    void* mailbox_page() const { return mailbox_ ? mailbox_->data() : nullptr; }
+    Result<> make_mailbox_page();         // ENOMEM
     Vma* find(UserAddress address);       // the VMA that contains it, or null
     Vma* find_from(UserAddress address);  // the first VMA with end > address, or null
     Vma* next(Vma& vma);
@@ -218,6 +221,7 @@ class AddressSpace : public RefCounted {
     uint64_t count_ = 0;  // of vmas_
     bool any_sealed_ = false;
     uint64_t peak_resident_ = 0;  // pages
+    Frame* mailbox_ = nullptr;
 };
 
 }  // namespace kvmsbx::mm

@@ -13,6 +13,7 @@ struct Hooks {
     bool (*gofer_pending)() = [] { return false; };  // requests are under way: polling a little may pay
     bool (*gofer_arm)() = nullptr;  // asks for an interrupt at the next completion; false: one is there (and collected)
     void (*host_event_interrupt)() = nullptr;
+    void (*serve_calls)() = nullptr;  // an idle vCPU's chance to work for others; may give the kernel lock up meanwhile
 };
 extern Hooks hooks;
 
@@ -32,6 +33,25 @@ void shoot_down(Phys cr3);
 // Makes every other vCPU that runs an application enter the Sentry once: a memory barrier for all of them. Kernel lock
 // held.
 void interrupt_applications();
+
+// Threads away from home. While an application waits in ring 3 on its vCPU ("home") for the answer to a system call,
+// another vCPU that is idle runs its thread's Sentry side. What traps at home meanwhile comes in on home's standby
+// thread, with its stack.
+Result<> create_standby(CpuArea& home);  // if there is none yet. ENOMEM
+uint64_t standby_stack_top(const CpuArea& home);
+// On an idle vCPU: runs body(thread) on the thread's stack, which must be empty. Returns after return_home(), or when
+// the thread has blocked. body must not return.
+void run_away_from_home(Thread& thread, void (*body)(Thread&));
+// Leaves the thread's stack for good: the thread runs at home again, in ring 3, as if it had never been away.
+[[noreturn]] void return_home(Thread& thread, CpuArea& home);
+// On home's standby thread: this vCPU is the next thread's.
+[[noreturn]] void leave_standby();
+// On any stack of this vCPU: starts again at the empty stack of `thread`, which runs here.
+[[noreturn]] void restart_on_own_stack(Thread& thread, void (*body)(Thread&));
+// Whether an idle vCPU that works for others must stop: a thread waits, or a timer of its own is due. Needs no lock.
+bool idle_is_over(const CpuArea& area);
+// Has one halted vCPU go through its idle loop, if there is one.
+void wake_idle_cpu();
 
 // The rare part of before_resume, and whether threads wait for a vCPU.
 void share_work_before_resume();

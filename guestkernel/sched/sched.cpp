@@ -33,6 +33,7 @@ class IdleThread final : public Thread {
 struct CpuState {
     CpuArea* area = nullptr;
     IdleThread idle;
+    IdleThread standby;
     Thread* running = &idle;
     Nanoseconds up_since = 0;
     bool halted = false;
@@ -91,6 +92,8 @@ void arm(CpuState& cpu, Nanoseconds deadline, Nanoseconds time) {
 }  // namespace
 
 struct Scheduler {
+    static inline void (*away_body)(Thread&);  // handed to begin(), with the kernel lock held
+
     static void finish_switch(Transfer from) {
         Thread* previous = static_cast<Thread*>(from.data);
         previous->context_ = from.context;
@@ -351,11 +354,85 @@ struct Scheduler {
         return {up > idle ? up - idle : 0, std::min(up, idle)};
     }
 
+    static Result<> create_standby(CpuArea& home) {
+        Thread& standby = cpus[home.cpu_id].standby;
+        if (standby.stack_) return {};
+        TRY(create_stack(standby));
+        standby.header_->cpu = &home;
+        return {};
+    }
+
+    static void begin(Transfer from) {
+        finish_switch(from);
+        const auto body = away_body;
+        body(current());
+        panic("a thread's body returned");
+    }
+
+    static Context empty_stack(const Thread& thread) {
+        return make_fcontext(thread.stack_ + arch::kStackSize, arch::kStackSize - sizeof(arch::StackHeader), begin);
+    }
+
+    static void run_away_from_home(Thread& thread, void (*body)(Thread&)) {
+        CpuState& cpu = this_cpu();
+        CpuState& home = cpus[thread.last_cpu->cpu_id];
+        VERIFY(home.running == &thread && cpu.running == &cpu.idle);
+        home.running = &home.standby;
+        home.standby.state_ = Thread::State::kRunning;
+        home.standby.started_ = now();
+        cpu.idle.cpu_time += home.standby.started_ - cpu.idle.started_;
+        cpu.running = &thread;
+        thread.last_cpu = thread.header_->cpu = cpu.area;
+        away_body = body;
+        finish_switch(jump_fcontext(empty_stack(thread), &cpu.idle));
+    }
+
+    [[noreturn]] static void return_home(Thread& thread, CpuArea& area) {
+        CpuState& cpu = this_cpu();
+        CpuState& home = cpus[area.cpu_id];
+        VERIFY(home.running == &home.standby && cpu.running == &thread);
+        home.running = &thread;
+        thread.last_cpu = thread.header_->cpu = &area;
+        cpu.running = &cpu.idle;
+        cpu.idle.started_ = now();
+        slice_over[cpu.area->cpu_id] = false;
+        jump_fcontext(cpu.idle.context_, &thread);
+        panic("a stack that was left was used");
+    }
+
+    [[noreturn]] static void leave_standby() {
+        current().state_ = Thread::State::kBlocked;
+        switch_away();
+        panic("a standby thread was resumed");
+    }
+
+    [[noreturn]] static void restart_on_own_stack(Thread& thread, void (*body)(Thread&)) {
+        away_body = body;
+        jump_fcontext(empty_stack(thread), &this_cpu().standby);
+        panic("a stack that was left was used");
+    }
+
+    static bool idle_is_over(const CpuArea& area) {
+        if (__atomic_load_n(&waiting_threads, __ATOMIC_RELAXED)) return true;
+        const Nanoseconds timer = cpus[area.cpu_id].timer;
+        return timer != kNever && now() >= timer;
+    }
+
+    static void wake_idle_cpu() {
+        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+            CpuState& cpu = cpus[id];
+            if (!cpu.halted) continue;
+            cpu.halted = false;
+            return arch::send_ipi(*cpu.area);
+        }
+    }
+
     [[noreturn]] static void run_idle(CpuArea& area) {
         CpuState& cpu = cpus[area.cpu_id];
         cpu.up_since = cpu.idle.started_ = now();
         for (;;) {
             run_expired_timers();
+            if (hooks.serve_calls && !first_for(cpu)) hooks.serve_calls();
             if (!first_for(cpu)) poll_gofer(cpu);
             if (first_for(cpu)) {
                 switch_away();
@@ -423,6 +500,16 @@ void serve_interrupt(uint8_t vector) {
     arch::end_of_interrupt();
     Scheduler::dispatch_interrupt(vector);
 }
+Result<> create_standby(CpuArea& home) { return Scheduler::create_standby(home); }
+uint64_t standby_stack_top(const CpuArea& home) {
+    return reinterpret_cast<uint64_t>(cpus[home.cpu_id].standby.stack()) + arch::kStackSize;  // SAFETY: a number
+}
+void run_away_from_home(Thread& thread, void (*body)(Thread&)) { Scheduler::run_away_from_home(thread, body); }
+void return_home(Thread& thread, CpuArea& home) { Scheduler::return_home(thread, home); }
+void leave_standby() { Scheduler::leave_standby(); }
+void restart_on_own_stack(Thread& thread, void (*body)(Thread&)) { Scheduler::restart_on_own_stack(thread, body); }
+bool idle_is_over(const CpuArea& area) { return Scheduler::idle_is_over(area); }
+void wake_idle_cpu() { Scheduler::wake_idle_cpu(); }
 void share_work_before_resume() { Scheduler::before_resume(); }
 
 namespace {

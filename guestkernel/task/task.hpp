@@ -22,6 +22,7 @@ namespace kvmsbx::task {
 
 class Process;
 class Trace;
+struct Home;  // mailbox.cpp
 
 // What a session's terminal is to the lower layers; the tty implements it.
 class ControllingTerminal : public RefCounted {
@@ -112,6 +113,7 @@ class Task final : public sched::Thread {
     int32_t tid;  // execve(2) by a thread that is not the leader makes it the process's pid
     abi::UserRegs regs{};
     void* fpu_area = nullptr;                     // see fpu.hpp
+    Home* away_from = nullptr;                    // its registers are in another vCPU, which waits there in ring 3
     bool fpu_in_area_only = true;                 // the vCPU's registers are not this task's: load before resuming
     uint64_t user_ticks = 0;                      // TSC ticks spent in ring 3
     uint64_t resumed_at = 0;                      // TSC

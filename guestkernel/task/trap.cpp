@@ -5,6 +5,7 @@
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/fpu.hpp"
+#include "guestkernel/task/mailbox.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/rseq.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
@@ -35,7 +36,8 @@ void page_fault(Task& task) {
     }
 }
 
-void handle(Task& task) {
+// Inline: on the way of every system call.
+[[gnu::always_inline]] inline void handle(Task& task) {
     const uint64_t trap = task.regs.trap;
     if (trap == abi::kTrapSyscall) return dispatch_system_call(task);
     if (trap == kPageFault) return page_fault(task);
@@ -53,6 +55,13 @@ void handle(Task& task) {
     if (sched::should_yield()) sched::yield();
 }
 
+// The vCPU is not where it was: another page table comes, or ring 3 mode, where that is always so.
+[[gnu::noinline]] void prepare_to_load(Task& task, arch::CpuArea& area) {
+    // No vCPU gives up the kernel lock with a page table loaded that another could free.
+    if (area.loaded_cr3 != 0 && area.loaded_cr3 != arch::boot_info().sentry_pml4) arch::drop_user_space();
+    if (area.syscall_target) prepare_entry(task, area);
+}
+
 // Part of the way of every system call: a detour of a few instructions counts.
 [[noreturn, gnu::always_inline]] inline void leave_sentry(Task& task) {
     while (has_signal_work(task) || sched::should_yield()) [[unlikely]] work_before_return(task);
@@ -61,9 +70,7 @@ void handle(Task& task) {
     arch::CpuArea& area = arch::cpu();
     const arch::Phys cr3 = task.space().cr3();
     area.user_cr3 = cr3;
-    // No vCPU gives up the kernel lock with a page table loaded that another could free.
-    if (area.loaded_cr3 != cr3 && area.loaded_cr3 != 0 && area.loaded_cr3 != arch::boot_info().sentry_pml4)
-        arch::drop_user_space();
+    if (area.loaded_cr3 != cr3) prepare_to_load(task, area);
     task.resumed_at = arch::read_tsc();
     __atomic_fetch_add(&area.entries, 1, __ATOMIC_ACQ_REL);
     sched::unlock_kernel();
@@ -89,12 +96,21 @@ uint64_t address_of(Function* function) {
 
 }  // namespace
 
+void handle_trap(Task& task) { handle(task); }
+
 void return_to_user(Task& task) { leave_sentry(task); }
+
+void enter_on_own_stack(Task& task, arch::CpuArea& area) {
+    area.user_regs = address_of(&task.regs);
+    area.kernel_stack = address_of(task.stack()) + arch::kStackSize;
+    area.trap_entry = address_of(trap_entry);
+}
 
 void install_traps(arch::CpuArea& area) {
     area.trap_entry = address_of(trap_entry);
     area.fault_entry = address_of(fault_entry);
     area.entries = 1;  // odd: in the Sentry
+    install_mailbox(area);
 }
 
 void Task::run() {
@@ -107,6 +123,7 @@ bool Task::interrupted() const { return has_pending_signal(*this); }
 uint64_t Task::limit(unsigned resource) const { return process().limits[resource].soft; }
 
 void Task::switched_out() {
+    if (away_from) return;
     if (!fpu_in_area_only) arch::save_fpu(fpu_area);
     fpu_in_area_only = true;
     regs.fs_base = arch::read_fs_base();
@@ -114,6 +131,7 @@ void Task::switched_out() {
 }
 
 void Task::switched_in() {
+    if (away_from) return;
     arch::CpuArea& area = arch::cpu();
     area.user_regs = reinterpret_cast<uint64_t>(&regs);  // SAFETY: as the entry code wants it
     area.kernel_stack = reinterpret_cast<uint64_t>(stack()) + arch::kStackSize;

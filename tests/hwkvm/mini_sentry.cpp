@@ -1,6 +1,7 @@
 // A Sentry that only checks the entry code's contract (common/abi/cpu_area.hpp), in whichever privilege mode it is
 // started. The app spec is a word that picks the scenario. Freestanding, linked at kSentryBase, no privileged
 // instruction.
+#include "common/abi/mailbox.hpp"
 #include "tests/hwkvm/mini_runtime.hpp"
 
 #include <cstring>
@@ -197,7 +198,7 @@ void test_stub(Application& app) {
     CHECK_EQUAL(app.regs.rip, address_of(app_ud2));
     CHECK_EQUAL(app.resume(kTrapSyscall), kInvalid);
     CHECK_EQUAL(app.regs.rip, address_of(app_ud2));
-    app.regs.rdi = kSyscallStub + 2;
+    app.regs.rdi = kSyscallStub + kStubGate + kStubTrapLength;
     CHECK_EQUAL(app.start(app_jump), 3u);
     const uint64_t bad_addresses[] = {0x0000'8000'0000'0000, uint64_t{kSentryBase}, uint64_t{0x8000'0000'0000'0000}};
     for (uint64_t bad : bad_addresses) {

@@ -1,5 +1,6 @@
 // The generated entry code as data: what the gate's security and cost rest on. That it works is for
 // tests/hwkvm/entry_code_test.cpp to show.
+#include "common/abi/mailbox.hpp"
 #include "vmm/entry_code.hpp"
 
 #include <gtest/gtest.h>
@@ -111,11 +112,24 @@ TEST(EntryCode, ResumeIsThreeInstructions) {
     EXPECT_TRUE(starts_with(*code.image, resume.handler + 11, {0x48, 0xcf}));  // iretq
 }
 
-TEST(EntryCode, StubPageHoldsNothingElse) {
-    auto page = syscall_stub_page();
-    EXPECT_EQ(page[0], 0xcd);
-    EXPECT_EQ(page[1], 4);
-    for (size_t i = 2; i < page.size(); i++) ASSERT_EQ(page[i], 0xcc);
+TEST(EntryCode, StubPagesTrapUntilTheSentrySaysOtherwise) {
+    for (unsigned cpu : {0u, 1u, abi::kMailboxes - 1, abi::kMailboxes}) {
+        const auto page = syscall_stub_page(cpu);
+        EXPECT_EQ(page[0], 0xff);  // jmp [rip + ...]
+        EXPECT_EQ(page[1], 0x25);
+        uint32_t distance;
+        memcpy(&distance, &page[2], sizeof distance);
+        EXPECT_EQ(distance + 6, abi::kStubTarget);
+        uint64_t target;
+        memcpy(&target, &page[abi::kStubTarget], sizeof target);
+        EXPECT_EQ(target, abi::syscall_stub(cpu) + abi::kStubGate);
+        EXPECT_EQ(page[abi::kStubGate], 0xcd);  // int $4
+        EXPECT_EQ(page[abi::kStubGate + 1], 4);
+        const bool has_mailbox = cpu < abi::kMailboxes;
+        EXPECT_EQ(page[abi::kStubGaveUp], has_mailbox ? 0xcd : 0xcc);
+        EXPECT_EQ(page[abi::kStubPost], has_mailbox ? 0x48 : 0xcc);  // mov [address], rax
+        for (size_t i = abi::kStubEnd; i < abi::kStubTarget; i++) ASSERT_EQ(page[i], 0xcc);
+    }
 }
 
 TEST(EntryCode, Ring0ModeHasAStackForEveryVector) {

@@ -99,6 +99,7 @@ uint64_t wait_for_interrupts() {
 }
 void resume_user() { panic("no ring 3 on this machine"); }
 void panic_with_fault(const abi::SentryFault&, CpuArea&) { panic("a fault entry on a machine that has none"); }
+bool interrupt_waits() { return false; }
 void drop_user_space() {}
 void ring_gofer() {
     if (host::Machine::on_ring_gofer) host::Machine::on_ring_gofer();

@@ -15,6 +15,7 @@ const abi::BootInfo* boot;
 // LAPIC registers (Intel SDM vol. 3, table 11-1), offsets in bytes.
 enum Lapic : uint32_t {
     kEoi = 0xb0,
+    kIrr = 0x200,  // 8 registers of 32 vectors each, 0x10 bytes apart
     kIcrLow = 0x300,
     kIcrHigh = 0x310,
     kLvtTimer = 0x320,
@@ -26,6 +27,10 @@ constexpr uint32_t kDivideBy1 = 0xb;
 // SAFETY: the LAPIC page is mapped in the direct map of every Sentry page table.
 void write_lapic(Lapic offset, uint32_t value) {
     *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kLapicGpa + offset) = value;
+}
+
+uint32_t read_lapic(uint32_t offset) {
+    return *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kLapicGpa + offset);
 }
 
 // SAFETY: as above, the device page.
@@ -87,6 +92,12 @@ void end_of_interrupt() {
     // PV EOI: KVM sets bit 0 when no EOI write is needed for the last interrupt; clearing it is the EOI.
     if (__atomic_fetch_and(&cpu().pv_eoi, ~1U, __ATOMIC_ACQ_REL) & 1) return;
     write_lapic(kEoi, 0);
+}
+
+bool interrupt_waits() {
+    constexpr uint32_t kOurs = (1U << (abi::kVectorLast - abi::kVectorFirst + 1)) - 1;
+    static_assert(abi::kVectorFirst % 32 == 0);
+    return read_lapic(kIrr + abi::kVectorFirst / 32 * 0x10) & kOurs;
 }
 
 uint64_t wait_for_interrupts() {

@@ -1,0 +1,29 @@
+#pragma once
+// System calls without a trap, in ring 3 mode (common/abi/mailbox.hpp; why: a trap there costs as much as tens of
+// thousands of instructions). Model:
+// - A vCPU is "home" of the task whose registers it holds. While the application runs, traps come in on home's standby
+// stack, since another vCPU may be running the task's Sentry side on the task's own stack.
+// - One idle vCPU at a time polls the mailboxes of the others (serve_calls). It takes a posted call, runs the task away
+// from home (sched/cpu.hpp), and answers; the application goes on. When the call cannot be answered so (a signal waits,
+// say), home is made to trap, hands the registers over, and the task returns to ring 3 wherever it then runs.
+// - A call that blocks leaves the application waiting in the stub for a while; then home traps and hands over, too.
+// - Polling is for those who call often: it begins after kCallsPerLook calls in quick succession, and ends when none
+// came for kQuietTicks, when a thread wants the vCPU, or when the host took the CPU away. What did not pay is not tried
+// again soon.
+// All with the kernel lock held.
+#include "common/abi/cpu_area.hpp"
+
+namespace kvmsbx::task {
+
+class Task;
+
+// Once per vCPU, at start.
+void install_mailbox(abi::CpuArea& area);
+// On the way to ring 3: decides how the next trap and the next system call of this vCPU come in.
+void prepare_entry(Task& task, abi::CpuArea& area);
+// Of an idle vCPU: sched::Hooks::serve_calls.
+void serve_calls();
+// The task's registers are on this vCPU or in task.regs afterwards. May block.
+void fetch_registers(Task& task);
+
+}  // namespace kvmsbx::task
