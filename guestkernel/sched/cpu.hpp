@@ -39,8 +39,8 @@ void interrupt_applications();
 // thread, with its stack.
 Result<> create_standby(CpuArea& home);  // if there is none yet. ENOMEM
 uint64_t standby_stack_top(const CpuArea& home);
-// On an idle vCPU: runs body(thread) on the thread's stack, which must be empty. Returns after return_home(), or when
-// the thread has blocked. body must not return.
+// On an idle or Sentry thread: runs body(thread) on the thread's stack, which must be empty. Returns after
+// return_home(), or when the thread has blocked. body must not return.
 void run_away_from_home(Thread& thread, void (*body)(Thread&));
 // Leaves the thread's stack for good: the thread runs at home again, in ring 3, as if it had never been away.
 [[noreturn]] void return_home(Thread& thread, CpuArea& home);
@@ -48,10 +48,18 @@ void run_away_from_home(Thread& thread, void (*body)(Thread&));
 [[noreturn]] void leave_standby();
 // On any stack of this vCPU: starts again at the empty stack of `thread`, which runs here.
 [[noreturn]] void restart_on_own_stack(Thread& thread, void (*body)(Thread&));
-// Whether an idle vCPU that works for others must stop: a thread waits, or a timer of its own is due. Needs no lock.
-bool idle_is_over(const CpuArea& area);
-// Has one halted vCPU go through its idle loop, if there is one.
-void wake_idle_cpu();
+// Has one halted vCPU go through its idle loop; false: there is none.
+bool wake_idle_cpu();
+// Makes a new or blocked Sentry thread run at once on another vCPU that runs a thread of no real-time priority; that
+// one comes next there. False: there is none.
+bool run_beside(Thread& thread);
+// What runs on that vCPU has had its time: the next thread that waits takes over.
+void end_slice(const CpuArea& area);
+// Whether this vCPU's timer should have interrupted it by now. Needs no lock.
+bool timer_is_due(const CpuArea& area);
+bool thread_waits();      // for this vCPU
+void announce_waiting();  // Tells other vCPUs of the threads that wait, where they do not know
+Nanoseconds time_slice(const Thread& thread);
 
 // The rare part of before_resume, and whether threads wait for a vCPU.
 void share_work_before_resume();

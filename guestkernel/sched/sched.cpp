@@ -35,10 +35,13 @@ struct CpuState {
     IdleThread idle;
     IdleThread standby;
     Thread* running = &idle;
+    Thread* carrier = nullptr;  // ran another away from home, and goes on when that has ended or blocks; null: idle
     Nanoseconds up_since = 0;
     bool halted = false;
+    bool preempted = false;  // what runs here makes way for run_beside's thread, and comes next
     uint64_t interrupts[static_cast<size_t>(InterruptKind::kCount)] = {};
-    Nanoseconds timer = kNever;  // when this vCPU's LAPIC timer will fire
+    Nanoseconds timer = kNever;      // when this vCPU's LAPIC timer will fire
+    Nanoseconds slice_end = kNever;  // of what runs here; kNever: it may run on, as far as is known
 };
 
 CpuState cpus[abi::kMaxCpus];
@@ -116,8 +119,10 @@ struct Scheduler {
     static void switch_away() {
         CpuState& cpu = this_cpu();
         Thread& previous = current();
-        Thread* next = first_for(cpu);
-        if (next)
+        Thread* next = cpu.carrier ? cpu.carrier : first_for(cpu);
+        if (cpu.carrier)
+            cpu.carrier = nullptr;
+        else if (next)
             take(*next);
         else
             next = &cpu.idle;
@@ -127,6 +132,7 @@ struct Scheduler {
         next->state_ = Thread::State::kRunning;
         next->last_cpu = cpu.area;
         slice_over[cpu.area->cpu_id] = false;
+        cpu.slice_end = kNever;
         if (next == &previous) return;
         cpu.running = next;
         ++switches;
@@ -204,8 +210,16 @@ struct Scheduler {
 
     static void yield() {
         const bool must_leave = !may_run_on(current(), this_cpu());
-        if (!first_for(this_cpu()) && !must_leave) return;
+        if (!first_for(this_cpu()) && !must_leave) {
+            slice_over[this_cpu().area->cpu_id] = this_cpu().preempted = false;  // whoever wanted it is gone
+            return;
+        }
         enqueue(current());
+        if (this_cpu().preempted && !current().real_time_priority) {
+            current().run_hook.unlink();
+            run_queue.insert(++run_queue.begin(), current());  // behind the one that preempts
+        }
+        this_cpu().preempted = false;
         if (must_leave) call_allowed_cpus(current());
         switch_away();
     }
@@ -283,9 +297,12 @@ struct Scheduler {
         CpuState& cpu = this_cpu();
         const bool hands_over = current().quick_blocks_ >= kQuickEnough;
         if (!hands_over) wake_idle_cpus();
-        // Another timer's interrupt may be due later than the end of the slice.
+        // Another timer's interrupt may be due later than the end of the slice; and who has run alone for long does not
+        // make way at once, lest every wake-up cost a switch.
         const Nanoseconds time = now();
-        arm(cpu, time + (hands_over ? kHandOverSlice : slice_of(current())), time);
+        if (cpu.slice_end == kNever || (cpu.slice_end <= time && cpu.timer > cpu.slice_end))
+            cpu.slice_end = std::max(hands_over ? 0 : current().started_ + slice_of(current()), time + kHandOverSlice);
+        arm(cpu, cpu.slice_end, time);
     }
 
     static void timer_interrupt() {
@@ -294,10 +311,8 @@ struct Scheduler {
         current().quick_blocks_ = 0;
         run_expired_timers();
         const Thread& running = current();
-        const Nanoseconds slice = slice_of(running) < kHandOverSlice ? slice_of(running) : kHandOverSlice;
         const Thread* next = first_for(cpu);
-        if (next && takes_over(*next, running) && now() - running.started_ >= slice)
-            slice_over[cpu.area->cpu_id] = true;
+        if (next && takes_over(*next, running) && now() >= cpu.slice_end) slice_over[cpu.area->cpu_id] = true;
     }
 
     static void poll_gofer(CpuState& cpu) {
@@ -376,15 +391,17 @@ struct Scheduler {
     static void run_away_from_home(Thread& thread, void (*body)(Thread&)) {
         CpuState& cpu = this_cpu();
         CpuState& home = cpus[thread.last_cpu->cpu_id];
-        VERIFY(home.running == &thread && cpu.running == &cpu.idle);
+        Thread& carrier = current();
+        VERIFY(home.running == &thread && cpu.running == &carrier);
         home.running = &home.standby;
         home.standby.state_ = Thread::State::kRunning;
         home.standby.started_ = now();
-        cpu.idle.cpu_time += home.standby.started_ - cpu.idle.started_;
+        carrier.cpu_time += home.standby.started_ - carrier.started_;
+        if (&carrier != &cpu.idle) cpu.carrier = &carrier;
         cpu.running = &thread;
         thread.last_cpu = thread.header_->cpu = cpu.area;
         away_body = body;
-        finish_switch(jump_fcontext(empty_stack(thread), &cpu.idle));
+        finish_switch(jump_fcontext(empty_stack(thread), &carrier));
     }
 
     [[noreturn]] static void return_home(Thread& thread, CpuArea& area) {
@@ -393,10 +410,10 @@ struct Scheduler {
         VERIFY(home.running == &home.standby && cpu.running == &thread);
         home.running = &thread;
         thread.last_cpu = thread.header_->cpu = &area;
-        cpu.running = &cpu.idle;
-        cpu.idle.started_ = now();
-        slice_over[cpu.area->cpu_id] = false;
-        jump_fcontext(cpu.idle.context_, &thread);
+        cpu.running = cpu.carrier ? cpu.carrier : &cpu.idle;
+        cpu.carrier = nullptr;
+        cpu.running->started_ = now();
+        jump_fcontext(cpu.running->context_, &thread);
         panic("a stack that was left was used");
     }
 
@@ -412,19 +429,43 @@ struct Scheduler {
         panic("a stack that was left was used");
     }
 
-    static bool idle_is_over(const CpuArea& area) {
-        if (__atomic_load_n(&waiting_threads, __ATOMIC_RELAXED)) return true;
+    static bool run_beside(Thread& thread) {
+        if (thread.state_ != Thread::State::kNew && thread.state_ != Thread::State::kBlocked) return false;
+        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+            CpuState& cpu = cpus[id];
+            if (!cpu.area || &cpu == &this_cpu() || cpu.running == &cpu.idle || cpu.running == &cpu.standby) continue;
+            if (cpu.running->real_time_priority) continue;
+            thread.affinity = 1ULL << id;
+            if (thread.state_ == Thread::State::kNew) thread.ref();
+            thread.state_ = Thread::State::kRunnable;
+            ++waiting_threads;
+            run_queue.push_front(thread);
+            cpu.preempted = slice_over[id] = true;
+            arch::send_ipi(*cpu.area);
+            return true;
+        }
+        return false;
+    }
+
+    static void end_slice(const CpuArea& area) {
+        slice_over[area.cpu_id] = true;
+        arch::send_ipi(area);
+    }
+
+    static bool timer_is_due(const CpuArea& area) {
         const Nanoseconds timer = cpus[area.cpu_id].timer;
         return timer != kNever && now() >= timer;
     }
 
-    static void wake_idle_cpu() {
+    static bool wake_idle_cpu() {
         for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
             CpuState& cpu = cpus[id];
             if (!cpu.halted) continue;
             cpu.halted = false;
-            return arch::send_ipi(*cpu.area);
+            arch::send_ipi(*cpu.area);
+            return true;
         }
+        return false;
     }
 
     [[noreturn]] static void run_idle(CpuArea& area) {
@@ -508,8 +549,15 @@ void run_away_from_home(Thread& thread, void (*body)(Thread&)) { Scheduler::run_
 void return_home(Thread& thread, CpuArea& home) { Scheduler::return_home(thread, home); }
 void leave_standby() { Scheduler::leave_standby(); }
 void restart_on_own_stack(Thread& thread, void (*body)(Thread&)) { Scheduler::restart_on_own_stack(thread, body); }
-bool idle_is_over(const CpuArea& area) { return Scheduler::idle_is_over(area); }
-void wake_idle_cpu() { Scheduler::wake_idle_cpu(); }
+bool timer_is_due(const CpuArea& area) { return Scheduler::timer_is_due(area); }
+bool wake_idle_cpu() { return Scheduler::wake_idle_cpu(); }
+bool run_beside(Thread& thread) { return Scheduler::run_beside(thread); }
+void end_slice(const CpuArea& area) { Scheduler::end_slice(area); }
+void announce_waiting() {
+    if (waiting_threads) Scheduler::wake_idle_cpus();
+}
+bool thread_waits() { return first_for(this_cpu()) != nullptr; }
+Nanoseconds time_slice(const Thread& thread) { return slice_of(thread); }
 void share_work_before_resume() { Scheduler::before_resume(); }
 
 namespace {

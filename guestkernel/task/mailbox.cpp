@@ -16,14 +16,16 @@ using abi::Mailbox;
 using abi::MailboxState;
 using abi::UserRegs;
 
-constexpr uint64_t kMicrosecond = 1000;          // in nanoseconds, as all below
-constexpr unsigned kCallsPerLook = 16;           // how often the rate of calls is looked at
-constexpr uint64_t kOften = 60 * kMicrosecond;   // between calls: polling pays
-constexpr uint64_t kQuiet = 200 * kMicrosecond;  // without a call: polling ends
-constexpr uint64_t kStolen = 50 * kMicrosecond;  // between two looks of the poller: the host took its CPU
+constexpr uint64_t kMicrosecond = 1000;             // in nanoseconds, as all below
+constexpr unsigned kCallsPerLook = 16;              // how often the rate of calls is looked at
+constexpr uint64_t kOften = 60 * kMicrosecond;      // between calls: polling pays
+constexpr uint64_t kQuiet = 200 * kMicrosecond;     // without a call: polling ends
+constexpr uint64_t kStolen = 50 * kMicrosecond;     // between two looks of the poller: the host took its CPU
+constexpr uint64_t kAnnounce = 100 * kMicrosecond;  // of a thread's wait for a vCPU that does not know of it
 constexpr uint64_t kLostShare = 4, kLostAtOnce = 1000 * kMicrosecond;  // of its time, and besides: then it ends
 constexpr uint64_t kFresh = 20 * kMicrosecond;                         // since its last look: the poller is awake
 constexpr uint64_t kInterruptLook = 200 * kMicrosecond;                // a polling vCPU takes no interrupts
+constexpr uint64_t kTrapCost = 15 * kMicrosecond;                      // what a call without a trap saves
 constexpr unsigned kWorthwhile = 64;                                   // calls that a time of polling should serve
 constexpr uint64_t kShortestPause = 1000 * kMicrosecond, kLongestPause = 100'000 * kMicrosecond;
 constexpr unsigned kLooksPerRound = 32;
@@ -252,14 +254,19 @@ void set_call_entries(unsigned offset) {
 
 enum class Ended { kQuiet, kNeeded, kStolen };
 
-// Gives up and takes the kernel lock.
-Ended poll(abi::CpuArea& self, unsigned& served) {
-    const uint64_t quiet = ticks(kQuiet), stolen = ticks(kStolen), interrupt_look = ticks(kInterruptLook);
+// Polls until `over()`, or another reason to end. Gives up and takes the kernel lock.
+template <typename Over>
+Ended poll(abi::CpuArea& self, unsigned& served, Over over) {
+    const uint64_t quiet = ticks(kQuiet), stolen = ticks(kStolen), interrupt_look = ticks(kInterruptLook),
+                   announce = ticks(kAnnounce);
     const uint64_t begin = arch::read_tsc();
-    uint64_t last_call = begin, looked_for_interrupts = begin, lost = 0;
-    for (;;) {
+    uint64_t last_call = begin, looked_for_interrupts = begin, waits_since = 0, lost = 0;
+    poller = &self;
+    poller_looked = begin;
+    set_call_entries(abi::kStubPost);
+    auto poll_on = [&] {
         sched::unlock_kernel();
-        uint64_t time = arch::read_tsc();
+        const uint64_t time = arch::read_tsc();
         __atomic_store_n(&poller_looked, time, __ATOMIC_RELAXED);
         Home* home = find_posted(self);
         for (unsigned i = 0; i < kLooksPerRound && !home; ++i) {
@@ -271,25 +278,89 @@ Ended poll(abi::CpuArea& self, unsigned& served) {
         const bool interrupted = look_for_interrupts && arch::interrupt_waits();
         if (look_for_interrupts) looked_for_interrupts = time;
         sched::lock_kernel();
-        if (gap > stolen) {
-            lost += gap;
-            if (lost * kLostShare > arch::read_tsc() - begin + ticks(kLostAtOnce)) return Ended::kStolen;
-        }
+        if (gap > stolen) lost += gap;
         if (home && serve(*home)) {
             ++served;
             last_call = arch::read_tsc();
         }
+        // Others' vCPUs learn of a thread that waits only when they trap; most block soon by themselves.
+        if (!sched::waiting_threads)
+            waits_since = 0;
+        else if (waits_since == 0)
+            waits_since = time;
+        else if (time - waits_since > announce) {
+            sched::announce_waiting();
+            waits_since = 0;
+        }
         if (sched::hooks.gofer_pending()) sched::hooks.gofer_collect();
-        if (interrupted || sched::idle_is_over(self)) return Ended::kNeeded;
-        if (arch::read_tsc() - last_call > quiet) return Ended::kQuiet;
+        return interrupted;
+    };
+    Ended ended = Ended::kNeeded;
+    while (!poll_on() && !sched::timer_is_due(self) && !over()) {
+        const uint64_t time = arch::read_tsc();
+        if (lost * kLostShare > time - begin + ticks(kLostAtOnce)) {
+            ended = Ended::kStolen;
+            break;
+        }
+        if (time - last_call > quiet) {
+            ended = Ended::kQuiet;
+            break;
+        }
     }
+    poller = nullptr;
+    set_call_entries(abi::kStubGate);
+    for (Home& home : homes)
+        if (home.posted()) home.set_state(MailboxState::kRefused);
+    return ended;
 }
 
+// Polls where no vCPU is idle, on the time of the task whose calls it serves: the two share one time slice.
+class PaidPoller final : public sched::Thread {
+  public:
+    // True if it runs, or ran lately, for somebody.
+    void serve_for(Task& task) {
+        const uint64_t time = arch::read_tsc();
+        if (payer_ || time < paused_until_ || !sched::thread_waits()) return;
+        if (!stack() && create_stack().is_error()) return;
+        if (sched::run_beside(*this)) payer_ = RefPtr<Task>(task);
+    }
+
+    void run() override {
+        for (;;) {
+            serve();
+            sched::block(sched::Interruptible::kYes);
+        }
+    }
+
+  private:
+    void serve() {
+        if (!payer_) return;
+        abi::CpuArea& home = *payer_->last_cpu;
+        const sched::Nanoseconds begin = sched::now(), end = begin + sched::time_slice(*payer_) / 2;
+        unsigned served = 0;
+        if (!poller)
+            (void)poll(arch::cpu(), served,
+                       [&] { return sched::now() >= end || homes[home.cpu_id].task != payer_.get(); });
+        const sched::Nanoseconds took = sched::now() - begin;
+        payer_->cpu_time += took;
+        if (homes[home.cpu_id].task == payer_.get()) sched::end_slice(home);
+        if (served * kTrapCost < took) paused_until_ = arch::read_tsc() + ticks(kLongestPause);
+        payer_ = {};
+    }
+
+    RefPtr<Task> payer_;
+    uint64_t paused_until_ = 0;  // TSC
+};
+
+PaidPoller paid_poller;
+
 void want_poller(Task& task, uint64_t time) {
-    if (time < paused_until) return;
-    if (task.space().make_mailbox_page().is_error()) return;
-    wanted = true;
-    if (!poller) sched::wake_idle_cpu();
+    if (poller || task.space().make_mailbox_page().is_error()) return;
+    if (time >= paused_until) {
+        wanted = true;
+        if (sched::wake_idle_cpu()) return;
+    }
+    paid_poller.serve_for(task);
 }
 
 // Counts the calls that came by the trap.
@@ -337,16 +408,8 @@ void prepare_entry(Task& task, abi::CpuArea& area) {
 
 void serve_calls() {
     if (!wanted || poller) return;
-    abi::CpuArea& self = arch::cpu();
-    poller = &self;
-    poller_looked = arch::read_tsc();
-    set_call_entries(abi::kStubPost);
     unsigned served = 0;
-    const Ended ended = poll(self, served);
-    poller = nullptr;
-    set_call_entries(abi::kStubGate);
-    for (Home& home : homes)
-        if (home.posted()) home.set_state(MailboxState::kRefused);
+    const Ended ended = poll(arch::cpu(), served, sched::thread_waits);
     if (ended == Ended::kNeeded) return;
     wanted = false;
     if (ended == Ended::kQuiet && served >= kWorthwhile) {
