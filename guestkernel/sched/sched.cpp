@@ -25,17 +25,22 @@ constexpr Nanoseconds kHandOverSlice = 2'000'000;
 // How long an idle vCPU polls for the gofer's answer before it halts, in rounds of relax().
 constexpr unsigned kGoferPollRounds = 64, kGoferPollRelax = 48;
 
+}  // namespace
+
 class IdleThread final : public Thread {
   public:
     void run() override {}
 };
 
+// What the scheduler knows of one vCPU.
 struct CpuState {
     CpuArea* area = nullptr;
     IdleThread idle;
     IdleThread standby;
     Thread* running = &idle;
     Thread* carrier = nullptr;  // ran another away from home, and goes on when that has ended or blocks; null: idle
+    List<Thread, &Thread::run_hook> queue;  // who waits for this vCPU, but for real-time threads
+    uint32_t queued = 0;                    // its length
     Nanoseconds up_since = 0;
     bool halted = false;
     bool preempted = false;  // what runs here makes way for run_beside's thread, and comes next
@@ -44,8 +49,10 @@ struct CpuState {
     Nanoseconds slice_end = kNever;  // of what runs here; kNever: it may run on, as far as is known
 };
 
+namespace {
+
 CpuState cpus[abi::kMaxCpus];
-List<Thread, &Thread::run_hook> run_queue;
+List<Thread, &Thread::run_hook> real_time_queue;  // by priority; the first free vCPU takes the first that may run there
 uint64_t switches, uninterruptible_threads;
 
 struct EarlierDeadline {
@@ -59,10 +66,48 @@ CpuState& this_cpu() { return cpus[arch::cpu().cpu_id]; }
 
 bool may_run_on(const Thread& thread, const CpuState& cpu) { return thread.affinity >> cpu.area->cpu_id & 1; }
 
-Thread* first_for(const CpuState& cpu) {
-    for (Thread& thread : run_queue)
+Thread* first_of(List<Thread, &Thread::run_hook>& queue, const CpuState& cpu) {
+    for (Thread& thread : queue)
         if (may_run_on(thread, cpu)) return &thread;
     return nullptr;
+}
+
+// Who runs next on that vCPU; with nobody in its own queue, somebody from the longest of the others.
+Thread* first_for(CpuState& cpu) {
+    if (waiting_threads == 0) return nullptr;
+    if (Thread* thread = first_of(real_time_queue, cpu)) return thread;
+    if (Thread* thread = first_of(cpu.queue, cpu)) return thread;
+    Thread* found = nullptr;
+    uint32_t longest = 0;
+    for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+        if (cpus[id].queued <= longest) continue;
+        if (Thread* thread = first_of(cpus[id].queue, cpu)) found = thread, longest = cpus[id].queued;
+    }
+    return found;
+}
+
+// The vCPU in whose queue a thread shall wait: the one with the least to do. Of equals the one that it knows, or, when
+// its slice is over, the next one: so threads that are no multiple of the vCPUs get equal shares.
+enum class Origin { kWoken, kSliceOver };
+CpuState& place_for(const Thread& thread, Origin origin) {
+    const uint32_t count = arch::boot_info().cpu_count,
+                   known = thread.last_cpu ? thread.last_cpu->cpu_id : arch::cpu().cpu_id;
+    CpuState* best = nullptr;
+    uint32_t least = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+        CpuState& cpu = cpus[(known + i + (origin == Origin::kSliceOver)) % count];
+        if (!cpu.area || !may_run_on(thread, cpu)) continue;
+        const uint32_t load = cpu.queued + (cpu.running != &cpu.idle && cpu.running != &thread);
+        if (!best || load < least) best = &cpu, least = load;
+    }
+    return best ? *best : this_cpu();
+}
+
+template <typename Visit>
+void for_each_waiting(Visit visit) {
+    for (Thread& thread : real_time_queue) visit(thread);
+    for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id)
+        for (Thread& thread : cpus[id].queue) visit(thread);
 }
 
 // Linux's weights of nice values, 1024 for 0: each step is a tenth of the time more or less.
@@ -113,6 +158,8 @@ struct Scheduler {
     static void take(Thread& thread) {
         thread.run_hook.unlink();
         --waiting_threads;
+        if (thread.waits_for_) --thread.waits_for_->queued;
+        thread.waits_for_ = nullptr;
     }
 
     // The caller's state says already whether it is blocked, runnable or dead.
@@ -155,21 +202,35 @@ struct Scheduler {
         return {};
     }
 
-    static void enqueue(Thread& thread) {
+    static void enqueue(Thread& thread, Origin origin = Origin::kWoken) {
         thread.state_ = Thread::State::kRunnable;
         ++waiting_threads;
         if (thread.real_time_priority) [[unlikely]]
             enqueue_real_time(thread);
         else
-            run_queue.push_back(thread);
+            put_last(thread, place_for(thread, origin));
         watch_load();
+    }
+
+    static void put_last(Thread& thread, CpuState& cpu) {
+        thread.waits_for_ = &cpu;
+        ++cpu.queued;
+        cpu.queue.push_back(thread);
+    }
+
+    static void put_first(Thread& thread, CpuState& cpu) {
+        thread.state_ = Thread::State::kRunnable;
+        thread.waits_for_ = &cpu;
+        ++waiting_threads;
+        ++cpu.queued;
+        cpu.queue.push_front(thread);
     }
 
     // Before all of lower priority; a vCPU that runs one of those gives it up.
     static void enqueue_real_time(Thread& thread) {
-        auto at = run_queue.begin();
-        while (at != run_queue.end() && at->real_time_priority >= thread.real_time_priority) ++at;
-        run_queue.insert(at, thread);
+        auto at = real_time_queue.begin();
+        while (at != real_time_queue.end() && at->real_time_priority >= thread.real_time_priority) ++at;
+        real_time_queue.insert(at, thread);
         for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
             CpuState& cpu = cpus[id];
             if (!cpu.area || !may_run_on(thread, cpu)) continue;
@@ -210,16 +271,26 @@ struct Scheduler {
 
     static void yield() {
         const bool must_leave = !may_run_on(current(), this_cpu());
-        if (!first_for(this_cpu()) && !must_leave) {
-            slice_over[this_cpu().area->cpu_id] = this_cpu().preempted = false;  // whoever wanted it is gone
+        CpuState& cpu = this_cpu();
+        Thread* next = first_for(cpu);
+        if (!next && !must_leave) {
+            slice_over[cpu.area->cpu_id] = cpu.preempted = false;  // whoever wanted it is gone
             return;
         }
-        enqueue(current());
-        if (this_cpu().preempted && !current().real_time_priority) {
-            current().run_hook.unlink();
-            run_queue.insert(++run_queue.begin(), current());  // behind the one that preempts
+        if (next && next->waits_for_ &&
+            next->waits_for_ != &cpu) {  // from another's queue: before the caller in this one
+            take(*next);
+            put_first(*next, cpu);
         }
-        this_cpu().preempted = false;
+        if (cpu.preempted && !cpu.queue.empty() && !current().real_time_priority) {
+            Thread& preempting = cpu.queue.front();
+            take(preempting);
+            put_first(current(), cpu);
+            put_first(preempting, cpu);
+        } else {
+            enqueue(current(), Origin::kSliceOver);
+        }
+        cpu.preempted = false;
         if (must_leave) call_allowed_cpus(current());
         switch_away();
     }
@@ -235,6 +306,10 @@ struct Scheduler {
     }
 
     static void move_to_allowed_cpu(Thread& thread) {
+        if (thread.waits_for_ && !may_run_on(thread, *thread.waits_for_)) {
+            take(thread);
+            return enqueue(thread);
+        }
         if (thread.state_ != Thread::State::kRunning || !thread.last_cpu) return;
         CpuState& cpu = cpus[thread.last_cpu->cpu_id];
         if (may_run_on(thread, cpu)) return;
@@ -281,19 +356,19 @@ struct Scheduler {
     // Every waiting thread has a vCPU that knows of it: an idle one, this one, or a busy one, which is told unless the
     // end of its slice is armed already.
     static void wake_idle_cpus() {
-        for (Thread& thread : run_queue) {
-            if (wake_idle_cpu_for(thread) || may_run_on(thread, this_cpu())) continue;
+        for_each_waiting([](const Thread& thread) {
+            if (wake_idle_cpu_for(thread) || may_run_on(thread, this_cpu())) return;
             for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
                 CpuState& cpu = cpus[id];
                 if (!cpu.area || !may_run_on(thread, cpu) || cpu.timer <= now() + kTimeSlice) continue;
                 arch::send_ipi(*cpu.area);
             }
-        }
+        });
     }
 
     static void before_resume() {
         if (hooks.gofer_pending()) (void)hooks.gofer_arm();
-        if (run_queue.empty()) return;
+        if (waiting_threads == 0) return;
         CpuState& cpu = this_cpu();
         const bool hands_over = current().quick_blocks_ >= kQuickEnough;
         if (!hands_over) wake_idle_cpus();
@@ -437,9 +512,7 @@ struct Scheduler {
             if (cpu.running->real_time_priority) continue;
             thread.affinity = 1ULL << id;
             if (thread.state_ == Thread::State::kNew) thread.ref();
-            thread.state_ = Thread::State::kRunnable;
-            ++waiting_threads;
-            run_queue.push_front(thread);
+            put_first(thread, cpu);
             cpu.preempted = slice_over[id] = true;
             arch::send_ipi(*cpu.area);
             return true;

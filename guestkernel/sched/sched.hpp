@@ -8,9 +8,10 @@
 //   application or halts. It passes on with the vCPU at a context switch. So Sentry data needs no other lock against
 //   parallelism; what is needed across a block (any WaitQueue::wait, Mutex::lock, 9P request, user-memory access that
 //   faults) is re-checked after it, or guarded by a Mutex.
-// - Run queue: one, real-time threads first by priority, all others in order of arrival. A thread has a time slice
-// while others wait, kTimeSlice weighted by its nice value: so shares of a busy vCPU are weighted, too. Affinity is
-// kept per thread.
+// - Run queues: one per vCPU, in order of arrival; a thread waits where the least is to do, and a vCPU whose queue is
+// empty takes from the longest. Real-time threads have one for all vCPUs, by priority, that goes first. A thread has a
+// time slice while others wait, kTimeSlice weighted by its nice value: so shares of a busy vCPU are weighted, too.
+// Affinity is kept per thread.
 // - An idle vCPU halts with no timer but the next Timer's deadline (vCPU 0), and is woken by IPI.
 // All functions here want the kernel lock held, unless they say otherwise.
 #include <cstdint>
@@ -73,8 +74,9 @@ class Thread : public RefCounted {
     bool interruptible_ = false;  // of the present block
     uint8_t quick_blocks_ =
         0;  // how often lately it blocked right after it woke another: then the other stays on this vCPU
-    Nanoseconds started_ = 0;       // when it came onto its vCPU
-    Nanoseconds woke_another_ = 0;  // when it last woke a thread
+    struct CpuState* waits_for_ = nullptr;  // in whose queue it is; null also for real-time threads
+    Nanoseconds started_ = 0;               // when it came onto its vCPU
+    Nanoseconds woke_another_ = 0;          // when it last woke a thread
 };
 
 // The thread that calls.
