@@ -11,6 +11,7 @@ namespace {
 // Pages mapped around a fault: of files (those in memory), of anonymous areas at first and at most, and after a
 // copy-on-write fault.
 constexpr unsigned kFileWindow = 64;
+constexpr unsigned kFileBlocks = 16;  // 2 MiB pages of a file, in a row
 constexpr uint32_t kFirstAnonymousWindow = 4, kMaxAnonymousWindow = 32;
 constexpr unsigned kReclaimWindow = 16;
 // A private file mapping of at most this many pages (a program's data) is copied as a whole at its first write:
@@ -63,8 +64,9 @@ struct FaultHandler {
         } else if (pte->present()) {
             return present(*pte);
         }
-        if (vma.object) return vma.shared ? shared_page() : private_file_page();
-        return anonymous_page();
+        if (!vma.object) return anonymous_page();
+        if ((!writes() || writable_blocks()) && map_blocks()) return {};
+        return vma.shared ? shared_page() : private_file_page();
     }
 
     // Rights that the entry lacks, though the VMA has them (after mprotect), or a write to a page that is not ours
@@ -80,12 +82,59 @@ struct FaultHandler {
         return break_sharing(pte);
     }
 
+    UserAddress block_start() const { return page & ~(kHugePageSize - 1); }
+    bool covers_block(UserAddress block) const { return vma.start <= block && vma.end >= block + kHugePageSize; }
+    // Private anonymous ones are ours alone (fork splits them).
+    bool writable_blocks() const { return !vma.object || (vma.shared && vma.object->ignores_writes()); }
+
     Result<> present_huge(Pte& huge) {
-        // 2 MiB pages are private and ours alone (fork splits them).
-        const uint64_t block = page & ~(kHugePageSize - 1);
-        VERIFY(vma.start <= block && vma.end >= block + kHugePageSize);
-        huge.value = huge.phys() | kPteHuge | rights(vma.protection, true);
-        return {};
+        if (!forced && covers_block(block_start()) && (!writes() || writable_blocks())) {
+            huge.value = huge.phys() | kPteHuge | rights(vma.protection, writable_blocks());
+            return {};
+        }
+        TRY(space.table_.split_huge(huge));
+        space.flush();
+        return present(*space.table_.find(page));
+    }
+
+    // Maps the block around the fault by a 2 MiB page, if the object has it in memory, and those behind it that lie in
+    // a row already. False: nothing was mapped.
+    bool map_blocks() {
+        UserAddress block = block_start();
+        if (vma.no_huge || !covers_block(block) || vma.page_index(block) % kBlockPages) return false;
+        if (!map_block(block, Mappable::Gather::kYes)) return false;
+        for (unsigned i = 1; i < kFileBlocks; ++i) {
+            block += kHugePageSize;
+            if (!covers_block(block) || !map_block(block, Mappable::Gather::kNo)) break;
+        }
+        return true;
+    }
+
+    bool map_block(UserAddress block, Mappable::Gather gather) {
+        auto entry = space.table_.obtain_huge(block);
+        if (entry.is_error() || entry.value()->huge()) return false;
+        Pte& huge = *entry.value();
+        const uint64_t index = vma.page_index(block);
+        if (has_copies(huge, index)) gather = Mappable::Gather::kNo;
+        Frame* first = vma.object->cached_block(index, gather);
+        if (!first || has_copies(huge, index)) return false;
+        if (huge.present()) {
+            space.zap(block, block + kHugePageSize, vma);
+            space.table_.drop_table(huge);
+            space.flush();
+        }
+        for (unsigned i = 0; i < kBlockPages; ++i) first[i].ref();
+        huge.value = first->phys() | kPteHuge | rights(vma.protection, writable_blocks());
+        return true;
+    }
+
+    // Are there pages of a private mapping, below the level-2 entry, that are no longer the object's?
+    bool has_copies(const Pte& entry, uint64_t index) const {
+        if (vma.shared || !entry.present()) return false;
+        const Pte* pte = space.table_.find(vma.start + (index - vma.first_page) * kPageSize);
+        for (unsigned i = 0; i < kBlockPages; ++i)
+            if (pte[i].present() && pte[i].frame() != vma.object->cached_page(index + i)) return true;
+        return false;
     }
 
     Result<> write_shared(Pte& pte) {
@@ -183,11 +232,8 @@ struct FaultHandler {
     }
 
     Result<> anonymous_page() {
-        const UserAddress block = page & ~(kHugePageSize - 1);
-        if (!vma.no_huge && vma.start <= block && vma.end >= block + kHugePageSize) {
-            Pte* huge = TRY(space.table_.obtain_huge(page));
-            if (huge->present() && !huge->huge() && PageTable::is_empty_table(*huge)) space.table_.drop_table(*huge);
-            if (!huge->present()) {
+        if (!vma.no_huge && covers_block(block_start())) {
+            if (Pte* huge = TRY(space.table_.obtain_vacant(page))) {
                 if (auto first = allocate_huge(Zero::kYes); first.is_ok()) {
                     huge->value = first.value()->phys() | kPteHuge | rights(vma.protection, true);
                     return {};

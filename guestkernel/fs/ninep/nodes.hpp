@@ -196,6 +196,7 @@ class Contents final : public mm::Mappable {
     ~Contents() override;
     Result<Frame*> get_page(uint64_t index, bool for_write) override;
     Frame* cached_page(uint64_t index) override { return cache.find(index); }
+    mm::PageCache* page_cache() override { return &cache; }
     Result<> write_back(uint64_t first, uint64_t last) override;
     void mark_dirty(uint64_t index) override;
     // EEXIST: there is one already. Takes over the reference.
@@ -211,6 +212,7 @@ class Contents final : public mm::Mappable {
     Regular* owner;  // null: the inode is gone
 
   private:
+    void complete_block(uint64_t index);
     uint64_t mapped_first_ = ~0ULL, mapped_last_ = 0;  // bounds of the dirty marks
 };
 
