@@ -8,15 +8,17 @@
 namespace kvmsbx::mm {
 namespace {
 
-// Pages mapped around a fault: of files (those in memory), of anonymous areas at first and at most, and after a
-// copy-on-write fault.
-constexpr unsigned kFileWindow = 64;
+// Pages mapped around a fault: of files (those in memory), of anonymous areas at first (a stack's top is used more than
+// what lies below it) and at most, and after a copy-on-write fault.
+constexpr unsigned kFileWindow = 512;
 constexpr unsigned kFileBlocks = 16;  // 2 MiB pages of a file, in a row
-constexpr uint32_t kFirstAnonymousWindow = 4, kMaxAnonymousWindow = 32;
+constexpr uint32_t kFirstStackWindow = 4, kFirstAnonymousWindow = 16, kMaxAnonymousWindow = 128;
 constexpr unsigned kReclaimWindow = 16;
 // A private file mapping of at most this many pages (a program's data) is copied as a whole at its first write:
-// relocation writes all of it.
-constexpr uint64_t kSmallMapping = 16;
+// relocation writes all of it. Of a larger one up to so many pages at once.
+constexpr uint64_t kSmallMapping = 16, kMaxCopyWindow = 32;
+// In private file mappings of at most this many pages writes are expected everywhere, in larger ones where they go on.
+constexpr uint64_t kDataMapping = 512;
 
 uint64_t rights(uint32_t protection, bool writable) {
     uint64_t bits = kPtePresent | kPteAccessed;
@@ -159,12 +161,13 @@ struct FaultHandler {
             return {};
         }
         Frame* old = pte.frame();
+        if (old == zero_frame() && !forced) return fresh_run();
         Frame* copy = TRY(allocate_frame(old == zero_frame() ? Zero::kYes : Zero::kNo));
         if (old != zero_frame()) memcpy(copy->data(), old->data(), kPageSize);
         pte.value = copy->phys() | rights(vma.protection, true);
         release(old);
         if (!forced && vma.object)
-            copy_small_mapping();
+            copy_window();
         else if (!forced)
             copy_neighbours();
         space.flush();
@@ -195,9 +198,25 @@ struct FaultHandler {
         });
     }
 
-    void copy_small_mapping() {
-        if ((vma.end - vma.start) / kPageSize > kSmallMapping) return;
-        for (UserAddress at = vma.start; at < vma.end; at += kPageSize) {
+    // The pages that are likely to be written next: [from, to).
+    struct Range {
+        UserAddress from, to;
+    };
+    Range next_writes() {
+        const uint64_t pages = (vma.end - vma.start) / kPageSize;
+        if (pages <= kSmallMapping) return {vma.start, vma.end};
+        const bool goes_on =
+            pages <= kDataMapping || (page >= vma.last_fault && page - vma.last_fault < kMaxCopyWindow * kPageSize);
+        vma.fault_window = goes_on && vma.fault_window ? vma.fault_window * 2 : 1;
+        if (vma.fault_window > kMaxCopyWindow) vma.fault_window = kMaxCopyWindow;
+        const UserAddress from = page & ~(vma.fault_window * kPageSize - 1);
+        vma.last_fault = from + vma.fault_window * kPageSize;
+        return {from < vma.start ? vma.start : from, vma.last_fault > vma.end ? vma.end : vma.last_fault};
+    }
+
+    void copy_window() {
+        const Range range = next_writes();
+        for (UserAddress at = range.from; at < range.to; at += kPageSize) {
             Pte* pte = space.table_.find(at);
             if (!pte || (pte->present() && pte->writable())) continue;
             Frame* source = pte->present() ? pte->frame() : vma.object->cached_page(vma.page_index(at));
@@ -240,42 +259,61 @@ struct FaultHandler {
                 }
             }
         }
-        if (!writes()) {
-            Pte* pte = TRY(space.table_.obtain(page));
-            zero_frame()->ref();
-            pte->value = zero_frame()->phys() | rights(vma.protection, false);
-            return {};
-        }
-        return fresh_run();
+        return writes() ? fresh_run() : zero_run();
     }
 
-    // A run of fresh pages from the fault on (downwards in a stack); longer each time the faults go on where the last
-    // run ended.
-    Result<> fresh_run() {
-        const bool continues = page == vma.last_fault;
-        vma.fault_window =
-            continues ? (vma.fault_window * 2 > kMaxAnonymousWindow ? kMaxAnonymousWindow : vma.fault_window * 2)
-                      : kFirstAnonymousWindow;
-        const bool down = vma.grows_down;
+    // Nothing was written there, and nobody has more of it than the page of zeroes.
+    static bool is_untouched(const Pte& pte) { return !pte.present() || pte.frame() == zero_frame(); }
+
+    Result<> zero_run() {
         Pte* pte = TRY(space.table_.obtain(page));
-        UserAddress at = page;
-        for (uint32_t i = 0; i < vma.fault_window; ++i) {
-            if (pte->present()) break;
-            auto frame = allocate_frame(Zero::kYes);
-            if (frame.is_error()) {
-                if (i == 0) return frame.error();
-                break;
-            }
-            pte->value = frame.value()->phys() | rights(vma.protection, true);
-            if (down ? at == vma.start || at % kHugePageSize == 0
-                     : at + kPageSize >= vma.end || (at + kPageSize) % kHugePageSize == 0) {
-                at = down ? at - kPageSize : at + kPageSize;
-                break;
-            }
-            at = down ? at - kPageSize : at + kPageSize;
-            pte = down ? pte - 1 : pte + 1;
+        zero_frame()->ref();
+        pte->value = zero_frame()->phys() | rights(vma.protection, false);
+        if (forced) return {};
+        for_window(kFirstAnonymousWindow, [&](UserAddress, Pte& neighbour) {
+            if (neighbour.present()) return;
+            zero_frame()->ref();
+            neighbour.value = zero_frame()->phys() | rights(vma.protection, false);
+        });
+        return {};
+    }
+
+    // Fresh pages around the fault, below it in a stack; more each time the faults go on behind the last ones.
+    Result<> fresh_run() {
+        const Range range = fresh_range();
+        Pte* pte = TRY(space.table_.obtain(page));
+        bool replaced = pte->present();
+        TRY(make_fresh(*pte));
+        pte -= (page - range.from) / kPageSize;
+        for (UserAddress at = range.from; at < range.to; at += kPageSize, ++pte) {
+            if (!is_untouched(*pte)) continue;
+            replaced |= pte->present();
+            if (make_fresh(*pte).is_error()) break;
         }
-        vma.last_fault = at;
+        if (replaced) space.flush();
+        return {};
+    }
+
+    Range fresh_range() {
+        const bool down = vma.grows_down;
+        const uint32_t first = down ? kFirstStackWindow : kFirstAnonymousWindow;
+        const uint64_t ahead = down ? vma.last_fault - page - kPageSize : page - vma.last_fault;
+        const bool goes_on = vma.last_fault && ahead < vma.fault_window * kPageSize;
+        vma.fault_window = goes_on ? vma.fault_window * 2 : first;
+        if (vma.fault_window > kMaxAnonymousWindow) vma.fault_window = kMaxAnonymousWindow;
+        const uint64_t size = vma.fault_window * kPageSize;
+        const UserAddress block = block_start(), block_end = block + kHugePageSize;
+        UserAddress from = page & ~(first * kPageSize - 1), to = from + size;
+        if (down) to = page + kPageSize, from = to > size ? to - size : 0;
+        vma.last_fault = down ? from : to;
+        from = from < vma.start ? vma.start : from, to = to > vma.end ? vma.end : to;
+        return {from < block ? block : from, to > block_end ? block_end : to};
+    }
+
+    Result<> make_fresh(Pte& pte) {
+        Frame* frame = TRY(allocate_frame(Zero::kYes));
+        if (pte.present()) release(pte.frame());
+        pte.value = frame->phys() | rights(vma.protection, true);
         return {};
     }
 
@@ -325,7 +363,7 @@ struct FaultHandler {
         memcpy(copy.value()->data(), frame->data(), kPageSize);
         release(frame);
         TRY(install(copy.value(), true));
-        if (!forced) copy_small_mapping();
+        if (!forced) copy_window();
         return {};
     }
 
