@@ -168,16 +168,24 @@ class Directory final : public Node {
     struct Batch {
         Vector<uint8_t> bytes;
         size_t position = 0;
-        uint64_t cookie = 0;  // behind the last entry shown
+        uint64_t first_cookie = 0;  // that was asked for
+        uint64_t cookie = 0;        // behind the last entry shown
         uint32_t changes = 0;
         bool with_attributes = false, at_end = false;
     };
+    bool is_whole(const Batch& batch) const { return batch.first_cookie == 0 && batch.at_end; }
+    void keep_whole(Batch batch);
+    Batch take_whole();
     Result<Batch> ask_for_batch(uint64_t cookie);
     template <typename Entry>
     Result<bool> visit(Batch& batch, vfs::DirectoryVisitor& visitor);
     template <typename Entry>
     Result<> keep_all(std::span<const uint8_t> bytes);
     Batch unread_;
+    Batch whole_;              // all there is, as long as the directory does not change; empty: not kept
+    bool was_listed_ = false;  // whoever lists once may list again, whoever lists twice will
+    ListHook whole_hook_;
+    static auto& with_whole();
     void keep(const p9::DirEntry&) {}
     void keep(const p9::DirEntryAttr& entry);
     Listing listing_;
