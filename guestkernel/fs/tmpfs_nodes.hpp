@@ -101,6 +101,8 @@ class Pages final : public mm::Mappable {
     ~Pages() override;
     Result<Frame*> get_page(uint64_t index, bool for_write) override;
     Frame* cached_page(uint64_t index) override { return cache_.find(index); }
+    mm::PageCache* page_cache() override { return &cache_; }
+    bool ignores_writes() const override { return true; }
     Result<> punch_pages(uint64_t first, uint64_t last) override;
     Result<> check_shared(uint32_t protection, uint32_t& max_protection) override;
     // Without a check against the size. ENOSPC, ENOMEM. New reference.

@@ -142,6 +142,18 @@ void AddressSpace::try_merge(Vma& vma) {
     vma.end = end;
 }
 
+// Takes a 2 MiB page out of the page table.
+static void release_block(Pte& huge) {
+    Frame* first = huge.frame();
+    huge.value = 0;
+    for (unsigned i = 0; i < kBlockPages; ++i)
+        if (first[i].references != 1) {
+            for (unsigned j = 0; j < kBlockPages; ++j) release(&first[j]);
+            return;
+        }
+    release_contiguous(first, kBlockPages);
+}
+
 // Takes the pages of [start, end) out of the page table. Dirty pages of shared objects are reported to their owner.
 void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
     for (UserAddress at = table_.next_populated(start, end); at < end; at = table_.next_populated(at, end)) {
@@ -154,15 +166,7 @@ void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
             if (table_.split_huge(huge).is_error()) at = block, end = end > block_end ? end : block_end;
         }
         if (huge.huge()) {
-            Frame* first = huge.frame();
-            huge.value = 0;
-            for (unsigned i = 0; i < 512; ++i)
-                if (first[i].references != 1) {
-                    for (unsigned j = 0; j < 512; ++j) release(&first[j]);
-                    first = nullptr;
-                    break;
-                }
-            if (first) release_contiguous(first, 512);
+            release_block(huge);
             at = block_end;
             continue;
         }
@@ -182,6 +186,12 @@ void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
 void AddressSpace::unmap_object_pages(Vma& vma, UserAddress start, UserAddress end, bool also_private_copies) {
     for (UserAddress at = table_.next_populated(start, end); at < end;
          at = table_.next_populated(at + kPageSize, end)) {
+        if (Pte& huge = *table_.find_huge(at); huge.huge()) {
+            // None of it is a private copy: the next faults map again what stays.
+            release_block(huge);
+            at = (at | (kHugePageSize - 1)) + 1 - kPageSize;
+            continue;
+        }
         Pte* pte = table_.find(at);
         if (!pte || !pte->present()) continue;
         const bool copy = !vma.shared && vma.object->cached_page(vma.page_index(at)) != pte->frame();
@@ -225,8 +235,10 @@ Result<> AddressSpace::unmap(UserAddress start, uint64_t length) {
     return unmap_range(start, start + round_up(length));
 }
 
-// Lowest-level search: the highest gap below `top` (or the hint, if it is free).
-Result<UserAddress> AddressSpace::find_gap(uint64_t length, UserAddress hint, uint64_t alignment, UserAddress top) {
+// Lowest-level search: the highest gap below `top` (or the hint, if it is free) whose start leaves `phase` when divided
+// by `alignment`.
+Result<UserAddress> AddressSpace::find_gap(uint64_t length, UserAddress hint, uint64_t alignment, uint64_t phase,
+                                           UserAddress top) {
     if (hint) {
         hint = hint & ~(kPageSize - 1);
         Vma* after = find_from(hint);
@@ -238,8 +250,8 @@ Result<UserAddress> AddressSpace::find_gap(uint64_t length, UserAddress hint, ui
     auto it = vmas_.lower_bound(top);
     for (;;) {
         const UserAddress below = it == vmas_.begin() ? kMapBottom : std::prev(it)->end;
-        if (limit >= length && below < limit) {
-            const UserAddress at = (limit - length) & ~(alignment - 1);
+        if (limit >= length + phase && below < limit) {
+            const UserAddress at = ((limit - length - phase) & ~(alignment - 1)) + phase;
             if (at >= below) return at;
         }
         if (it == vmas_.begin()) return Errno::kNOMEM;
@@ -280,11 +292,13 @@ Result<UserAddress> AddressSpace::map(const MapRequest& request) {
             TRY(unmap_range(start, start + length));
         }
     } else {
-        const bool large = !request.object && length >= kHugePageSize;
+        // 2 MiB of memory, or of an object, should start where a 2 MiB page may.
+        const bool large = (!request.object || request.object->page_cache()) && length >= kHugePageSize;
+        const uint64_t phase = request.object ? request.offset % kHugePageSize : 0;
         const UserAddress top = request.flags & kMap32bit ? kMap32End : map_top;
-        auto found = find_gap(length, start, large ? kHugePageSize : kPageSize, top);
-        if (found.is_error() && large) found = find_gap(length, start, kPageSize, top);
-        if (found.is_error() && !(request.flags & kMap32bit)) found = find_gap(length, 0, kPageSize, abi::kUserEnd);
+        auto found = large ? find_gap(length, start, kHugePageSize, phase, top) : Errno::kNOMEM;
+        if (found.is_error()) found = find_gap(length, start, kPageSize, 0, top);
+        if (found.is_error() && !(request.flags & kMap32bit)) found = find_gap(length, 0, kPageSize, 0, abi::kUserEnd);
         start = TRY(std::move(found));
     }
     auto vma = TRY(make_own<Vma>());

@@ -9,6 +9,9 @@
 //   write fault copies it, or just allows writing when it has become ours alone.
 // - Faults map neighbours too: up to 64 pages that are in the page cache, a growing run of fresh pages in small
 // anonymous areas.
+// - A 2 MiB page is private anonymous memory and ours alone, or 512 frames in a row of an object's page cache, each
+// with a reference for it: read-only, but for shared mappings of objects that ignore writes. Whatever concerns a part
+// of it splits it first.
 // - Page-table changes that take rights away end with flush(): every vCPU that runs this space re-enters
 // (sched::shoot_down).
 // - Ranges are [start, end) in bytes, page aligned. Kernel lock held throughout; a fault on a file may block, and looks
@@ -196,7 +199,8 @@ class AddressSpace : public RefCounted {
     friend struct FaultHandler;
     friend class Mappable;
     using Tree_ = Tree<Vma, &Vma::tree_hook, boost::intrusive::key_of_value<VmaStart>>;
-    Result<UserAddress> find_gap(uint64_t length, UserAddress hint, uint64_t alignment, UserAddress top);
+    Result<UserAddress> find_gap(uint64_t length, UserAddress hint, uint64_t alignment, uint64_t phase,
+                                 UserAddress top);
     Result<Vma*> split(Vma& vma, UserAddress at);
     Result<> insert(OwnPtr<Vma> vma);
     void erase(Vma& vma);

@@ -8,14 +8,17 @@
 namespace kvmsbx::mm {
 namespace {
 
-// Pages mapped around a fault: of files (those in memory), of anonymous areas at first and at most, and after a
-// copy-on-write fault.
-constexpr unsigned kFileWindow = 64;
-constexpr uint32_t kFirstAnonymousWindow = 4, kMaxAnonymousWindow = 32;
+// Pages mapped around a fault: of files (those in memory), of anonymous areas at first (a stack's top is used more than
+// what lies below it) and at most, and after a copy-on-write fault.
+constexpr unsigned kFileWindow = 512;
+constexpr unsigned kFileBlocks = 16;  // 2 MiB pages of a file, in a row
+constexpr uint32_t kFirstStackWindow = 4, kFirstAnonymousWindow = 16, kMaxAnonymousWindow = 128;
 constexpr unsigned kReclaimWindow = 16;
 // A private file mapping of at most this many pages (a program's data) is copied as a whole at its first write:
-// relocation writes all of it.
-constexpr uint64_t kSmallMapping = 16;
+// relocation writes all of it. Of a larger one up to so many pages at once.
+constexpr uint64_t kSmallMapping = 16, kMaxCopyWindow = 32;
+// In private file mappings of at most this many pages writes are expected everywhere, in larger ones where they go on.
+constexpr uint64_t kDataMapping = 512;
 
 uint64_t rights(uint32_t protection, bool writable) {
     uint64_t bits = kPtePresent | kPteAccessed;
@@ -63,8 +66,9 @@ struct FaultHandler {
         } else if (pte->present()) {
             return present(*pte);
         }
-        if (vma.object) return vma.shared ? shared_page() : private_file_page();
-        return anonymous_page();
+        if (!vma.object) return anonymous_page();
+        if ((!writes() || writable_blocks()) && map_blocks()) return {};
+        return vma.shared ? shared_page() : private_file_page();
     }
 
     // Rights that the entry lacks, though the VMA has them (after mprotect), or a write to a page that is not ours
@@ -80,12 +84,59 @@ struct FaultHandler {
         return break_sharing(pte);
     }
 
+    UserAddress block_start() const { return page & ~(kHugePageSize - 1); }
+    bool covers_block(UserAddress block) const { return vma.start <= block && vma.end >= block + kHugePageSize; }
+    // Private anonymous ones are ours alone (fork splits them).
+    bool writable_blocks() const { return !vma.object || (vma.shared && vma.object->ignores_writes()); }
+
     Result<> present_huge(Pte& huge) {
-        // 2 MiB pages are private and ours alone (fork splits them).
-        const uint64_t block = page & ~(kHugePageSize - 1);
-        VERIFY(vma.start <= block && vma.end >= block + kHugePageSize);
-        huge.value = huge.phys() | kPteHuge | rights(vma.protection, true);
-        return {};
+        if (!forced && covers_block(block_start()) && (!writes() || writable_blocks())) {
+            huge.value = huge.phys() | kPteHuge | rights(vma.protection, writable_blocks());
+            return {};
+        }
+        TRY(space.table_.split_huge(huge));
+        space.flush();
+        return present(*space.table_.find(page));
+    }
+
+    // Maps the block around the fault by a 2 MiB page, if the object has it in memory, and those behind it that lie in
+    // a row already. False: nothing was mapped.
+    bool map_blocks() {
+        UserAddress block = block_start();
+        if (vma.no_huge || !covers_block(block) || vma.page_index(block) % kBlockPages) return false;
+        if (!map_block(block, Mappable::Gather::kYes)) return false;
+        for (unsigned i = 1; i < kFileBlocks; ++i) {
+            block += kHugePageSize;
+            if (!covers_block(block) || !map_block(block, Mappable::Gather::kNo)) break;
+        }
+        return true;
+    }
+
+    bool map_block(UserAddress block, Mappable::Gather gather) {
+        auto entry = space.table_.obtain_huge(block);
+        if (entry.is_error() || entry.value()->huge()) return false;
+        Pte& huge = *entry.value();
+        const uint64_t index = vma.page_index(block);
+        if (has_copies(huge, index)) gather = Mappable::Gather::kNo;
+        Frame* first = vma.object->cached_block(index, gather);
+        if (!first || has_copies(huge, index)) return false;
+        if (huge.present()) {
+            space.zap(block, block + kHugePageSize, vma);
+            space.table_.drop_table(huge);
+            space.flush();
+        }
+        for (unsigned i = 0; i < kBlockPages; ++i) first[i].ref();
+        huge.value = first->phys() | kPteHuge | rights(vma.protection, writable_blocks());
+        return true;
+    }
+
+    // Are there pages of a private mapping, below the level-2 entry, that are no longer the object's?
+    bool has_copies(const Pte& entry, uint64_t index) const {
+        if (vma.shared || !entry.present()) return false;
+        const Pte* pte = space.table_.find(vma.start + (index - vma.first_page) * kPageSize);
+        for (unsigned i = 0; i < kBlockPages; ++i)
+            if (pte[i].present() && pte[i].frame() != vma.object->cached_page(index + i)) return true;
+        return false;
     }
 
     Result<> write_shared(Pte& pte) {
@@ -110,12 +161,13 @@ struct FaultHandler {
             return {};
         }
         Frame* old = pte.frame();
+        if (old == zero_frame() && !forced) return fresh_run();
         Frame* copy = TRY(allocate_frame(old == zero_frame() ? Zero::kYes : Zero::kNo));
         if (old != zero_frame()) memcpy(copy->data(), old->data(), kPageSize);
         pte.value = copy->phys() | rights(vma.protection, true);
         release(old);
         if (!forced && vma.object)
-            copy_small_mapping();
+            copy_window();
         else if (!forced)
             copy_neighbours();
         space.flush();
@@ -146,9 +198,25 @@ struct FaultHandler {
         });
     }
 
-    void copy_small_mapping() {
-        if ((vma.end - vma.start) / kPageSize > kSmallMapping) return;
-        for (UserAddress at = vma.start; at < vma.end; at += kPageSize) {
+    // The pages that are likely to be written next: [from, to).
+    struct Range {
+        UserAddress from, to;
+    };
+    Range next_writes() {
+        const uint64_t pages = (vma.end - vma.start) / kPageSize;
+        if (pages <= kSmallMapping) return {vma.start, vma.end};
+        const bool goes_on =
+            pages <= kDataMapping || (page >= vma.last_fault && page - vma.last_fault < kMaxCopyWindow * kPageSize);
+        vma.fault_window = goes_on && vma.fault_window ? vma.fault_window * 2 : 1;
+        if (vma.fault_window > kMaxCopyWindow) vma.fault_window = kMaxCopyWindow;
+        const UserAddress from = page & ~(vma.fault_window * kPageSize - 1);
+        vma.last_fault = from + vma.fault_window * kPageSize;
+        return {from < vma.start ? vma.start : from, vma.last_fault > vma.end ? vma.end : vma.last_fault};
+    }
+
+    void copy_window() {
+        const Range range = next_writes();
+        for (UserAddress at = range.from; at < range.to; at += kPageSize) {
             Pte* pte = space.table_.find(at);
             if (!pte || (pte->present() && pte->writable())) continue;
             Frame* source = pte->present() ? pte->frame() : vma.object->cached_page(vma.page_index(at));
@@ -183,53 +251,69 @@ struct FaultHandler {
     }
 
     Result<> anonymous_page() {
-        const UserAddress block = page & ~(kHugePageSize - 1);
-        if (!vma.no_huge && vma.start <= block && vma.end >= block + kHugePageSize) {
-            Pte* huge = TRY(space.table_.obtain_huge(page));
-            if (huge->present() && !huge->huge() && PageTable::is_empty_table(*huge)) space.table_.drop_table(*huge);
-            if (!huge->present()) {
+        if (!vma.no_huge && covers_block(block_start())) {
+            if (Pte* huge = TRY(space.table_.obtain_vacant(page))) {
                 if (auto first = allocate_huge(Zero::kYes); first.is_ok()) {
                     huge->value = first.value()->phys() | kPteHuge | rights(vma.protection, true);
                     return {};
                 }
             }
         }
-        if (!writes()) {
-            Pte* pte = TRY(space.table_.obtain(page));
-            zero_frame()->ref();
-            pte->value = zero_frame()->phys() | rights(vma.protection, false);
-            return {};
-        }
-        return fresh_run();
+        return writes() ? fresh_run() : zero_run();
     }
 
-    // A run of fresh pages from the fault on (downwards in a stack); longer each time the faults go on where the last
-    // run ended.
-    Result<> fresh_run() {
-        const bool continues = page == vma.last_fault;
-        vma.fault_window =
-            continues ? (vma.fault_window * 2 > kMaxAnonymousWindow ? kMaxAnonymousWindow : vma.fault_window * 2)
-                      : kFirstAnonymousWindow;
-        const bool down = vma.grows_down;
+    // Nothing was written there, and nobody has more of it than the page of zeroes.
+    static bool is_untouched(const Pte& pte) { return !pte.present() || pte.frame() == zero_frame(); }
+
+    Result<> zero_run() {
         Pte* pte = TRY(space.table_.obtain(page));
-        UserAddress at = page;
-        for (uint32_t i = 0; i < vma.fault_window; ++i) {
-            if (pte->present()) break;
-            auto frame = allocate_frame(Zero::kYes);
-            if (frame.is_error()) {
-                if (i == 0) return frame.error();
-                break;
-            }
-            pte->value = frame.value()->phys() | rights(vma.protection, true);
-            if (down ? at == vma.start || at % kHugePageSize == 0
-                     : at + kPageSize >= vma.end || (at + kPageSize) % kHugePageSize == 0) {
-                at = down ? at - kPageSize : at + kPageSize;
-                break;
-            }
-            at = down ? at - kPageSize : at + kPageSize;
-            pte = down ? pte - 1 : pte + 1;
+        zero_frame()->ref();
+        pte->value = zero_frame()->phys() | rights(vma.protection, false);
+        if (forced) return {};
+        for_window(kFirstAnonymousWindow, [&](UserAddress, Pte& neighbour) {
+            if (neighbour.present()) return;
+            zero_frame()->ref();
+            neighbour.value = zero_frame()->phys() | rights(vma.protection, false);
+        });
+        return {};
+    }
+
+    // Fresh pages around the fault, below it in a stack; more each time the faults go on behind the last ones.
+    Result<> fresh_run() {
+        const Range range = fresh_range();
+        Pte* pte = TRY(space.table_.obtain(page));
+        bool replaced = pte->present();
+        TRY(make_fresh(*pte));
+        pte -= (page - range.from) / kPageSize;
+        for (UserAddress at = range.from; at < range.to; at += kPageSize, ++pte) {
+            if (!is_untouched(*pte)) continue;
+            replaced |= pte->present();
+            if (make_fresh(*pte).is_error()) break;
         }
-        vma.last_fault = at;
+        if (replaced) space.flush();
+        return {};
+    }
+
+    Range fresh_range() {
+        const bool down = vma.grows_down;
+        const uint32_t first = down ? kFirstStackWindow : kFirstAnonymousWindow;
+        const uint64_t ahead = down ? vma.last_fault - page - kPageSize : page - vma.last_fault;
+        const bool goes_on = vma.last_fault && ahead < vma.fault_window * kPageSize;
+        vma.fault_window = goes_on ? vma.fault_window * 2 : first;
+        if (vma.fault_window > kMaxAnonymousWindow) vma.fault_window = kMaxAnonymousWindow;
+        const uint64_t size = vma.fault_window * kPageSize;
+        const UserAddress block = block_start(), block_end = block + kHugePageSize;
+        UserAddress from = page & ~(first * kPageSize - 1), to = from + size;
+        if (down) to = page + kPageSize, from = to > size ? to - size : 0;
+        vma.last_fault = down ? from : to;
+        from = from < vma.start ? vma.start : from, to = to > vma.end ? vma.end : to;
+        return {from < block ? block : from, to > block_end ? block_end : to};
+    }
+
+    Result<> make_fresh(Pte& pte) {
+        Frame* frame = TRY(allocate_frame(Zero::kYes));
+        if (pte.present()) release(pte.frame());
+        pte.value = frame->phys() | rights(vma.protection, true);
         return {};
     }
 
@@ -279,7 +363,7 @@ struct FaultHandler {
         memcpy(copy.value()->data(), frame->data(), kPageSize);
         release(frame);
         TRY(install(copy.value(), true));
-        if (!forced) copy_small_mapping();
+        if (!forced) copy_window();
         return {};
     }
 

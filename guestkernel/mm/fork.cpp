@@ -49,12 +49,26 @@ void copy_entry(Pte& source, Pte& target, bool shared, unsigned& budget) {
     target = source;
 }
 
+// A 2 MiB page of an object: the child's is the same; false where it has to be split.
+Result<bool> share_block(const Pte& source, PageTable& to, const Vma& vma, UserAddress block_end) {
+    if (vma.start > block_end - kHugePageSize || vma.end < block_end) return false;
+    Pte* target = TRY(to.obtain_vacant(block_end - kHugePageSize));
+    if (!target) return false;
+    for (uint64_t i = 0; i < kBlockPages; ++i) source.frame()[i].ref();
+    *target = source;
+    return true;
+}
+
 // Copies the entries of a VMA, one table at a time; those of private memory become read-only on both sides.
 Result<> copy_entries(PageTable& from, PageTable& to, const Vma& vma, unsigned& budget) {
     for (UserAddress at = from.next_populated(vma.start, vma.end); at < vma.end;
          at = from.next_populated(at, vma.end)) {
         const UserAddress block_end = (at & ~(kHugePageSize - 1)) + kHugePageSize;
         Pte& huge = *from.find_huge(at);
+        if (huge.huge() && vma.object && TRY(share_block(huge, to, vma, block_end))) {
+            at = block_end;
+            continue;
+        }
         if (huge.huge()) TRY(from.split_huge(huge));
         const UserAddress stop = vma.end < block_end ? vma.end : block_end;
         Pte* source = from.find(at);

@@ -1,5 +1,7 @@
 #include "guestkernel/mm/page_cache.hpp"
 
+#include <cstring>
+
 #include "guestkernel/mm/address_space.hpp"
 
 namespace kvmsbx::mm {
@@ -113,6 +115,7 @@ void PageCache::remove(uint64_t index) {
 }
 
 void PageCache::truncate(uint64_t first_index) {
+    (void)drop_run();
     if (!root_) return;
     uint64_t dropped = 0;
     const bool empty = root_->truncate(levels_, 0, first_index, dropped);
@@ -134,6 +137,79 @@ void PageCache::set_dirty(uint64_t index, bool dirty) {
 bool PageCache::is_dirty(uint64_t index) const {
     uint64_t* slot = Node::find(root_, levels_, index);
     return slot && (*slot & kDirty);
+}
+
+Result<Frame*> PageCache::allocate(uint64_t index, Zero zero) {
+    const bool begins = index > 0 && index % kBlockPages == 0 && !run_;
+    if (begins && find(index - 1) && next(index) >= index + kBlockPages)
+        if (auto block = allocate_huge(Zero::kNo); block.is_ok()) run_ = block.value(), run_next_ = index;
+    if (!run_ || index != run_next_) {
+        if (run_ && index / kBlockPages != run_next_ / kBlockPages) (void)drop_run();
+        return allocate_frame(zero);
+    }
+    Frame* frame = run_;
+    run_ = ++run_next_ % kBlockPages ? frame + 1 : nullptr;
+    if (zero == Zero::kYes) memset(frame->data(), 0, kPageSize);
+    return frame;
+}
+
+uint64_t PageCache::drop_run() {
+    if (!run_) return 0;
+    const uint64_t count = kBlockPages - run_next_ % kBlockPages;
+    for (uint64_t i = 0; i < count; ++i) release(run_ + i);
+    run_ = nullptr;
+    return count;
+}
+
+Frame* PageCache::find_block(uint64_t first) const {
+    Frame* const block = find(first);
+    if (!block || block->phys() % kHugePageSize) return nullptr;
+    for (uint64_t at = 0; at < kBlockPages; at += kFanout) {
+        const uint64_t* slots = Node::find(root_, levels_, first + at);
+        if (!slots) return nullptr;
+        for (uint64_t i = 0; i < kFanout; ++i)
+            if (Node::frame(slots[i]) != block + at + i) return nullptr;
+    }
+    return block;
+}
+
+unsigned PageCache::count_in_block(uint64_t first) const {
+    unsigned count = 0;
+    for (uint64_t at = 0; at < kBlockPages; at += kFanout) {
+        const uint64_t* slots = Node::find(root_, levels_, first + at);
+        for (uint64_t i = 0; slots && i < kFanout; ++i) count += slots[i] != 0;
+    }
+    return count;
+}
+
+bool PageCache::move_block(uint64_t first, Frame* to) {
+    for (uint64_t i = 0; i < kBlockPages; ++i)
+        if (find(first + i)->references != 1) return false;
+    for (uint64_t at = 0; at < kBlockPages; at += kFanout) {
+        uint64_t* slots = Node::find(root_, levels_, first + at);
+        for (uint64_t i = 0; i < kFanout; ++i) {
+            Frame* old = Node::frame(slots[i]);
+            memcpy(to[at + i].data(), old->data(), kPageSize);
+            slots[i] = Node::pack(to + at + i) | (slots[i] & kDirty);
+            release(old);
+        }
+    }
+    return true;
+}
+
+Frame* Mappable::cached_block(uint64_t first, Gather gather) {
+    PageCache* cache = page_cache();
+    if (!cache) return nullptr;
+    if (Frame* there = cache->find_block(first)) return there;
+    if (gather == Gather::kNo || cache->stuck_block == first || cache->count_in_block(first) < kBlockPages)
+        return nullptr;
+    auto block = allocate_huge(Zero::kNo);
+    if (block.is_error()) return nullptr;
+    unmap_pages(first, first + kBlockPages - 1, false);
+    if (cache->move_block(first, block.value())) return block.value();
+    release_contiguous(block.value(), kBlockPages);
+    cache->stuck_block = first;
+    return nullptr;
 }
 
 void Mappable::add_mapping(Vma& vma) {

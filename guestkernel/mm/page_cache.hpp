@@ -11,7 +11,10 @@ namespace kvmsbx::mm {
 
 class Vma;
 
-// Index -> Frame, a radix tree; holds a reference to each frame. Does no I/O.
+inline constexpr uint64_t kBlockPages = kHugePageSize / kPageSize;
+
+// Index -> Frame, a radix tree; holds a reference to each frame. Does no I/O. A block is 2 MiB of the object: 512 pages
+// from a multiple of 512 on. Where their frames lie in a row, as in RAM of 2 MiB, one entry of a page table maps it.
 class PageCache {
   public:
     PageCache() = default;
@@ -28,11 +31,27 @@ class PageCache {
     void set_dirty(uint64_t index, bool dirty);
     bool is_dirty(uint64_t index) const;
 
+    // A frame with one reference to insert as page `index`: for pages that come in order behind the first block, in a
+    // row. ENOMEM.
+    Result<Frame*> allocate(uint64_t index, Zero zero);
+    // Frees the frames that allocate() has ready for the pages to come; gives how many.
+    uint64_t drop_run();
+    // The first frame of the block if its frames lie in a row, else null.
+    Frame* find_block(uint64_t first) const;
+    unsigned count_in_block(uint64_t first) const;
+    // Moves a block, all of which is here, to these frames in a row, each with one reference. False (nothing has
+    // changed): somebody else has a reference to one of the old ones.
+    bool move_block(uint64_t first, Frame* to);
+    // The last block that could not be moved; it is not tried again and again.
+    uint64_t stuck_block = ~0ULL;
+
   private:
     struct Node;
     Node* root_ = nullptr;
     unsigned levels_ = 0;
     uint64_t pages_ = 0;
+    Frame* run_ = nullptr;   // the rest of 512 frames in a row; null: none
+    uint64_t run_next_ = 0;  // index of the page that *run_ is for
 };
 
 enum class Access : uint8_t { kRead = 1, kWrite = 2, kExecute = 4 };
@@ -47,6 +66,10 @@ class Mappable : public RefCounted {
     virtual Result<Frame*> get_page(uint64_t index, bool for_write) = 0;
     // The frame if it is in memory now (for fault-around; never blocks, no new reference), or null.
     virtual Frame* cached_page(uint64_t index) = 0;
+    // The cache that cached_page() looks into; null: there is none, and 2 MiB pages never map the object.
+    virtual PageCache* page_cache() { return nullptr; }
+    // mark_dirty() does nothing, and get_page() is the same for readers and writers: 2 MiB pages may be writable.
+    virtual bool ignores_writes() const { return false; }
     // msync and last munmap of a shared writable mapping: writes dirty pages of [first, last] back. May block.
     virtual Result<> write_back(uint64_t first, uint64_t last) {
         (void)first, (void)last;
@@ -71,6 +94,11 @@ class Mappable : public RefCounted {
     // Removes pages [first, last] from all page tables that map them (truncate, hole punching). mm implements it;
     // owners call it before they drop pages. Private copies (already copied on write) stay unless also_private_copies.
     void unmap_pages(uint64_t first, uint64_t last, bool also_private_copies);
+
+    // The first frame of a block of the page cache whose frames lie in a row (no new references), or null. gather: if
+    // all are in memory they are brought into a row, for which they leave all page tables. Neither blocks nor reclaims.
+    enum class Gather : bool { kNo, kYes };
+    Frame* cached_block(uint64_t first, Gather gather);
 
     // VMAs that map this object.
     void add_mapping(Vma& vma);

@@ -157,6 +157,12 @@ Result<Pte*> PageTable::obtain_huge(UserAddress address) {
     return as_pte(&TRY(obtain_table(address, 2))[slot(address, 2)]);
 }
 
+Result<Pte*> PageTable::obtain_vacant(UserAddress address) {
+    Pte* entry = TRY(obtain_huge(address));
+    if (entry->present() && !entry->huge() && is_empty_table(*entry)) drop_table(*entry);
+    return entry->present() ? nullptr : entry;
+}
+
 Result<> PageTable::split_huge(Pte& huge) {
     VERIFY(huge.present() && huge.huge());
     Frame* table = TRY(allocate_table(1));

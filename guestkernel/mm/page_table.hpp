@@ -40,6 +40,9 @@ class PageTable {
     // The level-2 entry (2 MiB), null if its table does not exist.
     Pte* find_huge(UserAddress address) const;
     Result<Pte*> obtain_huge(UserAddress address);
+    // The same for a 2 MiB page to be mapped there: not present (a table without entries is dropped), or null where
+    // something is mapped. ENOMEM.
+    Result<Pte*> obtain_vacant(UserAddress address);
     // Replaces a present 2 MiB entry by a table of 512 small ones with the same rights. ENOMEM.
     Result<> split_huge(Pte& huge);
     // Takes the table of small entries below a level-2 entry that is not huge away; its entries must be gone.

@@ -31,7 +31,8 @@ MappingUse AddressSpace::use_of(const Vma& vma) const {
         const UserAddress stop = vma.end < block_end ? vma.end : block_end;
         const Pte& huge = *table_.find_huge(at);
         if (huge.huge()) {
-            for (; at < stop; at += kPageSize) count(use, huge, huge.frame(), true);
+            for (; at < stop; at += kPageSize)
+                count(use, huge, huge.frame() + at % kHugePageSize / kPageSize, !vma.object);
             use.huge += kHugePageSize;
             continue;
         }
@@ -52,7 +53,7 @@ AddressSpace::Residency AddressSpace::residency(UserAddress start, UserAddress e
         const Pte& huge = *table_.find_huge(at);
         if (huge.huge()) {
             sum.pages += (block_end - at) / kPageSize;
-            sum.writable += (block_end - at) / kPageSize;
+            sum.writable += huge.writable() ? (block_end - at) / kPageSize : 0;
         } else {
             const Pte* pte = table_.find(at);
             for (UserAddress page = at; page < block_end; page += kPageSize, ++pte) {
@@ -80,9 +81,10 @@ uint64_t AddressSpace::page_state(UserAddress address) {
     const Pte* pte = huge->huge() ? huge : table_.find(address);
     if (!pte->present()) return kSoftDirty;
     uint64_t bits = kPresent | kSoftDirty;
-    const bool cached = vma->object && vma->object->cached_page(vma->page_index(address)) == pte->frame();
+    const Frame* frame = pte->frame() + (pte->huge() ? address % kHugePageSize / kPageSize : 0);
+    const bool cached = vma->object && vma->object->cached_page(vma->page_index(address)) == frame;
     if (cached) bits |= kFile;
-    if (pte->frame() != zero_frame() && pte->frame()->references <= (cached ? 2U : 1U)) bits |= kExclusive;
+    if (frame != zero_frame() && frame->references <= (cached ? 2U : 1U)) bits |= kExclusive;
     return bits;
 }
 

@@ -63,6 +63,7 @@ class NumberedFile final : public Mappable {
         return frame;
     }
     Frame* cached_page(uint64_t index) override { return cache.find(index); }
+    PageCache* page_cache() override { return &cache; }
     void mark_dirty(uint64_t index) override { dirty.push_back(index); }
     PageCache cache;
     std::vector<uint64_t> dirty;
@@ -396,6 +397,121 @@ TEST(AddressSpaceTest, AgreesWithAModel) {
                 }
             }
             for (auto [page, value] : model) EXPECT_EQ(get<uint32_t>(*space, kBase + page * 4096), value);
+        }
+        EXPECT_EQ(free_memory(), before);
+    });
+}
+
+UserAddress map_file(AddressSpace& space, RefPtr<Mappable> file, uint64_t pages, uint32_t flags) {
+    MapRequest request;
+    request.length = pages * kPageSize;
+    request.protection = kReadWrite;
+    request.flags = flags;
+    request.object = std::move(file);
+    auto mapped = space.map(request);
+    EXPECT_TRUE(mapped.is_ok());
+    return mapped.value();
+}
+
+TEST(PageCacheTest, OrderedPagesLieInARow) {
+    in_sentry([] {
+        warm_up();
+        const uint64_t before = free_memory();
+        {
+            PageCache cache;
+            const auto add = [&](uint64_t index) {
+                Frame* frame = cache.allocate(index, Zero::kYes).release_value();
+                ASSERT_TRUE(cache.insert(index, frame).is_ok());
+            };
+            for (uint64_t i = 0; i < 2 * kBlockPages + 10; ++i) add(i);
+            EXPECT_NE(cache.find_block(kBlockPages), nullptr);
+            EXPECT_EQ(cache.find_block(2 * kBlockPages), nullptr);
+            EXPECT_EQ(cache.count_in_block(2 * kBlockPages), 10U);
+            EXPECT_EQ(cache.drop_run(), kBlockPages - 10);
+            EXPECT_EQ(cache.drop_run(), 0U);
+            for (uint64_t i = 2 * kBlockPages + 10; i < 3 * kBlockPages + 1; ++i) add(i);
+            cache.truncate(kBlockPages + 1);
+            add(kBlockPages + 1);
+            EXPECT_EQ(cache.find_block(kBlockPages), nullptr);
+        }
+        EXPECT_EQ(free_memory(), before);
+    });
+}
+
+TEST(AddressSpaces, BlocksOfAFileAreGathered) {
+    in_sentry([] {
+        warm_up();
+        const uint64_t before = free_memory();
+        {
+            auto file = make_ref<NumberedFile>(3 * kBlockPages).release_value();
+            for (uint64_t i = 3 * kBlockPages; i-- > 0;) release(file->get_page(i, false).release_value());
+            file->cache.set_dirty(7, true);
+            auto space = AddressSpace::create().release_value();
+            const UserAddress at = map_file(*space, file, 3 * kBlockPages, kMapPrivate);
+            EXPECT_EQ(at % kHugePageSize, 0U);
+            // A page that somebody holds cannot move.
+            Frame* held = file->cache.find(kBlockPages + 3);
+            held->ref();
+            for (uint64_t i = 0; i < 3 * kBlockPages; ++i) EXPECT_EQ(get<uint32_t>(*space, at + i * kPageSize), i);
+            EXPECT_EQ(file->cache.find(kBlockPages + 3), held);
+            release(held);
+            EXPECT_NE(file->cache.find_block(0), nullptr);
+            EXPECT_EQ(file->cache.find_block(kBlockPages), nullptr);
+            EXPECT_TRUE(file->cache.is_dirty(7));
+            EXPECT_FALSE(file->cache.is_dirty(8));
+            EXPECT_EQ(space->resident_pages(), 3 * kBlockPages);
+            EXPECT_EQ(space->residency(at, at + kHugePageSize).writable, 0U);
+            EXPECT_EQ(space->use_of(*space->find(at)).anonymous, 0U);
+            // A copy on write splits the block, the file keeps its own.
+            put(*space, at + 5 * kPageSize, 4711);
+            EXPECT_EQ(get<uint32_t>(*space, at + 5 * kPageSize), 4711U);
+            EXPECT_EQ(*static_cast<uint32_t*>(file->cache.find(5)->data()), 5U);
+            EXPECT_EQ(get<uint32_t>(*space, at + 6 * kPageSize), 6U);
+            auto child = space->fork().release_value();
+            ASSERT_TRUE(space->unmap(at, 3 * kHugePageSize).is_ok());
+            for (uint64_t i = 6; i < 3 * kBlockPages; ++i) EXPECT_EQ(get<uint32_t>(*child, at + i * kPageSize), i);
+            file->unmap_pages(2 * kBlockPages + 9, ~0ULL, true);
+            file->cache.truncate(2 * kBlockPages + 9);
+            EXPECT_EQ(get<uint32_t>(*child, at + 2 * kHugePageSize), 2 * kBlockPages);
+            EXPECT_EQ(get<uint32_t>(*child, at + 2 * kHugePageSize + 9 * kPageSize), 2 * kBlockPages + 9);
+        }
+        EXPECT_EQ(free_memory(), before);
+    });
+}
+
+TEST(AddressSpaces, WritesToABlockOfAFileMarkItDirty) {
+    in_sentry([] {
+        auto file = make_ref<NumberedFile>(kBlockPages).release_value();
+        for (uint64_t i = 0; i < kBlockPages; ++i) release(file->get_page(i, false).release_value());
+        auto space = AddressSpace::create().release_value();
+        const UserAddress at = map_file(*space, file, kBlockPages, kMapShared);
+        EXPECT_EQ(get<uint32_t>(*space, at), 0U);
+        const unsigned asked = file->asked;
+        put(*space, at + 3 * kPageSize, 1);
+        EXPECT_EQ(file->asked, asked + 1);
+        ASSERT_TRUE(space->unmap(at, kHugePageSize).is_ok());
+        EXPECT_EQ(file->dirty, std::vector<uint64_t>{3});
+    });
+}
+
+TEST(AddressSpaces, SharedMemoryComesInBlocks) {
+    in_sentry([] {
+        warm_up();
+        const uint64_t before = free_memory();
+        {
+            auto memory = make_ref<SharedMemory>(kBlockPages + 4).release_value();
+            auto space = AddressSpace::create().release_value();
+            const UserAddress at = map_file(*space, memory, kBlockPages + 4, kMapShared);
+            put(*space, at + 8, 1);
+            EXPECT_EQ(memory->resident_pages(), kBlockPages);
+            put(*space, at + kHugePageSize, 2);
+            EXPECT_EQ(memory->resident_pages(), kBlockPages + 1);
+            auto child = space->fork().release_value();
+            put(*child, at + kPageSize, 3);
+            EXPECT_EQ(get<uint32_t>(*space, at + kPageSize), 3U);
+            ASSERT_TRUE(memory->punch_pages(1, 1).is_ok());
+            EXPECT_EQ(get<uint32_t>(*space, at + kPageSize), 0U);
+            EXPECT_EQ(get<uint32_t>(*child, at + 8), 1U);
         }
         EXPECT_EQ(free_memory(), before);
     });

@@ -36,7 +36,7 @@ void Contents::zero(uint64_t start, uint64_t end) {
 }
 
 uint64_t Contents::drop_clean() {
-    uint64_t gone = 0;
+    uint64_t gone = cache.drop_run();
     for (uint64_t index = cache.next(0); index != ~0ULL; index = cache.next(index + 1)) {
         if (cache.find(index)->references > 1 || cache.is_dirty(index)) continue;
         cache.remove(index);
@@ -45,11 +45,30 @@ uint64_t Contents::drop_clean() {
     return gone;
 }
 
+// Reads what is missing of the block around a page where much of it is there: then it can be mapped as one. What cannot
+// be read is missed by those who want it.
+void Contents::complete_block(uint64_t index) {
+    constexpr unsigned kDense = mm::kBlockPages / 4;
+    const uint64_t first = index - index % mm::kBlockPages, end = first + mm::kBlockPages;
+    if (!owner || end > pages_of(owner->size()) || mm::memory_statistics().free < 4 * mm::kHugePageSize) return;
+    if (const unsigned count = cache.count_in_block(first); count < kDense || count == mm::kBlockPages) return;
+    RefPtr<Regular> keep(*owner);
+    for (uint64_t at = first; at < end; ++at) {
+        if (cache.find(at)) continue;
+        Result<Frame*> frame = keep->page(at);
+        if (frame.is_error()) return;
+        mm::release(frame.value());
+    }
+}
+
 Result<Frame*> Contents::get_page(uint64_t index, bool for_write) {
     if (!owner) return Errno::kIO;
     RefPtr<Regular> keep(*owner);
     Frame* frame = TRY(keep->page(index));
-    if (for_write) mark_dirty(index);
+    if (for_write)
+        mark_dirty(index);
+    else
+        complete_block(index);
     return frame;
 }
 

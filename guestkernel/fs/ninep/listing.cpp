@@ -7,6 +7,9 @@ namespace kvmsbx::fs::ninep {
 namespace {
 
 constexpr uint32_t kPlainSize = 32 * 1024, kAttributesSize = 128 * 1024;
+// Whole listings are kept up to this size each, and together: the oldest go.
+constexpr size_t kMostWhole = 64 * 1024, kMostOfAll = 1024 * 1024;
+size_t whole_bytes;
 // Of the larger kind of entry.
 constexpr uint32_t kLargestEntry = 8 + 13 + 3 * 4 + 15 * 8 + 8 + 1 + 2 + p9::kMaxName;
 
@@ -91,7 +94,7 @@ Result<Directory::Batch> Directory::ask_for_batch(uint64_t cookie) {
     const uint32_t most = attributes_wanted_ ? kAttributesSize : kPlainSize;
     const uint32_t wanted = most < client().read_limit() ? most : client().read_limit();
     Batch batch;
-    batch.cookie = cookie, batch.changes = changes_, batch.with_attributes = attributes_wanted_;
+    batch.first_cookie = batch.cookie = cookie, batch.changes = changes_, batch.with_attributes = attributes_wanted_;
     batch.bytes = TRY(client().read_directory(
         opened, cookie, wanted, batch.with_attributes ? Client::Entries::kWithAttributes : Client::Entries::kPlain));
     batch.at_end = batch.bytes.size() + kLargestEntry < wanted;
@@ -100,6 +103,30 @@ Result<Directory::Batch> Directory::ask_for_batch(uint64_t cookie) {
     if (kept.is_error() || changes_ != batch.changes) listing_.clear();
     if (kept.is_error()) return Errno::kIO;
     return batch;
+}
+
+// The directories with whole_, in order of use.
+auto& Directory::with_whole() {
+    static List<Directory, &Directory::whole_hook_> directories;
+    return directories;
+}
+
+void Directory::keep_whole(Batch batch) {
+    const bool again = std::exchange(was_listed_, true);
+    if (!again || super().shared || batch.bytes.size() > kMostWhole || batch.bytes.size() == 0) return;
+    (void)take_whole();
+    while (whole_bytes + batch.bytes.size() > kMostOfAll) (void)with_whole().front().take_whole();
+    batch.position = batch.cookie = 0;
+    whole_bytes += batch.bytes.size();
+    whole_ = std::move(batch);
+    with_whole().push_back(*this);
+}
+
+Directory::Batch Directory::take_whole() {
+    if (!whole_hook_.is_linked()) return {};
+    whole_hook_.unlink();
+    whole_bytes -= whole_.bytes.size();
+    return std::exchange(whole_, {});
 }
 
 // True: all of the batch was taken.
@@ -121,14 +148,17 @@ Result<> Directory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visit
     // Showing entries may block, and others may read meanwhile: what was left of the last batch is taken out.
     if (cookie != 0 && cookie == unread_.cookie && changes_ == unread_.changes)
         std::swap(batch, unread_);
-    else
-        batch = TRY(ask_for_batch(cookie));
+    else if (cookie == 0)
+        batch = take_whole();
+    if (batch.bytes.size() == 0 || batch.changes != changes_) batch = TRY(ask_for_batch(cookie));
     const bool all =
         TRY(batch.with_attributes ? visit<p9::DirEntryAttr>(batch, visitor) : visit<p9::DirEntry>(batch, visitor));
     if (!all && !super().shared)
         std::swap(batch, unread_);
-    else if (all && batch.at_end && changes_ == batch.changes)
+    else if (all && batch.at_end && changes_ == batch.changes) {
         end_cookie_ = batch.cookie;
+        if (is_whole(batch)) keep_whole(std::move(batch));
+    }
     return {};
 }
 

@@ -95,7 +95,10 @@ Result<String> Link::read_link() {
     return target_.clone();
 }
 
-Directory::~Directory() { client().transport().clunk(open_fid_); }
+Directory::~Directory() {
+    (void)take_whole();
+    client().transport().clunk(open_fid_);
+}
 
 void Directory::changed() {
     ++changes_;

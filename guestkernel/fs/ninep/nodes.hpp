@@ -168,16 +168,24 @@ class Directory final : public Node {
     struct Batch {
         Vector<uint8_t> bytes;
         size_t position = 0;
-        uint64_t cookie = 0;  // behind the last entry shown
+        uint64_t first_cookie = 0;  // that was asked for
+        uint64_t cookie = 0;        // behind the last entry shown
         uint32_t changes = 0;
         bool with_attributes = false, at_end = false;
     };
+    bool is_whole(const Batch& batch) const { return batch.first_cookie == 0 && batch.at_end; }
+    void keep_whole(Batch batch);
+    Batch take_whole();
     Result<Batch> ask_for_batch(uint64_t cookie);
     template <typename Entry>
     Result<bool> visit(Batch& batch, vfs::DirectoryVisitor& visitor);
     template <typename Entry>
     Result<> keep_all(std::span<const uint8_t> bytes);
     Batch unread_;
+    Batch whole_;              // all there is, as long as the directory does not change; empty: not kept
+    bool was_listed_ = false;  // whoever lists once may list again, whoever lists twice will
+    ListHook whole_hook_;
+    static auto& with_whole();
     void keep(const p9::DirEntry&) {}
     void keep(const p9::DirEntryAttr& entry);
     Listing listing_;
@@ -196,6 +204,7 @@ class Contents final : public mm::Mappable {
     ~Contents() override;
     Result<Frame*> get_page(uint64_t index, bool for_write) override;
     Frame* cached_page(uint64_t index) override { return cache.find(index); }
+    mm::PageCache* page_cache() override { return &cache; }
     Result<> write_back(uint64_t first, uint64_t last) override;
     void mark_dirty(uint64_t index) override;
     // EEXIST: there is one already. Takes over the reference.
@@ -211,6 +220,7 @@ class Contents final : public mm::Mappable {
     Regular* owner;  // null: the inode is gone
 
   private:
+    void complete_block(uint64_t index);
     uint64_t mapped_first_ = ~0ULL, mapped_last_ = 0;  // bounds of the dirty marks
 };
 

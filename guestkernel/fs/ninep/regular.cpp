@@ -130,7 +130,7 @@ Result<> Regular::fill_from(uint64_t first, uint64_t count, std::span<const uint
     if (first * kPageSize >= size()) return {};
     if (bytes.size() > size() - first * kPageSize) bytes = bytes.first(size() - first * kPageSize);
     for (uint64_t i = 0; i < count; ++i) {
-        Frame* frame = TRY(mm::allocate_frame(mm::Zero::kNo));
+        Frame* frame = TRY(contents_->cache.allocate(first + i, mm::Zero::kNo));
         const size_t present = bytes.size() < kPageSize ? bytes.size() : kPageSize;
         if (present > 0) memcpy(frame->data(), bytes.data(), present);
         if (present < kPageSize) memset(static_cast<char*>(frame->data()) + present, 0, kPageSize - present);
@@ -207,7 +207,7 @@ Result<Frame*> Regular::page_to_write(uint64_t index, bool whole) {
         frame->ref();
         return frame;
     }
-    Frame* frame = TRY(mm::allocate_frame(mm::Zero::kYes));
+    Frame* frame = TRY(pages.cache.allocate(index, mm::Zero::kYes));
     TRY(pages.insert(index, frame));
     note_cached(*this);
     frame->ref();

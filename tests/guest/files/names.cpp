@@ -447,3 +447,45 @@ TEST("remove_while_reading_folder") {
     closedir(directory);
     CHECK_EQ(names_in(".").size(), 2);
 }
+
+TEST("folder_listed_again_and_again") {
+    scratch();
+    OK(mkdir("d", 0700));
+    OK(mkdir("e", 0700));
+    const auto check = [](std::vector<std::string> expected) {
+        expected.insert(expected.begin(), {".", ".."});
+        for (int i = 0; i < 3; i++) CHECK(names_in("d") == expected);
+    };
+    check({});
+    CHECK(write_file("d/a", ""));
+    check({"a"});
+    OK(link("d/a", "d/b"));
+    check({"a", "b"});
+    OK(rename("d/b", "d/c"));
+    check({"a", "c"});
+    OK(symlink("a", "d/l"));
+    OK(rename("d/c", "e/c"));
+    check({"a", "l"});
+    OK(rename("e/c", "d/x"));
+    OK(mkdir("d/y", 0700));
+    check({"a", "l", "x", "y"});
+    OK(chmod("d", 0755));
+    OK(unlink("d/l"));
+    OK(rmdir("d/y"));
+    check({"a", "x"});
+    CHECK_EQ(run_child([] { OK(unlink("d/a")); }), 0);
+    check({"x"});
+    // Two readers, one behind the other, and a change between them.
+    for (int i = 0; i < 300; i++) CHECK(write_file(("d/n" + std::to_string(i)).c_str(), ""));
+    for (int i = 0; i < 3; i++) CHECK_EQ(names_in("d").size(), 303);
+    DIR* first = opendir("d");
+    CHECK(readdir(first) != nullptr);
+    CHECK_EQ(names_in("d").size(), 303);
+    OK(unlink("d/n0"));
+    CHECK_EQ(names_in("d").size(), 302);
+    CHECK_EQ(names_in("d").size(), 302);
+    size_t left = 1;
+    while (readdir(first) != nullptr) left++;
+    CHECK_GE(left, 302);
+    closedir(first);
+}
