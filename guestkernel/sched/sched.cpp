@@ -270,6 +270,8 @@ struct Scheduler {
     }
 
     static void yield() {
+        // Who was to follow may be gone by now: run by another vCPU, or moved by a second change of affinity.
+        slice_over[this_cpu().area->cpu_id] = false;
         const bool must_leave = !may_run_on(current(), this_cpu());
         CpuState& cpu = this_cpu();
         Thread* next = first_for(cpu);

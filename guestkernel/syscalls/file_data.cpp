@@ -35,9 +35,10 @@ Result<int64_t> sys_sync_file_range(Task& task, Fd fd, int64_t offset, int64_t l
 
 namespace {
 
-Result<> check_size(Task& task, int64_t length) {
-    if (length < 0) return Errno::kINVAL;
-    if (static_cast<uint64_t>(length) <= task.limit(task::kRlimitFsize)) return {};
+// RLIMIT_FSIZE (inode_newsize_ok): EFBIG and SIGXFSZ for a file that would grow beyond it.
+Result<> check_size(Task& task, vfs::Inode& inode, int64_t length) {
+    const auto size = static_cast<uint64_t>(length);
+    if (size <= task.limit(task::kRlimitFsize) || size <= TRY(inode.attributes()).size) return {};
     task::send_signal(task, task::kernel_signal(task::kSigXfsz));
     return Errno::kFBIG;
 }
@@ -45,8 +46,9 @@ Result<> check_size(Task& task, int64_t length) {
 }  // namespace
 
 Result<int64_t> sys_truncate(Task& task, UserString path, int64_t length) {
-    TRY(check_size(task, length));
+    if (length < 0) return Errno::kINVAL;
     const vfs::Path found = TRY(path_at(task, vfs::kAtFdcwd, path, 0, vfs::Follow::kYes));
+    if (found.inode().type() == vfs::kModeRegular) TRY(check_size(task, found.inode(), length));
     return done(vfs::truncate(task.caller(), found, static_cast<uint64_t>(length)));
 }
 
@@ -55,7 +57,7 @@ Result<int64_t> sys_ftruncate(Task& task, Fd fd, int64_t length) {
     RefPtr<File> file = TRY(file_of(task, fd));
     vfs::Inode* inode = file->inode();
     if (!inode || inode->type() != vfs::kModeRegular || !file->writable()) return Errno::kINVAL;
-    TRY(check_size(task, length));
+    TRY(check_size(task, *inode, length));
     vfs::AttributeChange change;
     change.valid = vfs::AttributeChange::kSize | vfs::AttributeChange::kMtimeNow;
     change.size = static_cast<uint64_t>(length);
@@ -65,6 +67,7 @@ Result<int64_t> sys_ftruncate(Task& task, Fd fd, int64_t length) {
 }
 
 Result<int64_t> sys_fallocate(Task& task, Fd fd, Flags mode, int64_t offset, int64_t length) {
+    constexpr uint64_t kKeepSize = 1;  // FALLOC_FL_KEEP_SIZE
     RefPtr<File> file = TRY(file_of(task, fd));
     if (offset < 0 || length <= 0) return Errno::kINVAL;
     if (!file->writable()) return Errno::kBADF;
@@ -74,6 +77,7 @@ Result<int64_t> sys_fallocate(Task& task, Fd fd, Flags mode, int64_t offset, int
     if (inode->type() != vfs::kModeRegular) return Errno::kNODEV;
     int64_t end;
     if (__builtin_add_overflow(offset, length, &end)) return Errno::kFBIG;
+    if (!(mode & kKeepSize)) TRY(check_size(task, *inode, end));
     TRY(file->allocate(static_cast<uint32_t>(mode.value), static_cast<uint64_t>(offset),
                        static_cast<uint64_t>(length)));
     vfs::report(*file, vfs::kWatchModify);

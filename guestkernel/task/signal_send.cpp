@@ -1,6 +1,7 @@
 // Sending: from a SigInfo to a pending signal and a woken thread (kernel/signal.c's __send_signal and complete_signal).
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
+#include "guestkernel/task/timers.hpp"
 #include "guestkernel/task/trace.hpp"
 
 namespace kvmsbx::task {
@@ -189,7 +190,9 @@ void set_action(Process& process, int signal, const SigAction& action) {
 }
 
 bool take_signal(Task& task, SignalSet wanted, SigInfo& out) {
-    return task.pending.take(wanted, out) || task.process().pending.take(wanted, out);
+    if (!task.pending.take(wanted, out) && !task.process().pending.take(wanted, out)) return false;
+    resume_timer(task.process(), out);
+    return true;
 }
 
 bool signal_ignored_or_blocked(Task& task, int signal) {

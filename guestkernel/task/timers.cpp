@@ -3,6 +3,8 @@
 // Timers on CPU time poll: they fire when the process could at the earliest have used up the time, and look.
 #include "guestkernel/task/timers.hpp"
 
+#include <algorithm>
+
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/registry.hpp"
 
@@ -11,6 +13,8 @@ namespace kvmsbx::task {
 namespace {
 // Periods that are shorter are counted several at a time, or their interrupts would leave no time to anybody.
 constexpr sched::Nanoseconds kShortestPeriod = 50'000;
+// How long a timer rests whose signal waits: the signal may go without being taken, when it is ignored from now on.
+constexpr sched::Nanoseconds kRest = 4'000'000;
 
 int32_t shown_overrun(uint64_t count) {  // DELAYTIMER_MAX at most
     return count < INT32_MAX ? static_cast<int32_t>(count) : INT32_MAX;
@@ -20,28 +24,48 @@ int32_t shown_overrun(uint64_t count) {  // DELAYTIMER_MAX at most
 
 void IntervalTimer::set(sched::Nanoseconds first, sched::Nanoseconds interval) {
     interval_ = interval;
+    due_ = first;
     first == sched::kNever ? cancel() : arm(first);
 }
 
 TimerSetting IntervalTimer::remaining() const {
     if (!armed()) return {interval_, 0};
     const sched::Nanoseconds now = sched::now();
-    return {interval_, deadline() > now ? deadline() - now : 1};
+    if (due_ > now) return {interval_, due_ - now};
+    return {interval_, interval_ ? interval_ - (now - due_) % interval_ : 1};
+}
+
+uint64_t IntervalTimer::count_periods(sched::Nanoseconds now) {
+    if (now < due_) return 0;
+    const uint64_t periods = (now - due_) / interval_ + 1;
+    const sched::Nanoseconds passed = periods * interval_;
+    due_ = due_ < sched::kNever - passed ? due_ + passed : sched::kNever - 1;
+    return periods;
 }
 
 void IntervalTimer::fire() {
-    uint64_t missed = 0;
-    if (interval_) {
-        const sched::Nanoseconds now = sched::now();
-        if (now > deadline()) missed = (now - deadline()) / interval_;
-        if (interval_ < kShortestPeriod) missed += kShortestPeriod / interval_;
-        const sched::Nanoseconds passed = (missed + 1) * interval_;
-        arm(deadline() < sched::kNever - passed ? deadline() + passed : sched::kNever - 1);
+    if (!interval_) {
+        expired(0);
+        return;
     }
-    expired(missed);
+    const sched::Nanoseconds now = sched::now();
+    const uint64_t periods = count_periods(now);
+    const bool rests = periods > 0 && expired(periods - 1) == SignalWaits::kYes;
+    arm(std::max(due_, now + (rests ? kRest : kShortestPeriod)));
 }
 
-void RealTimer::expired(uint64_t) { send_signal(process_, kernel_signal(kSigAlrm)); }
+uint64_t IntervalTimer::resume() {
+    if (!armed() || !interval_) return 0;
+    const sched::Nanoseconds now = sched::now();
+    const uint64_t periods = count_periods(now);
+    arm(std::max(due_, now + kShortestPeriod));
+    return periods;
+}
+
+RealTimer::SignalWaits RealTimer::expired(uint64_t) {
+    send_signal(process_, kernel_signal(kSigAlrm));
+    return process_.pending.set.has(kSigAlrm) ? SignalWaits::kYes : SignalWaits::kNo;
+}
 
 void CpuTimer::set(sched::Nanoseconds value, sched::Nanoseconds interval) {
     interval_ = interval;
@@ -111,16 +135,15 @@ void CpuLimit::fire() {
     arm(earliest_on_cpu_clock(limit.soft * kNsPerSecond - used));
 }
 
-void PosixTimer::expired(uint64_t missed) {
-    if (event_.notify == kSigevNone) return;
+PosixTimer::SignalWaits PosixTimer::expired(uint64_t missed) {
+    if (event_.notify == kSigevNone) return SignalWaits::kNo;
     // One signal per timer waits at most; what comes meanwhile is counted (timer_getoverrun(2)).
     Task* thread = event_.notify & kSigevThreadId ? find_task(event_.thread_id) : nullptr;
-    if (event_.notify & kSigevThreadId && !thread) return;
+    if (event_.notify & kSigevThreadId && !thread) return SignalWaits::kNo;
     PendingSignals& pending = thread ? thread->pending : process_.pending;
     if (pending.has_timer(id)) {
         pending.add_overrun(id, 1 + missed);
-        overrun_ = shown_overrun(static_cast<uint64_t>(overrun_) + 1 + missed);
-        return;
+        return SignalWaits::kYes;
     }
     SigInfo info;
     info.signo = event_.signo;
@@ -128,8 +151,14 @@ void PosixTimer::expired(uint64_t missed) {
     info.timer.timer_id = id;
     info.timer.overrun = shown_overrun(missed);
     info.timer.value = event_.value;
-    overrun_ = shown_overrun(missed);
     thread ? send_signal(*thread, info) : send_signal(process_, info);
+    return pending.has_timer(id) ? SignalWaits::kYes : SignalWaits::kNo;
+}
+
+void PosixTimer::signal_taken(SigInfo& info) {
+    const uint64_t periods = on_cpu_clock() ? 0 : resume();
+    info.timer.overrun = shown_overrun(static_cast<uint64_t>(info.timer.overrun) + periods);
+    overrun_ = info.timer.overrun;
 }
 
 PosixTimer* ProcessTimers::find(int id) {
@@ -150,6 +179,13 @@ void ProcessTimers::remove(int id) {
 Result<ProcessTimers*> ProcessTimers::of(Process& process) {
     if (!process.timers) process.timers = TRY(make_ref<ProcessTimers>(process));
     return process.timers.get();
+}
+
+void resume_timer(Process& process, SigInfo& info) {
+    if (!process.timers) return;
+    if (info.signo == kSigAlrm && info.code == kSiKernel) (void)process.timers->real.resume();
+    if (info.code != kSiTimer) return;
+    if (PosixTimer* timer = process.timers->find(info.timer.timer_id)) timer->signal_taken(info);
 }
 
 void drop_posix_timers(Process& process) {

@@ -25,21 +25,27 @@ struct TimerSetting {  // struct itimerspec in nanoseconds; value 0: disarmed
     sched::Nanoseconds interval = 0, value = 0;
 };
 
-// A timer on the monotonic clock that repeats.
+// A timer on the monotonic clock that repeats. As on Linux it rests while the signal of its last expiry waits: periods
+// that are shorter than a signal's way would leave no time to anybody.
 class IntervalTimer : public sched::Timer {
   public:
     // first: absolute deadline on sched::now()'s clock, kNever disarms.
     void set(sched::Nanoseconds first, sched::Nanoseconds interval);
     TimerSetting remaining() const;
     void fire() override;
+    // Its signal was taken: periods are watched again. How many have ended since the last expiry that was noticed.
+    uint64_t resume();
 
   protected:
+    enum class SignalWaits { kNo, kYes };
     // `missed`: periods that passed unnoticed besides this one.
-    virtual void expired(uint64_t missed) = 0;
+    virtual SignalWaits expired(uint64_t missed) = 0;
     ~IntervalTimer() = default;
 
   private:
+    uint64_t count_periods(sched::Nanoseconds now);  // that have ended and were not counted; of a timer that repeats
     sched::Nanoseconds interval_ = 0;
+    sched::Nanoseconds due_ = sched::kNever;  // the end of the first period that is not counted
 };
 
 class RealTimer final : public IntervalTimer {  // ITIMER_REAL
@@ -47,7 +53,7 @@ class RealTimer final : public IntervalTimer {  // ITIMER_REAL
     explicit RealTimer(Process& process) : process_(process) {}
 
   private:
-    void expired(uint64_t missed) override;
+    SignalWaits expired(uint64_t missed) override;
     Process& process_;
 };
 
@@ -81,9 +87,11 @@ class PosixTimer final : public IntervalTimer, public RefCounted {
     void fire() override;
     // Overruns of the last expiry that was signalled.
     int32_t overrun() const { return overrun_; }
+    // `info` leaves the queue: gets the overruns until now.
+    void signal_taken(SigInfo& info);
 
   private:
-    void expired(uint64_t missed) override;
+    SignalWaits expired(uint64_t missed) override;
     Process& process_;
     SigEvent event_;
     int32_t overrun_ = 0;
@@ -115,6 +123,9 @@ class ProcessTimers : public RefCounted {
     // The timers of `process`, made on first use. ENOMEM.
     static Result<ProcessTimers*> of(Process& process);
 };
+
+// A signal of `process` was taken from its queue: the timer that sent it goes on.
+void resume_timer(Process& process, SigInfo& info);
 
 // execve(2): POSIX timers go, interval timers stay.
 void drop_posix_timers(Process& process);

@@ -1,5 +1,7 @@
 // Operations on memory and files.
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -35,7 +37,8 @@ OPERATION(copy_on_write) {
     EXPECT(pid >= 0);
     if (pid == 0) {
         EXPECT(checksum(bytes, size) == before);
-        for (unsigned i = 0; i < 50; i++) bytes[random.below(size)]++;
+        unsigned changed[50];
+        for (unsigned& at : changed) bytes[at = random.below(size)]++;
         const uint64_t mine = checksum(bytes, size);
         const pid_t inner = fork();
         EXPECT(inner >= 0);
@@ -45,10 +48,13 @@ OPERATION(copy_on_write) {
         }
         EXPECT(exit_code_of(inner) == 0);
         EXPECT(checksum(bytes, size) == mine);
+        for (const unsigned at : changed) bytes[at]--;
+        EXPECT(checksum(bytes, size) == before);  // the copies are whole
         _exit(11);
     }
     if (random.below(2)) {
-        bytes[random.below(size)] ^= 0;
+        volatile char& written = bytes[random.below(size)];
+        written = written;
         EXPECT(checksum(bytes, size) == before);
     }
     EXPECT(exit_code_of(pid) == 11);
@@ -87,6 +93,39 @@ OPERATION(map_pieces) {
         for (unsigned at : {0U, 17U, 4095U}) EXPECT(bytes[i * kPage + at] == (there[i] ? static_cast<char>(i) : 0));
     free(there);
     EXPECT(munmap(bytes, pages * kPage) == 0);
+}
+
+// A thread that writes all the time meets the page table's changes at once: what it writes is seen by others.
+OPERATION(pages_change_below_a_writer) {
+    struct Writer {
+        std::atomic<uint64_t>* page;
+        std::atomic<uint64_t> written{0};
+        std::atomic<bool> over{false};
+    } writer;
+    char* bytes = map(kPage);
+    writer.page = reinterpret_cast<std::atomic<uint64_t>*>(bytes);
+    pthread_t thread;
+    const auto write_on = [](void* argument) -> void* {
+        Writer& mine = *static_cast<Writer*>(argument);
+        for (uint64_t next = 1; !mine.over; ++next) {
+            *mine.page = next;
+            mine.written = next;
+        }
+        return nullptr;
+    };
+    EXPECT(pthread_create(&thread, nullptr, write_on, &writer) == 0);
+    for (unsigned i = 0; i < 10; i++) {
+        if (random.below(2))
+            EXPECT(madvise(bytes, kPage, MADV_DONTNEED) == 0);
+        else
+            EXPECT(mmap(bytes, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == bytes);
+        const uint64_t before = writer.written;
+        while (writer.written < before + 2) sched_yield();
+        EXPECT(*writer.page >= before + 2);
+    }
+    writer.over = true;
+    EXPECT(pthread_join(thread, nullptr) == 0);
+    EXPECT(munmap(bytes, kPage) == 0);
 }
 
 OPERATION(remap) {

@@ -32,7 +32,7 @@ int main(int count, char** words) {
 C
 gcc -g -O0 -pthread program.c -o program || exit 1
 clean() { grep -vE '^(warning|\[New|\[Thread|\[Switching|Using host|\[Inferior|Download|Reading|$)|debuginfod|libthread_db' | sed -E 's/0x[0-9a-f]+/ADDRESS/g; s/(process|LWP|Thread) [0-9]+/\1 N/g; s/Thread ADDRESS //'; }
-export DEBUGINFOD_URLS=
+export DEBUGINFOD_URLS= PYTHONDONTWRITEBYTECODE=1  # gdb's python leaves nothing in /usr: other cases list it
 gdb -nx -batch -ex 'break add' -ex run -ex bt -ex 'print *p' -ex 'info args' -ex next -ex next -ex 'print counter' -ex 'print p->x + 40' -ex finish \
     -ex 'set var p.y = 50' -ex continue -ex continue -ex continue -ex 'bt 1' -ex 'print n' -ex delete -ex continue ./program 2>&1 | clean
 echo --- watch

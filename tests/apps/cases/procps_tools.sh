@@ -1,4 +1,5 @@
 # Tools that read /proc: that they understand it, not which numbers they find.
+export HOME=/tmp  # top makes a folder there, and other cases list the root
 fields() { awk -v row="$1" 'NR == row { print NF }'; }
 echo "== top"
 top -b -n 1 | sed -n '1p' | grep -cE '^top - [0-9:]+ up .*load average: [0-9.]+, [0-9.]+, [0-9.]+$'

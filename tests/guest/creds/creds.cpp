@@ -271,7 +271,18 @@ TEST("rlimit_fsize_sends_sigxfsz") {
     CHECK_EQ(write(fd, block, 200), 100);
     signal(SIGXFSZ, SIG_IGN);
     CHECK_ERRNO(write(fd, block, 1), EFBIG);
+    CHECK_ERRNO(ftruncate(fd, 101), EFBIG);
+    CHECK_ERRNO(fallocate(fd, 0, 50, 51), EFBIG);
+    OK(fallocate(fd, 0, 50, 50));
     signal(SIGXFSZ, SIG_DFL);
+    CHECK_SIGNALED(run_child([&] { fallocate(fd, 0, 0, 101); }), SIGXFSZ);
+    // What makes the file no longer is no matter of the limit.
+    limit.rlim_cur = 60;
+    OK(setrlimit(RLIMIT_FSIZE, &limit));
+    OK(fallocate(fd, 0, 0, 100));
+    OK(ftruncate(fd, 90));
+    limit.rlim_cur = 90;
+    OK(setrlimit(RLIMIT_FSIZE, &limit));
     CHECK_SIGNALED(run_child([&] {
                        if (write(fd, block, 1) < 0) _exit(1);
                    }),

@@ -164,6 +164,27 @@ TEST("setaffinity_to_one_cpu") {
     CHECK_EQ(CPU_COUNT(&set), 1);
 }
 
+TEST("affinity_that_changes_twice_before_the_move") {
+    // The thread is to leave its CPU, and before it could, it may stay.
+    cpu_set_t all, one;
+    OK(sched_getaffinity(0, sizeof all, &all));
+    if (CPU_COUNT(&all) < 2) SKIP("one CPU");
+    const pid_t hog = OK(fork());
+    if (hog == 0)
+        for (;;) asm volatile("");
+    const uint64_t end = now_ns() + 1'000'000'000;
+    while (now_ns() < end)
+        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+            if (!CPU_ISSET(cpu, &all)) continue;
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            OK(sched_setaffinity(hog, sizeof one, &one));
+            OK(sched_setaffinity(hog, sizeof all, &all));
+        }
+    OK(kill(hog, SIGKILL));
+    OK(waitpid(hog, nullptr, 0));
+}
+
 TEST("getcpu_is_in_set") {
     cpu_set_t set;
     OK(sched_getaffinity(0, sizeof(set), &set));

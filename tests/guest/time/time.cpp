@@ -313,6 +313,58 @@ TEST("settime_without_privilege_is_eperm") {
                  0);
 }
 
+TEST("periods_pass_while_the_signal_of_a_timer_waits") {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    OK(sigprocmask(SIG_BLOCK, &set, nullptr));
+    sigevent event = {};
+    event.sigev_signo = SIGUSR1;
+    timer_t timer;
+    OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+    const itimerspec setting = {{0, 5'000'000}, {0, 5'000'000}};
+    const uint64_t begin = now_ns();
+    OK(timer_settime(timer, 0, &setting, nullptr));
+    sleep_ms(103);
+    itimerspec left;
+    OK(timer_gettime(timer, &left));
+    CHECK_GT(left.it_value.tv_nsec, 0);
+    CHECK_LE(left.it_value.tv_nsec, 5'000'000);
+    siginfo_t info;
+    CHECK_EQ(OK(sigwaitinfo(&set, &info)), SIGUSR1);
+    const auto periods = static_cast<long>((now_ns() - begin) / 5'000'000);
+    CHECK_GE(info.si_overrun, 19);
+    CHECK_LE(info.si_overrun, periods - 1);
+    CHECK_EQ(timer_getoverrun(timer), info.si_overrun);
+    // The next one comes at the end of its period.
+    CHECK_EQ(OK(sigwaitinfo(&set, &info)), SIGUSR1);
+    CHECK_GE(now_ns() - begin, 105'000'000);
+}
+
+// Signals that come quicker than they are handled leave time to others.
+TEST("interval_timers_of_many_processes") {
+    pid_t children[16];
+    for (pid_t& child : children) {
+        child = OK(fork());
+        if (child) continue;
+        signal(SIGALRM, [](int) {});
+        const itimerval alarms = {{0, 1}, {0, 1}};
+        OK(setitimer(ITIMER_REAL, &alarms, nullptr));
+        timer_t timer;
+        sigevent event = {};
+        event.sigev_signo = SIGALRM;
+        OK(timer_create(CLOCK_MONOTONIC, &event, &timer));
+        const itimerspec setting = {{0, 1000}, {0, 1000}};
+        OK(timer_settime(timer, 0, &setting, nullptr));
+        for (;;) pause();
+    }
+    const uint64_t begin = now_ns();
+    sleep_ms(200);
+    for (const pid_t child : children) OK(kill(child, SIGKILL));
+    for (const pid_t child : children) OK(waitpid(child, nullptr, 0));
+    CHECK_LT(now_ns() - begin, 5'000'000'000);
+}
+
 // The shortest periods leave the machine usable; what is not told by a signal of its own is counted.
 TEST("interval_timers_of_the_shortest_period") {
     sigset_t set;
