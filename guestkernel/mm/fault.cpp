@@ -11,7 +11,7 @@ namespace {
 // Pages mapped around a fault: of files (those in memory), of anonymous areas at first (a stack's top is used more than
 // what lies below it) and at most, and after a copy-on-write fault.
 constexpr unsigned kFileWindow = 512;
-constexpr unsigned kFileBlocks = 16;  // 2 MiB pages of a file, in a row
+constexpr unsigned kFileBlocks = 128;  // 2 MiB pages of a file, in a row
 constexpr uint32_t kFirstStackWindow = 4, kFirstAnonymousWindow = 16, kMaxAnonymousWindow = 128;
 constexpr unsigned kReclaimWindow = 16;
 // A private file mapping of at most this many pages (a program's data) is copied as a whole at its first write:

@@ -17,8 +17,8 @@ using abi::MailboxState;
 using abi::UserRegs;
 
 constexpr uint64_t kMicrosecond = 1000;             // in nanoseconds, as all below
-constexpr unsigned kCallsPerLook = 16;              // how often the rate of calls is looked at
-constexpr uint64_t kOften = 60 * kMicrosecond;      // between calls: polling pays
+constexpr unsigned kCallsPerLook = 8;               // how often the rate of calls is looked at
+constexpr uint64_t kOften = 100 * kMicrosecond;     // between calls: polling pays
 constexpr uint64_t kQuiet = 200 * kMicrosecond;     // without a call: polling ends
 constexpr uint64_t kStolen = 50 * kMicrosecond;     // between two looks of the poller: the host took its CPU
 constexpr uint64_t kAnnounce = 100 * kMicrosecond;  // of a thread's wait for a vCPU that does not know of it
@@ -26,8 +26,9 @@ constexpr uint64_t kLostShare = 4, kLostAtOnce = 1000 * kMicrosecond;  // of its
 constexpr uint64_t kFresh = 20 * kMicrosecond;                         // since its last look: the poller is awake
 constexpr uint64_t kInterruptLook = 200 * kMicrosecond;                // a polling vCPU takes no interrupts
 constexpr uint64_t kTrapCost = 15 * kMicrosecond;                      // what a call without a trap saves
-constexpr unsigned kWorthwhile = 64;                                   // calls that a time of polling should serve
-constexpr uint64_t kShortestPause = 1000 * kMicrosecond, kLongestPause = 100'000 * kMicrosecond;
+constexpr unsigned kWorthwhile = 16;                                   // calls that a time of polling should serve
+constexpr uint64_t kShortestPause = 500 * kMicrosecond, kLongestPause = 8'000 * kMicrosecond;
+constexpr uint64_t kPaidPause = 100'000 * kMicrosecond;
 constexpr unsigned kLooksPerRound = 32;
 
 }  // namespace
@@ -344,7 +345,7 @@ class PaidPoller final : public sched::Thread {
         const sched::Nanoseconds took = sched::now() - begin;
         payer_->cpu_time += took;
         if (homes[home.cpu_id].task == payer_.get()) sched::end_slice(home);
-        if (served * kTrapCost < took) paused_until_ = arch::read_tsc() + ticks(kLongestPause);
+        if (served * kTrapCost < took) paused_until_ = arch::read_tsc() + ticks(kPaidPause);
         payer_ = {};
     }
 
