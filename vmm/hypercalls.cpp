@@ -127,7 +127,6 @@ AfterHypercall handle_hypercall(SandboxState& state, unsigned cpu) {
     GuestPhys block = state.machine.cpus[cpu].area + offsetof(CpuArea, hypercall);
     HypercallBlock call{};
     static_cast<void>(state.memory.copy_in_value(block, call).is_ok());  // the VMM's own address: in RAM
-    if (call.number == 0) return AfterHypercall::kContinue;              // answered already
     if (HypercallNumber{call.number} == HypercallNumber::kPanic) return panic(state, call);
     if (HypercallNumber{call.number} == HypercallNumber::kExit) {
         state.ending.set(call.args[0] & 0xff);
@@ -135,8 +134,6 @@ AfterHypercall handle_hypercall(SandboxState& state, unsigned cpu) {
     }
     int64_t result = to_result(answer(state, call));
     static_cast<void>(state.memory.copy_out_value(block + offsetof(HypercallBlock, result), result).is_ok());
-    // A KVM that emulates the guest's write may do it more than once (seen on one without VMX/SVM): once is enough.
-    static_cast<void>(state.memory.copy_out_value(block + offsetof(HypercallBlock, number), uint64_t{0}).is_ok());
     return AfterHypercall::kContinue;
 }
 

@@ -486,10 +486,10 @@ struct Scheduler {
         CpuState& home = cpus[area.cpu_id];
         VERIFY(home.running == &home.standby && cpu.running == &thread);
         home.running = &thread;
-        thread.last_cpu = thread.header_->cpu = &area;
         cpu.running = cpu.carrier ? cpu.carrier : &cpu.idle;
         cpu.carrier = nullptr;
-        cpu.running->started_ = now();
+        cpu.running->started_ = now();  // may make a hypercall: while this stack still knows its vCPU
+        thread.last_cpu = thread.header_->cpu = &area;
         jump_fcontext(cpu.running->context_, &thread);
         panic("a stack that was left was used");
     }

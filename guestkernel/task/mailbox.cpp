@@ -235,6 +235,7 @@ bool serve(Home& home) {
     home.answered = false;
     task.away_from = &home;
     sched::run_away_from_home(task, make_call);
+    if (!poller) poller = &arch::cpu();  // see left_poller()
     // It has blocked: home waits for it a little, unless others want to run there.
     if (home.lent && sched::waiting_threads) home.set_state(MailboxState::kRefused);
     return true;
@@ -297,7 +298,7 @@ Ended poll(abi::CpuArea& self, unsigned& served, Over over) {
         return interrupted;
     };
     Ended ended = Ended::kNeeded;
-    while (!poll_on() && !sched::timer_is_due(self) && !over()) {
+    while (!poll_on() && poller == &self && !sched::timer_is_due(self) && !over()) {
         const uint64_t time = arch::read_tsc();
         if (lost * kLostShare > time - begin + ticks(kLostAtOnce)) {
             ended = Ended::kStolen;
@@ -308,6 +309,7 @@ Ended poll(abi::CpuArea& self, unsigned& served, Over over) {
             break;
         }
     }
+    if (poller != &self) return Ended::kNeeded;
     poller = nullptr;
     set_call_entries(abi::kStubGate);
     for (Home& home : homes)
@@ -419,6 +421,10 @@ void serve_calls() {
     }
     backoff = backoff == 0 ? kShortestPause : backoff * 2 > kLongestPause ? kLongestPause : backoff * 2;
     paused_until = arch::read_tsc() + ticks(backoff);
+}
+
+void left_poller() {
+    if (poller == &arch::cpu()) poller = nullptr;
 }
 
 void fetch_registers(Task& task) {

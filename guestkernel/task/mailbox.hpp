@@ -23,6 +23,9 @@ void install_mailbox(abi::CpuArea& area);
 void prepare_entry(Task& task, abi::CpuArea& area);
 // Of an idle vCPU: sched::Hooks::serve_calls.
 void serve_calls();
+// A task that is away from home leaves this vCPU: the poller that served it may not get the vCPU back for long, so
+// another may poll.
+void left_poller();
 // The task's registers are on this vCPU or in task.regs afterwards. May block.
 void fetch_registers(Task& task);
 

@@ -123,7 +123,7 @@ bool Task::interrupted() const { return has_pending_signal(*this); }
 uint64_t Task::limit(unsigned resource) const { return process().limits[resource].soft; }
 
 void Task::switched_out() {
-    if (away_from) return;
+    if (away_from) return left_poller();
     if (!fpu_in_area_only) arch::save_fpu(fpu_area);
     fpu_in_area_only = true;
     regs.fs_base = arch::read_fs_base();

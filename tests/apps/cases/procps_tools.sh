@@ -4,7 +4,7 @@ fields() { awk -v row="$1" 'NR == row { print NF }'; }
 echo "== top"
 top -b -n 1 | sed -n '1p' | grep -cE '^top - [0-9:]+ up .*load average: [0-9.]+, [0-9.]+, [0-9.]+$'
 top -b -n 1 | grep -cE '^Tasks: +[0-9]+ total, +[0-9]+ running, +[0-9]+ sleeping'
-top -b -n 1 | grep -cE '^%Cpu\(s\): +[0-9.]+ us, +[0-9.]+ sy, .* id,'
+top -b -n 1 | grep -cE '^%Cpu\(s\): *[0-9.]+ us, *[0-9.]+ sy, .* id,'
 top -b -n 1 | grep -cE '^MiB Mem : +[0-9.]+ total, +[0-9.]+ free, +[0-9.]+ used'
 top -b -n 1 -p $$ | tail -n 1 | awk '{ print NF, $2, $NF }'
 echo "== ps"
