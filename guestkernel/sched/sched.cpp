@@ -276,7 +276,7 @@ struct Scheduler {
         CpuState& cpu = this_cpu();
         Thread* next = first_for(cpu);
         if (!next && !must_leave) {
-            slice_over[cpu.area->cpu_id] = cpu.preempted = false;  // whoever wanted it is gone
+            cpu.preempted = false;
             return;
         }
         if (next && next->waits_for_ &&

@@ -320,7 +320,7 @@ Ended poll(abi::CpuArea& self, unsigned& served, Over over) {
 // Polls where no vCPU is idle, on the time of the task whose calls it serves: the two share one time slice.
 class PaidPoller final : public sched::Thread {
   public:
-    // True if it runs, or ran lately, for somebody.
+    // No effect while it serves another, nobody waits for this vCPU, or it did not pay lately.
     void serve_for(Task& task) {
         const uint64_t time = arch::read_tsc();
         if (payer_ || time < paused_until_ || !sched::thread_waits()) return;
