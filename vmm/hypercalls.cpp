@@ -93,13 +93,12 @@ Result<int64_t> control_output(SandboxState& state, const HypercallBlock& call) 
     return reply(state, {call.args[0], -1, length}, std::span(bytes).first(length));
 }
 
-AfterHypercall panic(SandboxState& state, const HypercallBlock& call) {
+void panic(SandboxState& state, const HypercallBlock& call) {
     abi::PanicInfo info{};
     bool readable = state.memory.copy_in_value({call.args[0]}, info).is_ok();
-    if (!state.ending.set(kExitOwnFailure)) return AfterHypercall::kEnd;
+    if (!state.ending.set(kExitOwnFailure)) return;
     if (!readable) strcpy(info.message, "(the panic's description is not in guest RAM)");
     print_panic(state.log, state.sentry, info);
-    return AfterHypercall::kEnd;
 }
 
 Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
@@ -115,6 +114,7 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
             return reply(state, {call.args[0], static_cast<int64_t>(call.args[1]), 0}, {});
         case HypercallNumber::kControlOutput: return control_output(state, call);
         case HypercallNumber::kBackMemory: return static_cast<int64_t>(TRY(state.ram.extend(call.args[0])));
+        case HypercallNumber::kNone:
         case HypercallNumber::kPanic:
         case HypercallNumber::kExit: break;
     }
@@ -123,18 +123,22 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
 
 }  // namespace
 
-AfterHypercall handle_hypercall(SandboxState& state, unsigned cpu) {
+void handle_hypercall(SandboxState& state, unsigned cpu) {
     GuestPhys block = state.machine.cpus[cpu].area + offsetof(CpuArea, hypercall);
     HypercallBlock call{};
     static_cast<void>(state.memory.copy_in_value(block, call).is_ok());  // the VMM's own address: in RAM
-    if (HypercallNumber{call.number} == HypercallNumber::kPanic) return panic(state, call);
-    if (HypercallNumber{call.number} == HypercallNumber::kExit) {
-        state.ending.set(call.args[0] & 0xff);
-        return AfterHypercall::kEnd;
+    switch (HypercallNumber{call.number}) {
+        case HypercallNumber::kPanic: return panic(state, call);
+        case HypercallNumber::kExit: return static_cast<void>(state.ending.set(call.args[0] & 0xff));
+        case HypercallNumber::kNone:
+            if (state.ending.set(kExitOwnFailure))
+                state.log.error("vCPU %u made a hypercall without a number: the Sentry wrote it for another vCPU", cpu);
+            return;
+        default: break;
     }
-    int64_t result = to_result(answer(state, call));
-    static_cast<void>(state.memory.copy_out_value(block + offsetof(HypercallBlock, result), result).is_ok());
-    return AfterHypercall::kContinue;
+    call.result = to_result(answer(state, call));
+    call.number = static_cast<uint64_t>(HypercallNumber::kNone);
+    static_cast<void>(state.memory.copy_out_value(block, call).is_ok());
 }
 
 void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info) {

@@ -5,10 +5,8 @@
 
 namespace kvmsbx::vmm {
 
-enum class AfterHypercall : uint8_t { kContinue, kEnd };
-
 // On the thread of vCPU `cpu`, which just wrote to kHypercallOffset. Never blocks.
-AfterHypercall handle_hypercall(SandboxState& state, unsigned cpu);
+void handle_hypercall(SandboxState& state, unsigned cpu);
 
 // Writes a Sentry panic, symbolised, to the log.
 void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info);

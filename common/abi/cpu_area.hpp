@@ -38,7 +38,7 @@ struct SentryFault {
 static_assert(sizeof(SentryFault) == 23 * 8);
 
 struct HypercallBlock {
-    uint64_t number;   // OUT HypercallNumber
+    uint64_t number;   // OUT HypercallNumber; the VMM leaves kNone
     uint64_t args[6];  // OUT
     int64_t result;    // IN  >= 0, or -errno
 };

@@ -1,12 +1,14 @@
 #pragma once
 // Sentry -> VMM calls. Boundary 2. The Sentry fills CpuArea::hypercall and writes 4 bytes to kDeviceGpa +
 // kHypercallOffset; the VMM copies the block in, checks it and writes `result` back. All addresses are guest-physical,
-// inside RAM; the VMM copies bytes before it looks at them. No call blocks the vCPU.
+// inside RAM; the VMM copies bytes before it looks at them. No call blocks the vCPU. An answered call has number kNone:
+// a vCPU that asks with that wrote its call into another's block, which ends the sandbox.
 #include <cstdint>
 
 namespace kvmsbx::abi {
 
 enum class HypercallNumber : uint64_t {
+    kNone = 0,
     kLog = 1,    // gpa, length: debug text for the VMM's log (with --debug; --strace lines too)
     kPanic = 2,  // gpa of PanicInfo: prints it, symbolised, and ends the sandbox. Does not return
     kExit = 3,   // code: the container's first process ended with this exit code (128+N for a signal). Does not return

@@ -40,6 +40,7 @@ constexpr Scenario kScenarios[] = {
     {"early", 1, 125, "provoke_fault", "fault before fault_entry is set"},
     {"panic", 1, 125, "as asked", "panic, symbolised"},
     {"mmio", 1, 125, "where there is nothing", "write to an address without a device"},
+    {"none", 1, 125, "hypercall without a number", "a hypercall that stands in no block of its vCPU"},
     {"kill", 1, 125, "the guest died", "a guest beyond repair"},
     {"control", 1, 0, "all checks hold", "control socket: event, reply, output"},
     {"wait", 2, 125, "the gofer", "death of the gofer"},

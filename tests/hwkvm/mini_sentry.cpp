@@ -417,7 +417,8 @@ void answer_signal() {
         case 'g': area(0).fault_entry = reinterpret_cast<uint64_t>(on_fault_again); provoke_fault();
         case 'e': provoke_fault();  // before fault_entry is set
         case 'p': panic("as asked");
-        case 'm': write_at(kDeviceGpa + 0x800); break;  // nothing there
+        case 'm': write_at(kDeviceGpa + 0x800); break;             // nothing there
+        case 'n': write_at(kDeviceGpa + kHypercallOffset); break;  // the call before is answered
         case 's': {
             Application app = make_application();
             app.regs.rbx = 1000 * (name[1] - '0');

@@ -6,6 +6,8 @@
 #include <sys/times.h>
 #include <time.h>
 
+#include <algorithm>
+
 #include "tests/guest/guest_test.hpp"
 
 using namespace guest;
@@ -34,6 +36,20 @@ int64_t by_syscall(clockid_t clock) {
     return ns(now);
 }
 }  // namespace
+
+// The kernel behind may take the host's time anew at any moment: soon after its start, for one. Clocks must agree
+// through it.
+TEST("clocks_keep_their_distance_while_calls_are_made") {
+    const int64_t begin = by_syscall(CLOCK_MONOTONIC), distance = by_syscall(CLOCK_REALTIME) - begin;
+    int64_t furthest = 0, after = begin;
+    while (after - begin < 1'500'000'000) {
+        for (int i = 0; i < 1000; ++i) syscall(SYS_getppid);
+        const int64_t before = by_syscall(CLOCK_MONOTONIC), real = by_syscall(CLOCK_REALTIME);
+        after = by_syscall(CLOCK_MONOTONIC);
+        furthest = std::max({furthest, before + distance - real, real - after - distance});
+    }
+    CHECK_LE(furthest, 500'000'000);
+}
 
 TEST("monotonic_never_goes_back") {
     int64_t last = 0;
