@@ -1,10 +1,23 @@
 #include "oci/terminal.hpp"
 
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 namespace kvmsbx::oci {
+namespace {
+
+bool in_background(int fd) {
+    const pid_t foreground = tcgetpgrp(fd);  // -1: not the controlling terminal, or none
+    return foreground >= 0 && foreground != getpgrp();
+}
+
+}  // namespace
 
 std::optional<RawTerminal> RawTerminal::of(int fd) {
+    // The sandbox's own processes are in other sessions, whose reading no job control stops. Once only: where nobody
+    // could continue the job, the signal does not stop it.
+    if (in_background(fd)) kill(0, SIGTTIN);
     termios modes{};
     if (tcgetattr(fd, &modes) < 0) return std::nullopt;
     return RawTerminal(fd, modes);

@@ -11,7 +11,8 @@ namespace kvmsbx::oci {
 
 class RawTerminal {
   public:
-    // Nothing when the descriptor is no terminal.
+    // Nothing when the descriptor is no terminal. A job in the background stops here until it is in the foreground, as
+    // one that reads from its terminal does.
     static std::optional<RawTerminal> of(int fd);
 
     // Raw mode; restore() brings back the modes found by of(). Both may be called any number of times.

@@ -51,3 +51,22 @@ def test_tty_name_and_background(world):
         assert terminal.is_restored()
     finally:
         terminal.close()
+
+
+@sandbox
+def test_tty_job_in_the_background_stops_before_it_starts_a_sandbox(world):
+    bundle = world.bundle(["/bin/sh", "-c", "read line; echo got $line"], terminal=True).path
+    terminal = Terminal(world, "run", bundle, command=lambda run: ["bash", "-i", "-c", f"set -m; {' '.join(run)} & sleep 2; jobs; stty size; read go; fg; echo code $?"])
+    try:
+        terminal.expect("Stopped")
+        terminal.expect("30 90")
+        assert len(world.processes()) == 1, f"more than the command itself: {world.processes()}"
+        terminal.send("\r")
+        world.pid_of("kvmsbx-gofer")
+        terminal.send("text\r")
+        terminal.expect("got text")
+        terminal.expect("code 0")
+        assert terminal.wait() == 0
+        assert terminal.is_restored()
+    finally:
+        terminal.close()

@@ -120,7 +120,7 @@ class World:
 class Terminal:
     """A run with a terminal of its own as standard input, output and error."""
 
-    def __init__(self, world, *arguments, rows=30, columns=90):
+    def __init__(self, world, *arguments, rows=30, columns=90, command=lambda run: run):
         self.master, self.slave = pty.openpty()
         self.set_size(rows, columns)
         self.before = termios.tcgetattr(self.slave)
@@ -130,7 +130,7 @@ class Terminal:
             os.setsid()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-        self.process = subprocess.Popen(world.command(*arguments), stdin=self.slave, stdout=self.slave, stderr=self.slave, preexec_fn=take_terminal)
+        self.process = subprocess.Popen(command(world.command(*arguments)), stdin=self.slave, stdout=self.slave, stderr=self.slave, preexec_fn=take_terminal)
 
     def set_size(self, rows, columns):
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
