@@ -3,10 +3,9 @@
 #include <algorithm>
 
 #include "guestkernel/lib/assert.hpp"
-#include "guestkernel/sched/cpu.hpp"
-#include "guestkernel/sched/fcontext.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/sched/load.hpp"
+#include "guestkernel/sched/scheduler.hpp"
 
 namespace kvmsbx::sched {
 
@@ -14,6 +13,7 @@ Hooks hooks;
 bool slice_over[abi::kMaxCpus];
 bool kernel_lock_word;
 uint32_t waiting_threads;
+CpuState cpus[abi::kMaxCpus];
 
 namespace {
 
@@ -25,33 +25,6 @@ constexpr Nanoseconds kHandOverSlice = 2'000'000;
 // How long an idle vCPU polls for the gofer's answer before it halts, in rounds of relax().
 constexpr unsigned kGoferPollRounds = 64, kGoferPollRelax = 48;
 
-}  // namespace
-
-class IdleThread final : public Thread {
-  public:
-    void run() override {}
-};
-
-// What the scheduler knows of one vCPU.
-struct CpuState {
-    CpuArea* area = nullptr;
-    IdleThread idle;
-    IdleThread standby;
-    Thread* running = &idle;
-    Thread* carrier = nullptr;  // ran another away from home, and goes on when that has ended or blocks; null: idle
-    List<Thread, &Thread::run_hook> queue;  // who waits for this vCPU, but for real-time threads
-    uint32_t queued = 0;                    // its length
-    Nanoseconds up_since = 0;
-    bool halted = false;
-    bool preempted = false;  // what runs here makes way for run_beside's thread, and comes next
-    uint64_t interrupts[static_cast<size_t>(InterruptKind::kCount)] = {};
-    Nanoseconds timer = kNever;      // when this vCPU's LAPIC timer will fire
-    Nanoseconds slice_end = kNever;  // of what runs here; kNever: it may run on, as far as is known
-};
-
-namespace {
-
-CpuState cpus[abi::kMaxCpus];
 List<Thread, &Thread::run_hook> real_time_queue;  // by priority; the first free vCPU takes the first that may run there
 uint64_t switches, uninterruptible_threads;
 
@@ -61,8 +34,6 @@ struct EarlierDeadline {
     }
 };
 Tree<Timer, &Timer::hook_, boost::intrusive::compare<EarlierDeadline>> timers;
-
-CpuState& this_cpu() { return cpus[arch::cpu().cpu_id]; }
 
 bool may_run_on(const Thread& thread, const CpuState& cpu) { return thread.affinity >> cpu.area->cpu_id & 1; }
 
@@ -139,15 +110,7 @@ void arm(CpuState& cpu, Nanoseconds deadline, Nanoseconds time) {
 
 }  // namespace
 
-struct Scheduler {
-    static inline void (*away_body)(Thread&);  // handed to begin(), with the kernel lock held
-
-    static void finish_switch(Transfer from) {
-        Thread* previous = static_cast<Thread*>(from.data);
-        previous->context_ = from.context;
-        if (previous->state_ == Thread::State::kDead) previous->unref();
-    }
-
+struct Scheduler : Switching {
     static void thread_entry(Transfer from) {
         finish_switch(from);
         current().switched_in();
@@ -160,35 +123,6 @@ struct Scheduler {
         --waiting_threads;
         if (thread.waits_for_) --thread.waits_for_->queued;
         thread.waits_for_ = nullptr;
-    }
-
-    // The caller's state says already whether it is blocked, runnable or dead.
-    static void switch_away() {
-        CpuState& cpu = this_cpu();
-        Thread& previous = current();
-        Thread* next = cpu.carrier ? cpu.carrier : first_for(cpu);
-        if (cpu.carrier)
-            cpu.carrier = nullptr;
-        else if (next)
-            take(*next);
-        else
-            next = &cpu.idle;
-        const Nanoseconds time = now();
-        previous.cpu_time += time - previous.started_;
-        next->started_ = time;
-        next->state_ = Thread::State::kRunning;
-        next->last_cpu = cpu.area;
-        slice_over[cpu.area->cpu_id] = false;
-        cpu.slice_end = kNever;
-        if (next == &previous) return;
-        cpu.running = next;
-        ++switches;
-        ++(previous.state_ == Thread::State::kRunnable ? previous.involuntary_switches : previous.voluntary_switches);
-        VERIFY(arch::stack_header().canary == arch::kStackCanary);
-        previous.switched_out();
-        next->header_->cpu = cpu.area;
-        finish_switch(jump_fcontext(next->context_, &previous));
-        current().switched_in();
     }
 
     static Result<> create_stack(Thread& thread) {
@@ -446,66 +380,6 @@ struct Scheduler {
         return {up > idle ? up - idle : 0, std::min(up, idle)};
     }
 
-    static Result<> create_standby(CpuArea& home) {
-        Thread& standby = cpus[home.cpu_id].standby;
-        if (standby.stack_) return {};
-        TRY(create_stack(standby));
-        standby.header_->cpu = &home;
-        return {};
-    }
-
-    static void begin(Transfer from) {
-        finish_switch(from);
-        const auto body = away_body;
-        body(current());
-        panic("a thread's body returned");
-    }
-
-    static Context empty_stack(const Thread& thread) {
-        return make_fcontext(thread.stack_ + arch::kStackSize, arch::kStackSize - sizeof(arch::StackHeader), begin);
-    }
-
-    static void run_away_from_home(Thread& thread, void (*body)(Thread&)) {
-        CpuState& cpu = this_cpu();
-        CpuState& home = cpus[thread.last_cpu->cpu_id];
-        Thread& carrier = current();
-        VERIFY(home.running == &thread && cpu.running == &carrier);
-        home.running = &home.standby;
-        home.standby.state_ = Thread::State::kRunning;
-        home.standby.started_ = now();
-        carrier.cpu_time += home.standby.started_ - carrier.started_;
-        if (&carrier != &cpu.idle) cpu.carrier = &carrier;
-        cpu.running = &thread;
-        thread.last_cpu = thread.header_->cpu = cpu.area;
-        away_body = body;
-        finish_switch(jump_fcontext(empty_stack(thread), &carrier));
-    }
-
-    [[noreturn]] static void return_home(Thread& thread, CpuArea& area) {
-        CpuState& cpu = this_cpu();
-        CpuState& home = cpus[area.cpu_id];
-        VERIFY(home.running == &home.standby && cpu.running == &thread);
-        home.running = &thread;
-        cpu.running = cpu.carrier ? cpu.carrier : &cpu.idle;
-        cpu.carrier = nullptr;
-        cpu.running->started_ = now();  // may make a hypercall: while this stack still knows its vCPU
-        thread.last_cpu = thread.header_->cpu = &area;
-        jump_fcontext(cpu.running->context_, &thread);
-        panic("a stack that was left was used");
-    }
-
-    [[noreturn]] static void leave_standby() {
-        current().state_ = Thread::State::kBlocked;
-        switch_away();
-        panic("a standby thread was resumed");
-    }
-
-    [[noreturn]] static void restart_on_own_stack(Thread& thread, void (*body)(Thread&)) {
-        away_body = body;
-        jump_fcontext(empty_stack(thread), &this_cpu().standby);
-        panic("a stack that was left was used");
-    }
-
     static bool run_beside(Thread& thread) {
         if (thread.state_ != Thread::State::kNew && thread.state_ != Thread::State::kBlocked) return false;
         for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
@@ -525,11 +399,6 @@ struct Scheduler {
     static void end_slice(const CpuArea& area) {
         slice_over[area.cpu_id] = true;
         arch::send_ipi(area);
-    }
-
-    static bool timer_is_due(const CpuArea& area) {
-        const Nanoseconds timer = cpus[area.cpu_id].timer;
-        return timer != kNever && now() >= timer;
     }
 
     static bool wake_idle_cpu() {
@@ -559,6 +428,34 @@ struct Scheduler {
         }
     }
 };
+
+void Switching::switch_away() {
+    CpuState& cpu = this_cpu();
+    Thread& previous = current();
+    Thread* next = cpu.carrier ? cpu.carrier : first_for(cpu);
+    if (cpu.carrier)
+        cpu.carrier = nullptr;
+    else if (next)
+        Scheduler::take(*next);
+    else
+        next = &cpu.idle;
+    const Nanoseconds time = now();
+    previous.cpu_time += time - previous.started_;
+    next->started_ = time;
+    next->state_ = Thread::State::kRunning;
+    next->last_cpu = cpu.area;
+    slice_over[cpu.area->cpu_id] = false;
+    cpu.slice_end = kNever;
+    if (next == &previous) return;
+    cpu.running = next;
+    ++switches;
+    ++(previous.state_ == Thread::State::kRunnable ? previous.involuntary_switches : previous.voluntary_switches);
+    VERIFY(arch::stack_header().canary == arch::kStackCanary);
+    previous.switched_out();
+    next->header_->cpu = cpu.area;
+    finish_switch(jump_fcontext(next->context_, &previous));
+    current().switched_in();
+}
 
 Result<> Thread::create_stack() { return Scheduler::create_stack(*this); }
 Thread::~Thread() {
@@ -616,15 +513,10 @@ void serve_interrupt(uint8_t vector) {
     arch::end_of_interrupt();
     Scheduler::dispatch_interrupt(vector);
 }
-Result<> create_standby(CpuArea& home) { return Scheduler::create_standby(home); }
-uint64_t standby_stack_top(const CpuArea& home) {
-    return reinterpret_cast<uint64_t>(cpus[home.cpu_id].standby.stack()) + arch::kStackSize;  // SAFETY: a number
+bool timer_is_due(const CpuArea& area) {
+    const Nanoseconds timer = cpus[area.cpu_id].timer;
+    return timer != kNever && now() >= timer;
 }
-void run_away_from_home(Thread& thread, void (*body)(Thread&)) { Scheduler::run_away_from_home(thread, body); }
-void return_home(Thread& thread, CpuArea& home) { Scheduler::return_home(thread, home); }
-void leave_standby() { Scheduler::leave_standby(); }
-void restart_on_own_stack(Thread& thread, void (*body)(Thread&)) { Scheduler::restart_on_own_stack(thread, body); }
-bool timer_is_due(const CpuArea& area) { return Scheduler::timer_is_due(area); }
 bool wake_idle_cpu() { return Scheduler::wake_idle_cpu(); }
 bool run_beside(Thread& thread) { return Scheduler::run_beside(thread); }
 void end_slice(const CpuArea& area) { Scheduler::end_slice(area); }

@@ -67,6 +67,8 @@ class Thread : public RefCounted {
 
   private:
     friend struct Scheduler;
+    friend struct Switching;
+    friend struct AwayFromHome;
     char* stack_ = nullptr;  // lowest address; null for an idle thread, whose stack is not its own
     arch::StackHeader* header_ = nullptr;
     void* context_ = nullptr;  // fcontext while switched out

@@ -1,5 +1,7 @@
 #include "guestkernel/task/mailbox.hpp"
 
+#include <asm/unistd_64.h>
+
 #include "common/abi/mailbox.hpp"
 #include "guestkernel/arch/arch.hpp"
 #include "guestkernel/lib/assert.hpp"
@@ -74,15 +76,17 @@ uint64_t ticks(uint64_t ns) { return ns * arch::boot_info().tsc_khz / 1'000'000;
 
 // Calls that need more of the registers than their arguments, that end the thread, or that are quicker at home: they
 // have its TLB flushed, or are made to block.
+// clang-format off
 constexpr uint16_t kAtHome[] = {
-    10,  11,  12,  25,  28,             // mprotect munmap brk mremap madvise
-    15,  24,  34,  35,  61,             // rt_sigreturn sched_yield pause nanosleep wait4
-    56,  57,  58,  59,  60,             // clone fork vfork execve exit
-    62,  101, 128, 129, 130, 131,       // kill ptrace rt_sigtimedwait rt_sigqueueinfo rt_sigsuspend sigaltstack
-    158, 200, 203, 230, 231, 234,       // arch_prctl tkill sched_setaffinity clock_nanosleep exit_group tgkill
-    247, 297, 309, 322, 324, 334, 435,  // waitid rt_tgsigqueueinfo getcpu execveat membarrier rseq clone3
+    __NR_mprotect, __NR_munmap, __NR_brk, __NR_mremap, __NR_madvise, __NR_pkey_mprotect,
+    __NR_clone, __NR_clone3, __NR_fork, __NR_vfork, __NR_execve, __NR_execveat, __NR_exit, __NR_exit_group,
+    __NR_rt_sigreturn, __NR_sigaltstack, __NR_arch_prctl, __NR_rseq, __NR_ptrace,
+    __NR_getcpu, __NR_membarrier, __NR_sched_yield, __NR_sched_setaffinity,
+    __NR_pause, __NR_nanosleep, __NR_clock_nanosleep, __NR_wait4, __NR_waitid, __NR_rt_sigtimedwait, __NR_rt_sigsuspend,
+    __NR_kill, __NR_tkill, __NR_tgkill, __NR_rt_sigqueueinfo, __NR_rt_tgsigqueueinfo,
 };
-constexpr unsigned kMostNumbers = 512, kFutex = 202, kFutexWake = 1, kFutexPrivate = 128;
+// clang-format on
+constexpr unsigned kMostNumbers = 512, kFutexWake = 1, kFutexPrivate = 128;
 
 struct NumberSet {
     uint64_t words[kMostNumbers / 64] = {};
@@ -95,7 +99,7 @@ constexpr NumberSet at_home;
 
 bool may_be_taken(uint64_t number, uint64_t second_argument) {
     if (number >= kMostNumbers || at_home.has(number)) return false;
-    return number != kFutex || (second_argument & ~uint64_t{kFutexPrivate}) == kFutexWake;
+    return number != __NR_futex || (second_argument & ~uint64_t{kFutexPrivate}) == kFutexWake;
 }
 
 // Where in this vCPU's stub an address lies; kStubEnd: nowhere.

@@ -10,6 +10,8 @@
 // - Polling is for those who call often: it begins after kCallsPerLook calls in quick succession, and ends when none
 // came for kQuietTicks, when a thread wants the vCPU, or when the host took the CPU away. What did not pay is not tried
 // again soon.
+// - Where no vCPU is idle, a Sentry thread, the paid poller, takes another vCPU from its thread at once and serves the
+// caller there; its time is the caller's, whose slice ends when the two have used it up.
 // All with the kernel lock held.
 #include "common/abi/cpu_area.hpp"
 
