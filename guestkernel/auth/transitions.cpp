@@ -201,4 +201,9 @@ NewCredentials set_no_new_privileges(const Credentials& old) {
     return now;
 }
 
+bool changes_trust(const Credentials& old, const Credentials& now) {
+    return old.euid != now.euid || old.egid != now.egid || old.fsuid != now.fsuid || old.fsgid != now.fsgid ||
+           (now.permitted.bits & ~old.permitted.bits) != 0;
+}
+
 }  // namespace kvmsbx::auth

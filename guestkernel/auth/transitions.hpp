@@ -33,6 +33,9 @@ NewCredentials lower_ambient(const Credentials& old, unsigned capability);
 NewCredentials clear_ambient(const Credentials& old);
 NewCredentials set_no_new_privileges(const Credentials& old);
 
+// Other effective or file-system ids, or capabilities that were not permitted before.
+bool changes_trust(const Credentials& old, const Credentials& now);
+
 // execve(2). setid_bits: the file's mode where its mount allows set-id, else 0.
 struct ExecCredentials {
     RefPtr<Credentials> credentials;

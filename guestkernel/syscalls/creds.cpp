@@ -11,7 +11,7 @@ namespace {
 constexpr uint32_t kCapVersion1 = 0x19980330, kCapVersion2 = 0x20071026, kCapVersion3 = 0x20080522;
 
 Result<int64_t> adopt(Task& task, auth::NewCredentials changed) {
-    task.credentials_ = TRY(std::move(changed));
+    task.adopt(TRY(std::move(changed)));
     return 0;
 }
 
@@ -86,14 +86,14 @@ Result<int64_t> sys_getresgid(Task& task, UserOut<uint32_t> real, UserOut<uint32
 Result<int64_t> sys_setfsuid(Task& task, uint32_t uid) {
     const uint32_t before = task.credentials().fsuid;
     auto changed = auth::set_fsuid(task.credentials(), uid);
-    if (changed.is_ok()) task.credentials_ = changed.release_value();
+    if (changed.is_ok()) task.adopt(changed.release_value());
     return before;
 }
 
 Result<int64_t> sys_setfsgid(Task& task, uint32_t gid) {
     const uint32_t before = task.credentials().fsgid;
     auto changed = auth::set_fsgid(task.credentials(), gid);
-    if (changed.is_ok()) task.credentials_ = changed.release_value();
+    if (changed.is_ok()) task.adopt(changed.release_value());
     return before;
 }
 

@@ -45,7 +45,7 @@ enum Ambient : uint64_t { kAmbientIsSet = 1, kAmbientRaise = 2, kAmbientLower = 
 constexpr uint64_t kLastCapability = static_cast<uint64_t>(auth::Capability::kLast);
 
 Result<int64_t> adopt(Task& task, auth::NewCredentials changed) {
-    task.credentials_ = TRY(std::move(changed));
+    task.adopt(TRY(std::move(changed)));
     return 0;
 }
 

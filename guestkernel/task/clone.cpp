@@ -105,6 +105,7 @@ void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
         child.rseq_cpu = ~0U;  // to be written at its first switch
     }
     child.timer_slack = parent.timer_slack;
+    child.audit = parent.audit;
     child.memory_policy = parent.memory_policy;
     child.blocked = parent.blocked;
     child.in_syscall = parent.in_syscall;

@@ -160,6 +160,8 @@ Result<> execute(Task& task, ExecRequest request) {
     LoadedProgram program =
         TRY(load_program(task, file, name, request.arguments, request.environment,
                          {credentials->ruid, credentials->euid, credentials->rgid, credentials->egid, secure}));
+    constexpr uint32_t kRead = 4;
+    const bool readable = vfs::check_permission(task.credentials(), *file->inode(), kRead).is_ok();
     auto files = TRY(task.files().clone());
     auto actions = TRY(task.process().actions->clone());
     const int32_t old_tid = task.tid;
@@ -177,7 +179,9 @@ Result<> execute(Task& task, ExecRequest request) {
     task.process().executed = true;
     task.process().exit_signal = kSigChld;
     drop_posix_timers(task.process());
-    task.credentials_ = credentials;
+    const auth::Credentials& caller = task.credentials();
+    task.process().dumpable = caller.euid == caller.ruid && caller.egid == caller.rgid && readable;
+    task.adopt(credentials);
     task.altstack_base = task.altstack_size = 0;
     task.altstack_flags = 2;
     task.clear_child_tid = 0;

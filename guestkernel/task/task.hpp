@@ -104,6 +104,9 @@ class Task final : public sched::Thread {
     vfs::FdTable& files() const { return *files_; }
     vfs::FsContext& fs() const { return *fs_; }
     const auth::Credentials& credentials() const { return *credentials_; }
+    // Who changes whom it acts as, or gains capabilities, is no longer dumpable: others of the new user shall not look
+    // into what it knew before (Linux's commit_creds).
+    void adopt(RefPtr<auth::Credentials> changed);
     vfs::Caller caller() const { return {*fs_, *credentials_}; }
     uint64_t limit(unsigned resource) const;  // soft limit
 
@@ -159,11 +162,14 @@ class Task final : public sched::Thread {
     RefPtr<Trace> trace;             // of a tracee
     void* tracees = nullptr;         // of a tracer: a TraceList
     int32_t parent_death_signal =
-        0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by set-id execs
+        0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by adopt()
     uint8_t scheduling_policy = 0;  // SCHED_*
     bool reset_scheduling_on_fork = false;
     uint16_t io_priority = 0;                   // ioprio_set(2)
     uint64_t timer_slack = kDefaultTimerSlack;  // ns, PR_SET_TIMERSLACK
+    struct {
+        uint32_t login_uid = ~0U, session = ~0U;  // of /proc/PID/loginuid and sessionid; ~0: none
+    } audit;
     struct {
         int32_t mode = 0;  // MPOL_*
         uint64_t nodes = 0;

@@ -41,11 +41,6 @@ Result<> put_cpuset(const ProcSubject&, TextSink& sink) {
     return {};
 }
 
-// No login was audited: (uid_t)-1.
-Result<> put_no_audit_id(const ProcSubject&, TextSink& sink) {
-    sink.put("4294967295");
-    return {};
-}
 Result<> refuse_store(const ProcSubject&, std::string_view) { return Errno::kPERM; }
 
 struct TextRow {
@@ -64,7 +59,7 @@ constexpr TextRow kTexts[] = {
     {"environ", 0400, put_environ, nullptr},
     {"gid_map", 0644, put_id_map, refuse_store},
     {"limits", 0444, put_limits, nullptr},
-    {"loginuid", 0644, put_no_audit_id, refuse_store},
+    {"loginuid", 0644, put_login_uid, store_login_uid},
     {"maps", 0444, put_maps, nullptr},
     {"mountinfo", 0444, put_mountinfo, nullptr},
     {"mounts", 0444, put_mounts, nullptr},
@@ -72,7 +67,7 @@ constexpr TextRow kTexts[] = {
     {"oom_score", 0444, put_oom_score, nullptr},
     {"oom_score_adj", 0644, put_oom_score_adj, store_oom_score_adj},
     {"personality", 0400, put_personality, nullptr},
-    {"sessionid", 0444, put_no_audit_id, nullptr},
+    {"sessionid", 0444, put_session_id, nullptr},
     {"setgroups", 0644, put_setgroups, refuse_store},
     {"smaps", 0444, put_smaps, nullptr},
     {"smaps_rollup", 0444, put_smaps_rollup, nullptr},

@@ -104,6 +104,12 @@ class FdDirectory final : public SyntheticNode {
           view_(view) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
+    // The process itself always may, even if it is not dumpable.
+    Result<vfs::Ownership> ownership() override {
+        vfs::Ownership owner = TRY(SyntheticNode::ownership());
+        if (&task::current().process() == subject_.process.get()) owner.mode |= 0555;
+        return owner;
+    }
 
   private:
     const void* identity() const override { return subject_.process.get(); }

@@ -148,6 +148,35 @@ Result<> store_timer_slack(const ProcSubject& subject, std::string_view text) {
     return {};
 }
 
+Result<> put_login_uid(const ProcSubject& subject, TextSink& sink) {
+    const task::Task* task = subject.task();
+    if (!subject.alive() || !task) return Errno::kSRCH;
+    format_to(sink, "{}", task->audit.login_uid);
+    return {};
+}
+
+// As Linux's audit_set_loginuid: of the writer alone; who has none may take any, and begins a session with it.
+Result<> store_login_uid(const ProcSubject& subject, std::string_view text) {
+    constexpr uint32_t kNone = ~0U;
+    static uint32_t sessions = 0;
+    task::Task& self = task::current();
+    if (subject.task() != &self) return Errno::kPERM;
+    const int64_t value = TRY(parse_number(text));
+    if (value < 0) return Errno::kINVAL;
+    if (value > kNone) return Errno::kRANGE;
+    if (self.audit.login_uid != kNone && !self.credentials().has(auth::Capability::kAuditControl)) return Errno::kPERM;
+    const auto uid = static_cast<uint32_t>(value);
+    self.audit = {uid, uid == kNone ? kNone : ++sessions};
+    return {};
+}
+
+Result<> put_session_id(const ProcSubject& subject, TextSink& sink) {
+    const task::Task* task = subject.task();
+    if (!subject.alive() || !task) return Errno::kSRCH;
+    format_to(sink, "{}", task->audit.session);
+    return {};
+}
+
 // A process's children belong to its first thread here.
 Result<> put_children(const ProcSubject& subject, TextSink& sink) {
     if (!subject.alive()) return Errno::kSRCH;

@@ -211,6 +211,47 @@ TEST("no_new_privs_is_one_way") {
 
 TEST("prctl_unknown_is_einval") { CHECK_ERRNO(prctl(99999), EINVAL); }
 
+TEST("changed_ids_are_no_longer_dumpable_and_lose_the_parent_death_signal") {
+    const auto dumpable_after = [](auto change) {
+        const int status = run_child([&] {
+            OK(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+            change();
+            int signal = -1;
+            OK(prctl(PR_GET_PDEATHSIG, &signal));
+            const int dumpable = prctl(PR_GET_DUMPABLE);
+            CHECK_EQ(signal == SIGUSR1, dumpable == 1);
+            _exit(dumpable == 1);
+        });
+        CHECK(WIFEXITED(status));
+        return WEXITSTATUS(status) == 1;
+    };
+    CHECK(!dumpable_after([] { OK(setresuid(1000, 1000, 1000)); }));
+    CHECK(!dumpable_after([] { OK(seteuid(1000)); }));
+    CHECK(!dumpable_after([] { OK(setgid(1000)); }));
+    CHECK(!dumpable_after([] { setfsuid(1000); }));
+    CHECK(dumpable_after([] { OK(setresuid(0, 0, 0)); }));
+    CHECK(dumpable_after([] { OK(setresuid(1000, -1, -1)); }));
+    CHECK(dumpable_after([] { OK(setgroups(0, nullptr)); }));
+}
+
+TEST("who_is_not_dumpable_still_reaches_its_own_descriptors") {
+    CHECK_EXITED(run_child([] {
+                     const int null = OK(open("/dev/null", O_RDWR));
+                     OK(setresgid(1000, 1000, 1000));
+                     OK(setresuid(1000, 1000, 1000));
+                     char path[40];
+                     snprintf(path, sizeof path, "/proc/self/fd/%d", null);
+                     OK(open(path, O_WRONLY));
+                     struct stat status;
+                     OK(stat("/proc/self/fd", &status));
+                     CHECK_EQ(status.st_uid, 0);
+                     OK(stat("/proc/self/status", &status));
+                     CHECK_EQ(status.st_uid, 0);
+                     CHECK_ERRNO(open("/proc/self/environ", O_RDONLY), EACCES);
+                 }),
+                 0);
+}
+
 TEST("prctl_dumpable") {
     CHECK_EQ(prctl(PR_GET_DUMPABLE), 1);
     OK(prctl(PR_SET_DUMPABLE, 0));

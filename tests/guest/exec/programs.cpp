@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -268,4 +269,26 @@ TEST("setuid_program_changes_effective_ids") {
         execl("./suid", "x", "ids", nullptr);
     });
     CHECK_STREQ(out.text.c_str(), "1000 33 1001 44\n");
+}
+
+TEST("a_program_is_dumpable_unless_it_is_set_id_or_unreadable") {
+    scratch();
+    char command[] =
+        "cp /bin/helper_static suid && chown 33 suid && chmod 4755 suid && cp /bin/helper_static hidden && chmod 0711 "
+        "hidden";
+    CHECK_EXITED(run_child([&] { execl("/bin/sh", "sh", "-c", command, nullptr); }), 0);
+    const auto start = [](const char* path) {
+        return run_child([&] {
+            OK(setresuid(1000, 1000, 1000));
+            execl(path, "x", "dumpable", nullptr);
+        });
+    };
+    CHECK_EXITED(start(kStatic), 1);
+    CHECK_EXITED(start("./suid"), 0);
+    CHECK_EXITED(start("./hidden"), 0);
+    CHECK_EXITED(run_child([] {
+                     OK(prctl(PR_SET_DUMPABLE, 0));
+                     execl(kStatic, "x", "dumpable", nullptr);
+                 }),
+                 1);
 }

@@ -4,6 +4,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 
 #include <unistd.h>
 #include <cerrno>
@@ -123,6 +124,7 @@ int main(int argc, char** argv) {
     if (strcmp(what, "signals") == 0) return print_signals();
     if (strcmp(what, "exit") == 0) return atoi(argv[2]);
     if (strcmp(what, "pid") == 0) return printf("%d\n", getpid()) > 0 ? 0 : 1;
+    if (strcmp(what, "dumpable") == 0) return prctl(PR_GET_DUMPABLE);
     if (strcmp(what, "ids") == 0) return printf("%d %d %d %d\n", getuid(), geteuid(), getgid(), getegid()) > 0 ? 0 : 1;
     if (strcmp(what, "argsize") == 0) return printf("%d %zu\n", argc, strlen(argv[argc - 1])) > 0 ? 0 : 1;
     return print_arguments(argc, argv);

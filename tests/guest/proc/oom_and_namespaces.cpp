@@ -127,3 +127,39 @@ TEST("audit_ids_are_numbers_without_line_feed") {
         CHECK_EQ(text.find_first_not_of("0123456789"), std::string::npos);
     }
 }
+
+TEST("a_login_uid_begins_a_session_that_children_inherit") {
+    const int fd = open("/proc/self/loginuid", O_RDWR);
+    if (fd < 0) SKIP("this kernel has no audit");
+    if (content("/proc/self/loginuid") != "4294967295") SKIP("there is a login already");
+    // Another process's: the file is about who opened it here.
+    CHECK_EXITED(run_child([&] { CHECK_ERRNO(write(fd, "5", 1), EPERM); }), 0);
+    CHECK_EXITED(run_child([] {
+                     const int own = OK(open("/proc/self/loginuid", O_WRONLY));
+                     CHECK_ERRNO(write(own, "x", 1), EINVAL);
+                     CHECK_ERRNO(write(own, "-5", 2), EINVAL);
+                     CHECK_ERRNO(write(own, "4294967296", 10), ERANGE);
+                     CHECK_EQ(write(own, "5\n", 2), 2);
+                     CHECK_STREQ(content("/proc/self/loginuid").c_str(), "5");
+                     const std::string session = content("/proc/self/sessionid");
+                     CHECK(session != "4294967295");
+                     CHECK_EXITED(run_child([&] {
+                                      CHECK_STREQ(content("/proc/self/loginuid").c_str(), "5");
+                                      CHECK_STREQ(content("/proc/self/sessionid").c_str(), session.c_str());
+                                  }),
+                                  0);
+                 }),
+                 0);
+    CHECK_STREQ(content("/proc/self/loginuid").c_str(), "4294967295");
+}
+
+TEST("a_login_uid_that_is_set_is_changed_with_cap_audit_control_only") {
+    if (access("/proc/self/loginuid", F_OK) < 0) SKIP("this kernel has no audit");
+    CHECK_EXITED(run_child([] {
+                     const int fd = OK(open("/proc/self/loginuid", O_WRONLY));
+                     CHECK_EQ(write(fd, "5", 1), 1);
+                     OK(setresuid(1000, 1000, 1000));
+                     CHECK_ERRNO(pwrite(fd, "6", 1, 0), EPERM);
+                 }),
+                 0);
+}
