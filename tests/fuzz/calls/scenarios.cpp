@@ -195,11 +195,55 @@ void run_broken_program(World& world) {
     call(SYS_execve, "f1", make_value(world, Kind::kStrings), make_value(world, Kind::kStrings));
 }
 
+// --- mounts and handles
+
+// Only an admin comes further than the first line. What stands is removed by the supervisor.
+void mount_something(World& world) {
+    static constexpr const char* kTypes[] = {"tmpfs", "proc", "mqueue", "devpts"};
+    const long context = call(SYS_fsopen, kTypes[world.random.below(4)], 0);
+    if (context < 0) return;
+    for (unsigned i = 0; i < 3; i++)
+        call(SYS_fsconfig, context, world.random.below(3), make_value(world, Kind::kName),
+             make_value(world, Kind::kName), world.random.below(3));
+    call(SYS_fsconfig, context, 6, 0, 0, 0);
+    const long tree = one_in(world.random, 3) ? call(SYS_open_tree, AT_FDCWD, world.random.below(2) ? "." : "m0",
+                                                     1 | (world.random.below(2) ? 0x8000 : 0))
+                                              : call(SYS_fsmount, context, 0, make_value(world, Kind::kFlags) & 0x3f);
+    call(SYS_mkdir, "m0", 0777);
+    call(SYS_move_mount, tree, "", AT_FDCWD, world.random.below(3) ? "m0" : "m1", 4);
+    call(SYS_mount, 0, "m0", 0, (1UL << (17 + world.random.below(4))) | (one_in(world.random, 3) ? 1 << 14 : 0), 0);
+    if (one_in(world.random, 3)) call(SYS_mount, "m0", "m1", 0, world.random.below(2) ? 0x1000 : 0x2000, 0);
+    run_operations(world, 40);
+    call(SYS_umount2, "m0", world.random.below(16));
+}
+
+void forge_handle(World& world) {
+    struct {
+        uint32_t bytes;
+        int32_t type;
+        uint64_t words[16];
+    } handle = {};
+    int mount = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        char path[8192];
+        make_path(world, path);
+        handle.bytes = 128;
+        if (call(SYS_name_to_handle_at, AT_FDCWD, path, &handle, &mount, world.random.below(2) ? 0 : 0x200) != 0)
+            continue;
+        if (world.random.below(2)) change_words(world.random, handle.words, 32, 1);
+        if (one_in(world.random, 4)) handle.bytes = world.random.below(140);
+        const long fd =
+            call(SYS_open_by_handle_at, random_fd(world.random), &handle, make_value(world, Kind::kOpenFlags));
+        call(SYS_fstat, fd, kWork);
+        call(SYS_close, fd);
+    }
+}
+
 void run_hostile_code(World& world) { hostile_instructions(world); }
 void write_shared_pages(World& world) { scribble_above_user_memory(world); }
 
-constexpr void (*kChildren[])(World&) = {signal_frame,     forged_frame,       run_broken_program,
-                                         run_hostile_code, write_shared_pages, trace_child};
+constexpr void (*kChildren[])(World&) = {signal_frame,       forged_frame, run_broken_program, run_hostile_code,
+                                         write_shared_pages, trace_child,  mount_something,    forge_handle};
 
 }  // namespace
 

@@ -21,7 +21,8 @@ namespace calls {
 namespace {
 
 constexpr uint64_t kMillisecond = 1'000'000, kSecond = 1'000'000'000;
-constexpr uint64_t kRound = 4 * kSecond, kPatience = 300 * kMillisecond;  // with a worker that makes no operation
+constexpr uint64_t kRound = 4 * kSecond;
+uint64_t patience = 300 * kMillisecond;  // with a worker that makes no operation
 
 struct Worker {
     pid_t pid = 0;
@@ -73,7 +74,7 @@ void watch(unsigned index) {
     if (worker.pid <= 0) return start(index);
     if (slots[index].operations != worker.seen) {
         worker.seen = slots[index].operations, worker.changed = now();
-    } else if (now() - worker.changed > kPatience) {
+    } else if (now() - worker.changed > patience) {
         kill(worker.pid, SIGKILL);
         worker.changed = now();
         sleepers++;
@@ -175,6 +176,7 @@ int main(int count, char** words) {
         if (!strcmp(words[i], "--round")) life.round = present_round = value;
         if (!strcmp(words[i], "--worker")) life.worker = value;
         if (!strcmp(words[i], "--life")) only_life = value;
+        if (!strcmp(words[i], "--patience")) patience = value * kMillisecond;
         if (!strcmp(words[i], "--only")) only_call = words[i + 1];
     }
     if (getpid() != 1)

@@ -293,7 +293,7 @@ uint64_t make_value(World& world, Kind kind) {
         case Kind::kPath: return path_argument(world, make_path);
         case Kind::kOwnPath: return path_argument(world, make_own_path);
         case Kind::kMountPath: return path_argument(world, make_mount_path);
-        case Kind::kName: return one_of(world, kNames);
+        case Kind::kName: return one_in(random, 4) ? 0 : one_of(world, kNames);
         case Kind::kAttributeName: return one_of(world, kAttributeNames);
         case Kind::kQueueName: return one_of(world, kQueueNames);
         case Kind::kStrings: return strings(world);
