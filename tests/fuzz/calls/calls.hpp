@@ -72,6 +72,10 @@ inline constexpr uint64_t kArena = 0x2'0000'0000, kWork = kArena, kWorkSize = 0x
     kStacks = kArena + 0x50000, kStackSize = 0x8000, kStackCount = 8, kFree = kArena + 0x100000,
                           kFreeSize = 0x400000;  // for mmap and its kin
 
+// Memory of the supervisor that must stay as it is. Workers have a copy.
+inline constexpr uint64_t kPrecious = 0x1'0000'0000;
+inline constexpr size_t kPreciousSize = 1 << 20;
+
 // What one thread of a worker has.
 struct World {
     Random random;
@@ -81,6 +85,7 @@ struct World {
     int32_t pids[8];  // of children and threads
     unsigned pid_count;
     unsigned depth;   // of forks
+    bool among_own;   // no paths to what is foreign: not as a link's target, which a root worker might follow
     uint64_t ids[4];  // the latest of shared memory, semaphores, messages, AIO
     uint64_t filled;  // of the work pages, by the present operation
 };

@@ -99,6 +99,8 @@ constexpr const char* kForeign[] = {"/scratch/supervisor/secret",
                                     "/etc/passwd",
                                     "/etc/f1"};
 
+bool may_be_foreign(const World& world) { return world.identity == Identity::kUser && !world.among_own; }
+
 void make_foreign_path(Random& random, char* text) {
     strcpy(text, kForeign[random.below(sizeof kForeign / sizeof kForeign[0])]);
 }
@@ -132,7 +134,7 @@ void make_own_path(World& world, char* text) {
             return;
         case 9:
             // Names that only the right user can change.
-            if (world.identity == Identity::kUser && one_in(random, 2)) { return make_foreign_path(random, text); }
+            if (may_be_foreign(world) && one_in(random, 2)) { return make_foreign_path(random, text); }
             sprintf(text, "/dev/shm/s%u", a);
             return;
         default: sprintf(text, "f%u", a); return;
@@ -154,7 +156,7 @@ void make_path(World& world, char* text) {
         }
         case 3:
             if (one_in(random, 6)) return make_long_path(random, text);
-            if (world.identity == Identity::kUser && one_in(random, 3)) return make_foreign_path(random, text);
+            if (may_be_foreign(world) && one_in(random, 3)) return make_foreign_path(random, text);
             sprintf(text, "/proc/self/fd/%u", (unsigned)(3 + random.below(130)));
             return;
         default: make_own_path(world, text); return;

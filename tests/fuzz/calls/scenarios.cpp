@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -11,6 +12,7 @@
 #include <ucontext.h>
 
 #include <cstring>
+#include <initializer_list>
 
 #include "tests/fuzz/calls/calls.hpp"
 #include "tests/fuzz/calls/hostile_code.hpp"
@@ -239,11 +241,40 @@ void forge_handle(World& world) {
     }
 }
 
+// --- the supervisor, which a worker that is not root may not touch
+
+void harm_supervisor(World& world) {
+    if (world.identity != Identity::kUser) return;
+    const uint64_t at = kPrecious + world.random.below(kPreciousSize - 8), value = world.random.next(),
+                   limits[2] = {7, 7};
+    const iovec local = {(void*)&value, 8}, remote = {(void*)at, 8};
+    call(SYS_process_vm_writev, 1, &local, 1, &remote, 1, 0);
+    call(SYS_pwrite64, call(SYS_openat, AT_FDCWD, "/proc/1/mem", O_RDWR), &value, 8, at);
+    if (call(SYS_ptrace, world.random.below(2) ? PTRACE_SEIZE : PTRACE_ATTACH, 1, 0, 0) == 0)
+        call(SYS_ptrace, PTRACE_POKEDATA, 1, at & ~7UL, value);
+    call(SYS_prlimit64, 1, RLIMIT_NOFILE, limits, 0);
+    for (const char* path : {"/scratch/supervisor/secret", "/proc/1/root/scratch/supervisor/secret",
+                             "/proc/1/cwd/scratch/supervisor/secret"}) {
+        call(SYS_chmod, path, 0666);
+        call(SYS_truncate, path, 3);
+        call(SYS_write, call(SYS_openat, AT_FDCWD, path, O_RDWR), &value, 8);
+        call(SYS_unlink, path);
+    }
+    call(SYS_rename, "/scratch/supervisor", "/scratch/elsewhere");
+    const long itself = call(SYS_pidfd_open, 1, 0);
+    for (int fd = 0; fd < 8; fd++) call(SYS_ftruncate, call(SYS_pidfd_getfd, itself, fd, 0), 0);
+    call(SYS_pidfd_send_signal, itself, SIGKILL, 0, 0);
+    for (int signal = 1; signal < 65; signal++) call(SYS_kill, 1, signal);
+    call(SYS_sched_setaffinity, 1, 8, &value);
+    call(SYS_setpriority, PRIO_PROCESS, 1, 19);
+}
+
 void run_hostile_code(World& world) { hostile_instructions(world); }
 void write_shared_pages(World& world) { scribble_above_user_memory(world); }
 
-constexpr void (*kChildren[])(World&) = {signal_frame,       forged_frame, run_broken_program, run_hostile_code,
-                                         write_shared_pages, trace_child,  mount_something,    forge_handle};
+constexpr void (*kChildren[])(World&) = {signal_frame,     forged_frame,       run_broken_program,
+                                         run_hostile_code, write_shared_pages, trace_child,
+                                         mount_something,  forge_handle,       harm_supervisor};
 
 }  // namespace
 

@@ -75,6 +75,7 @@ uint64_t ipc_id(World& world, Kind kind) {
 uint64_t address(World& world) {
     Random& random = world.random;
     if (one_in(random, 40)) return bad_pointer(random);
+    if (one_in(random, 30)) return kPrecious + random.below(kPreciousSize);
     if (one_in(random, 80)) return kArena + 4096 * random.below(0x500);
     if (one_in(random, 10)) return 0;
     return kFree + 4096 * random.below(one_in(random, 4) ? kFreeSize / 4096 : 32) +
@@ -199,7 +200,9 @@ uint64_t number_of_kind(World& world, Kind kind) {
         case Kind::kAny: return any_number(random);
         case Kind::kSmall: return one_in(random, 16) ? any_number(random) : random.below(20);
         case Kind::kLength: return length(random);
-        case Kind::kOffset: return one_in(random, 3) ? any_number(random) : random.below(100000);
+        case Kind::kOffset:
+            if (one_in(random, 20)) return kPrecious + random.below(kPreciousSize);  // of /proc/1/mem
+            return one_in(random, 3) ? any_number(random) : random.below(100000);
         case Kind::kFlags: return one_in(random, 3) ? 0 : one_in(random, 12) ? any_number(random) : some_bits(random);
         case Kind::kMode: return one_in(random, 10) ? random.below(0x20000) : random.below(01000) | 0600;
         case Kind::kOpenFlags: return open_flags(random);
@@ -267,7 +270,7 @@ int random_pid(World& world) {
     Random& random = world.random;
     switch (random.below(12)) {
         case 0: return 0;
-        case 1: return world.identity == Identity::kUser ? 1 : 2 + random.below(40);
+        case 1: return world.identity == Identity::kUser && random.below(3) ? 1 : 2 + random.below(40);
         case 2: return one_in(random, 8) ? -1 : -world.pids[0];
         case 3: return 2 + random.below(40000);
         case 4: {

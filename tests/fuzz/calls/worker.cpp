@@ -174,6 +174,7 @@ void run_call(World& world, const Call& choice) {
     if (choice.number == SYS_clone || choice.number == SYS_vfork) return spawn_some(world, choice.number);
     // The one change of the mount tree that the supervisor could not take back.
     if (choice.number == SYS_pivot_root && world.identity == Identity::kAdmin) return;
+    world.among_own = choice.number == SYS_symlink || choice.number == SYS_symlinkat;
     uint64_t arguments[6];
     for (unsigned i = 0; i < 6; i++) {
         const Kind kind = choice.arguments[i];
@@ -220,6 +221,7 @@ void live(const Life& life, Slot* slot, bool alone) {
                    .pids = {},
                    .pid_count = 0,
                    .depth = 0,
+                   .among_own = false,
                    .ids = {},
                    .filled = 0};
     world.random.next();
