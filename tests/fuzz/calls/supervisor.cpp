@@ -94,6 +94,7 @@ unsigned count_tasks() {
 
 void run_round(uint64_t end) {
     constexpr unsigned kCrowd = 300;
+    for (Worker& worker : workers) worker.pid = 0, worker.life = 0;
     for (unsigned i = 0; now() < end; i++) {
         reap();
         if (i % 64 == 63 && count_tasks() > kCrowd) kill(-1, SIGKILL);
@@ -114,7 +115,6 @@ bool end_all() {
         nanosleep(&pause, nullptr);
         kill(-1, SIGKILL);
     }
-    for (Worker& worker : workers) worker.pid = 0, worker.life = 0;
     const unsigned tasks = count_tasks();
     if (tasks != 1) printf("FAULT %u tasks are left after SIGKILL to all\n", tasks);
     return tasks == 1;
