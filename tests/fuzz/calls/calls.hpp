@@ -119,7 +119,7 @@ void run_scenario(World& world);
 void spawn(World& world, uint64_t flags, void (*body)(World*));
 
 // worker.cpp
-extern const char* only_call;  // null: all
+extern const char* only_calls;  // their names, with commas; null: all
 void run_operations(World& world, unsigned count);
 [[noreturn]] void live(const Life& life, Slot* slot, bool alone);
 

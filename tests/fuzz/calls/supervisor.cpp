@@ -1,6 +1,6 @@
-// call_fuzzer --seed N --seconds S [--workers W] [--only CALL]: pid 1 of a sandbox. Rounds of some seconds; after each,
-// all else is killed and the sandbox is looked at. call_fuzzer --seed N --round R --worker W --life L: this life alone,
-// until it ends.
+// call_fuzzer --seed N --seconds S [--workers W] [--only CALL,CALL...]: pid 1 of a sandbox. Rounds of some seconds;
+// after each, all else is killed and the sandbox is looked at. call_fuzzer --seed N --round R --worker W --life L: this
+// life alone, until it ends.
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -177,7 +177,7 @@ int main(int count, char** words) {
         if (!strcmp(words[i], "--worker")) life.worker = value;
         if (!strcmp(words[i], "--life")) only_life = value;
         if (!strcmp(words[i], "--patience")) patience = value * kMillisecond;
-        if (!strcmp(words[i], "--only")) only_call = words[i + 1];
+        if (!strcmp(words[i], "--only")) only_calls = words[i + 1];
     }
     if (getpid() != 1)
         return fprintf(stderr, "this makes random system calls as root: only in a sandbox, as pid 1\n"), 2;

@@ -19,7 +19,7 @@
 
 namespace calls {
 
-const char* only_call;
+const char* only_calls;
 
 namespace {
 
@@ -141,10 +141,18 @@ unsigned rarity(unsigned number) {
     }
 }
 
+// Is the name in the list, whose words have commas between them?
+bool is_listed(const char* list, const char* name) {
+    const size_t length = strlen(name);
+    for (const char* at = list; (at = strstr(at, name)); at += length)
+        if ((at == list || at[-1] == ',') && (at[length] == 0 || at[length] == ',')) return true;
+    return false;
+}
+
 const Call& choose(Random& random) {
     for (;;) {
         const Call& choice = kCalls[random.below(kCallCount)];
-        if (only_call && strcmp(choice.name, only_call) != 0) continue;
+        if (only_calls && !is_listed(only_calls, choice.name)) continue;
         if (one_in(random, rarity(choice.number))) return choice;
     }
 }
@@ -203,9 +211,9 @@ void run_operations(World& world, unsigned count) {
         if (i % 32 == 0) open_some(world, world.depth ? 1 : 4);
         world.slot->operations++;
         world.filled = 16 * world.random.below(1000);
-        if (!only_call && one_in(world.random, 150))
+        if (!only_calls && one_in(world.random, 150))
             run_scenario(world);
-        else if (!only_call && one_in(world.random, 200))
+        else if (!only_calls && one_in(world.random, 200))
             raw_call(one_in(world.random, 2) ? 470 + world.random.below(60) : any_number(world.random),
                      any_number(world.random), any_number(world.random));
         else
