@@ -1,5 +1,6 @@
 #include "guestkernel/syscalls/file_helpers.hpp"
 #include "guestkernel/vfs/namei.hpp"
+#include "guestkernel/vfs/walker.hpp"
 
 namespace kvmsbx::syscalls {
 
@@ -118,9 +119,10 @@ Result<int64_t> sys_chroot(Task& task, UserString path) {
 }
 
 Result<int64_t> sys_getcwd(Task& task, UserBuffer buffer, size_t size) {
-    constexpr std::string_view kDeleted = " (deleted)";
+    const vfs::Dentry& directory = task.fs().cwd.dentry();
+    if (directory.is_dropped() && directory.parent()) return Errno::kNOENT;
     const String text = TRY(vfs::path_string(task.fs().cwd, task.fs().root));
-    if (text.view().ends_with(kDeleted)) return Errno::kNOENT;
+    if (text.size() + 1 > vfs::kMaxPath) return Errno::kNAMETOOLONG;
     if (text.size() + 1 > size) return Errno::kRANGE;
     TRY(mm::copy_to_user(task.space(), buffer.address, text.c_str(), text.size() + 1));
     return static_cast<int64_t>(text.size() + 1);

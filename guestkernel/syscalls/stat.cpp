@@ -128,9 +128,9 @@ int64_t statfs_flags(const vfs::Mount& mount) {
     return flags;
 }
 
-Result<int64_t> store_statistics(Task& task, vfs::FileSystem& fs, const vfs::Path* path, UserOut<FileStatfs> out) {
+Result<int64_t> store_statistics(Task& task, const vfs::FsStatistics& from, const vfs::Path* path,
+                                 UserOut<FileStatfs> out) {
     constexpr int64_t kValid = 0x20;
-    const vfs::FsStatistics from = TRY(fs.statistics());
     FileStatfs to{};
     to.type = static_cast<int64_t>(from.type), to.block_size = static_cast<int64_t>(from.block_size),
     to.fragment_size = to.block_size;
@@ -145,13 +145,15 @@ Result<int64_t> store_statistics(Task& task, vfs::FileSystem& fs, const vfs::Pat
 
 Result<int64_t> sys_statfs(Task& task, UserString path, UserOut<FileStatfs> out) {
     const vfs::Path found = TRY(path_at(task, kAtFdcwd, path, 0, Follow::kYes));
-    return store_statistics(task, found.inode().fs(), &found, out);
+    return store_statistics(task, TRY(found.inode().fs().statistics()), &found, out);
 }
 
 Result<int64_t> sys_fstatfs(Task& task, Fd fd, UserOut<FileStatfs> out) {
     RefPtr<vfs::File> file = TRY(file_or_path_of(task, fd));
-    if (!file->inode()) return Errno::kNOSYS;
-    return store_statistics(task, file->inode()->fs(), file->path(), out);
+    if (file->inode()) return store_statistics(task, TRY(file->inode()->fs().statistics()), file->path(), out);
+    vfs::FsStatistics anonymous{};  // of Linux's anon_inodefs
+    anonymous.type = 0x09041934;
+    return store_statistics(task, anonymous, nullptr, out);
 }
 
 namespace {

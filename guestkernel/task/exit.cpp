@@ -91,6 +91,9 @@ void Process::unlink_all() {
         parent->children_usage += children_usage;
     }
     state = State::kReaped;
+    // Files of /proc may keep the object for long: what is large goes now.
+    actions = nullptr;
+    pending = {};
     ended.wake_all();
     sibling_hook.unlink();
     parent = nullptr;

@@ -64,8 +64,10 @@ void panic_with_fault(const abi::SentryFault& fault, CpuArea& area) {
     walk_stack(reinterpret_cast<const uint64_t*>(fault.rbp), info.backtrace);
     for (unsigned i = 31; i > 0; --i) info.backtrace[i] = info.backtrace[i - 1];
     info.backtrace[0] = fault.rip;
-    area.hypercall.number = static_cast<uint64_t>(abi::HypercallNumber::kPanic);
-    area.hypercall.args[0] = virt_to_phys(&info);
+    // Nothing here reads the block again: the compiler must not drop these stores.
+    volatile abi::HypercallBlock& block = area.hypercall;
+    block.number = static_cast<uint64_t>(abi::HypercallNumber::kPanic);
+    block.args[0] = virt_to_phys(&info);
     for (;;) *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kDeviceGpa + abi::kHypercallOffset) = 1;
 }
 

@@ -82,7 +82,6 @@ int atexit(void (*)()) { return 0; }
     kvmsbx::panic(condition);
 }  // Boost's own assertions
 void* __dso_handle;
-[[noreturn]] void _exit(int) { kvmsbx::panic("a context ran off its end"); }  // Boost.Context calls it
 [[noreturn]] void abort() { kvmsbx::panic("abort"); }
 
 }  // extern "C"

@@ -3,6 +3,7 @@
 #include "guestkernel/ipc/describe.hpp"
 #include "guestkernel/vfs/locks.hpp"
 #include "guestkernel/vfs/mount.hpp"
+#include "guestkernel/vfs/walker.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -153,7 +154,9 @@ Result<vfs::Path> MagicLink::follow_magic_link() {
 }
 Result<String> MagicLink::read_link() {
     TRY(may_inspect(subject_));
-    return describe();
+    String text = TRY(describe());
+    if (text.size() + 1 > vfs::kMaxPath) return Errno::kNAMETOOLONG;
+    return text;
 }
 Result<String> MagicLink::describe() { return vfs::path_string(TRY(place()), task::current().fs().root); }
 

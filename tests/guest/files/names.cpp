@@ -304,6 +304,27 @@ TEST("removed_cwd") {
     OK(chdir("/"));
 }
 
+TEST("getcwd_of_a_name_that_looks_deleted") {
+    scratch();
+    char path[4096];
+    OK(mkdir("it (deleted)", 0700));
+    OK(chdir("it (deleted)"));
+    CHECK_GT(syscall(SYS_getcwd, path, sizeof path), 0);
+    CHECK(strstr(path, "/it (deleted)") != nullptr);
+}
+
+TEST("paths_beyond_path_max") {
+    scratch();
+    char path[16384];
+    const std::string name(200, 'n');
+    for (int i = 0; i < 25; i++) {
+        OK(mkdir(name.c_str(), 0700));
+        OK(chdir(name.c_str()));
+    }
+    CHECK_ERRNO(syscall(SYS_getcwd, path, sizeof path), ENAMETOOLONG);
+    CHECK_ERRNO(readlink("/proc/self/cwd", path, sizeof path), ENAMETOOLONG);
+}
+
 TEST("getcwd_and_fchdir") {
     const char* base = scratch();
     char path[300];

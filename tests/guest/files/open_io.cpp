@@ -1,5 +1,7 @@
 // open flags, reading and writing, positions, sizes, sparse and unlinked files.
 #include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -386,6 +388,17 @@ TEST("statfs_is_plausible") {
     int fd = OK(open(".", O_RDONLY));
     OK(fstatfs(fd, &info));
     CHECK_ERRNO(statfs("none", &info), ENOENT);
+}
+
+TEST("statfs_of_descriptors_without_a_file_system") {
+    int fds[] = {eventfd(0, 0), epoll_create1(0)};
+    for (int fd : fds) {
+        struct statfs info;
+        OK(fstatfs(fd, &info));
+        CHECK_EQ(static_cast<unsigned long>(info.f_type), 0x09041934UL);
+        CHECK_EQ(info.f_namelen, 255);
+        close(fd);
+    }
 }
 
 TEST("file_locks_between_processes") {

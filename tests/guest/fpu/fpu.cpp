@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <ucontext.h>
 
 #include <atomic>
@@ -314,6 +315,26 @@ TEST("simd_exception_is_sigfpe") {
         volatile double zero = 0, one = 1;
         volatile double result = one / zero;
         (void)result;
+    });
+    CHECK_EQ(trap.signo, SIGFPE);
+    CHECK_EQ(trap.code, FPE_FLTDIV);
+}
+
+TEST("x87_exception_waits_through_switches") {
+    Trap trap = trap_of([] {
+        const unsigned short unmasked = 0x37f & ~(1u << 2);  // divide by zero
+        asm volatile("fninit; fldcw %0; fld1; fldz; fdivrp %%st, %%st(1)" : : "m"(unmasked));
+        const timespec moment = {0, 1'000'000};
+        for (int i = 0; i < 3; i++) {
+            sched_yield();
+            syscall(SYS_nanosleep, &moment, nullptr);
+            for (int k = 0; k < 500; k++) syscall(SYS_getppid);
+        }
+        if (pid_t pid = fork(); pid == 0)
+            syscall(SYS_exit_group, 0);
+        else
+            waitpid(pid, nullptr, 0);
+        asm volatile("fwait");
     });
     CHECK_EQ(trap.signo, SIGFPE);
     CHECK_EQ(trap.code, FPE_FLTDIV);

@@ -1,0 +1,229 @@
+// What the supervisor knows of a sandbox that is whole, and how it makes it clean.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
+#include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+
+#include "tests/fuzz/calls/calls.hpp"
+
+namespace calls {
+namespace {
+
+constexpr long kCaches = 1 << 10;  // KiB of half-used slabs and the like,
+constexpr long kPerRound = 8;      // and what they may grow by
+constexpr char kSecret[] = "nobody but the supervisor reads this\n";
+
+uint64_t* memory;
+uint64_t memory_sum;
+uint64_t mounts[256];
+unsigned mount_count;
+unsigned open_files;
+long first_available;
+int root;
+
+bool fault(const char* what, long is, long was) {
+    printf("FAULT %s: %ld, expected %ld\n", what, is, was);
+    return false;
+}
+
+uint64_t sum(const uint64_t* words, size_t count) {
+    uint64_t value = 1;
+    for (size_t i = 0; i < count; i++) value = (value ^ words[i]) * 0x100000001b3;
+    return value;
+}
+
+long available_memory() {
+    FILE* file = fopen("/proc/meminfo", "r");
+    char line[128];
+    long value = -1;
+    while (file && fgets(line, sizeof line, file)) sscanf(line, "MemAvailable: %ld", &value);
+    if (file) fclose(file);
+    return value;
+}
+
+unsigned count_open_files() {
+    unsigned count = 0;
+    for (int fd = 0; fd < 1024; fd++) count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+struct MountLine {
+    unsigned id;
+    char point[4096];
+};
+
+// The mounts that were not there at the start; with `record`, all are noted instead. False: none.
+bool next_new_mount(MountLine& found, bool record) {
+    FILE* file = fopen("/proc/self/mountinfo", "r");
+    char line[8192];
+    bool any = false;
+    while (file && fgets(line, sizeof line, file)) {
+        MountLine one;
+        if (sscanf(line, "%u %*u %*s %*s %4095s", &one.id, one.point) != 2) continue;
+        if (record) {
+            if (mount_count < 256) mounts[mount_count++] = one.id;
+            continue;
+        }
+        bool known = false;
+        for (unsigned i = 0; i < mount_count; i++) known |= mounts[i] == one.id;
+        if (!known) found = one, any = true;  // the last one is the topmost
+    }
+    if (file) fclose(file);
+    return any;
+}
+
+void remove_in(int folder, const char* kept) {
+    DIR* list = fdopendir(folder);
+    if (!list) return;
+    while (const dirent* entry = readdir(list)) {
+        const char* name = entry->d_name;
+        if (!strcmp(name, ".") || !strcmp(name, "..") || (kept && !strcmp(name, kept))) continue;
+        if (unlinkat(folder, name, 0) == 0) continue;
+        const int inner = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (inner >= 0) remove_in(inner, nullptr);
+        unlinkat(folder, name, AT_REMOVEDIR);
+    }
+    closedir(list);
+}
+
+void remove_ipc() {
+    shmid_ds segment;
+    semid_ds set;
+    msqid_ds queue;
+    for (int i = 0; i < 4096; i++) {
+        if (const int id = shmctl(i, SHM_STAT, &segment); id >= 0) shmctl(id, IPC_RMID, nullptr);
+        if (const int id = semctl(i, 0, SEM_STAT, &set); id >= 0) semctl(id, 0, IPC_RMID);
+        if (const int id = msgctl(i, MSG_STAT, &queue); id >= 0) msgctl(id, IPC_RMID, nullptr);
+    }
+}
+
+// The cache of names is then full of these, and keeps nothing that workers looked up.
+void fill_name_cache() {
+    struct stat unused;
+    char path[64];
+    for (unsigned i = 0; i < 7000; i++) {
+        snprintf(path, sizeof path, "/tmp/no such name %u", i);
+        stat(path, &unused);
+    }
+}
+
+bool check_secret() {
+    char text[100] = {};
+    struct stat status = {};
+    const int fd = open("/scratch/supervisor/secret", O_RDONLY | O_CLOEXEC);
+    const ssize_t got = read(fd, text, sizeof text);
+    fstat(fd, &status);
+    close(fd);
+    if (got != sizeof kSecret - 1 || memcmp(text, kSecret, got) != 0)
+        return fault("bytes of the secret file", got, sizeof kSecret - 1);
+    if (status.st_uid != 0 || status.st_nlink != 1) return fault("owner of the secret file", status.st_uid, 0);
+    return (status.st_mode & 07777) == 0600 || fault("mode of the secret file", status.st_mode & 07777, 0600);
+}
+
+bool check_self() {
+    if (sum(memory, kPreciousSize / 8) != memory_sum) return fault("the supervisor's memory", 0, 1);
+    if (getuid() != 0 || geteuid() != 0) return fault("uid", getuid(), 0);
+    const long files = count_open_files();
+    if (files != open_files) return fault("open files", files, open_files);
+    rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur == 1024 || fault("limit of open files", limit.rlim_cur, 1024);
+}
+
+bool check_file(const char* path) {
+    char bytes[9000], back[9000] = {};
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = i * 7 + i / 256;
+    const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    const ssize_t put = write(fd, bytes, sizeof bytes), got = pread(fd, back, sizeof back, 0);
+    void* map = mmap(nullptr, sizeof bytes, PROT_READ, MAP_SHARED, fd, 0);
+    const bool same =
+        map != MAP_FAILED && memcmp(bytes, map, sizeof bytes) == 0 && memcmp(bytes, back, sizeof bytes) == 0;
+    if (map != MAP_FAILED) munmap(map, sizeof bytes);
+    close(fd);
+    unlink(path);
+    return same || fault(path, put, got);
+}
+
+// A child computes, and answers through a pipe.
+bool check_child() {
+    int ends[2];
+    if (pipe(ends) != 0) return fault("pipe", -1, 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        double value = 0;
+        for (int i = 1; i < 20000; i++) value += std::sqrt(double(i)) / i;
+        const uint64_t answer = sum((const uint64_t*)kSecret, 4) + uint64_t(value * 1000);
+        _exit(write(ends[1], &answer, 8) == 8 ? 7 : 8);
+    }
+    uint64_t answer = 0;
+    int status = 0;
+    if (pid < 0 || read(ends[0], &answer, 8) != 8 || waitpid(pid, &status, 0) != pid) return fault("child", pid, 0);
+    close(ends[0]);
+    close(ends[1]);
+    double value = 0;
+    for (int i = 1; i < 20000; i++) value += std::sqrt(double(i)) / i;
+    if (answer != sum((const uint64_t*)kSecret, 4) + uint64_t(value * 1000))
+        return fault("a child's computation", answer, 0);
+    return status == 7 << 8 || fault("a child's exit status", status, 7 << 8);
+}
+
+bool check_memory(bool judge) {
+    const long available = available_memory();
+    printf("MemAvailable %ld KiB\n", available);
+    if (!judge) first_available = available;
+    static long rounds;
+    return first_available - available <= kCaches + kPerRound * rounds++ ||
+           fault("MemAvailable (KiB)", available, first_available);
+}
+
+}  // namespace
+
+bool remember_sandbox() {
+    mkdir("/scratch/supervisor", 0700);
+    const int fd = open("/scratch/supervisor/secret", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (write(fd, kSecret, sizeof kSecret - 1) != sizeof kSecret - 1)
+        return perror("/scratch/supervisor/secret"), false;
+    close(fd);
+    root = open("/", O_PATH | O_CLOEXEC);
+    memory = (uint64_t*)mmap((void*)kPrecious, kPreciousSize, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    Random random(7);
+    for (size_t i = 0; i < kPreciousSize / 8; i++) memory[i] = random.next();
+    memory_sum = sum(memory, kPreciousSize / 8);
+    MountLine unused;
+    next_new_mount(unused, true);
+    printf("started\n");  // stdout has its buffer now
+    open_files = count_open_files();
+    return true;
+}
+
+bool check_sandbox(bool judge_memory) {
+    return check_secret() && check_self() && check_file("/scratch/check") && check_file("/tmp/check") &&
+           check_child() && check_memory(judge_memory);
+}
+
+void clean_sandbox() {
+    MountLine extra;
+    for (unsigned i = 0; i < 2000 && next_new_mount(extra, false); i++) umount2(extra.point, MNT_DETACH);
+    remove_in(open("/scratch", O_RDONLY | O_DIRECTORY), "supervisor");
+    for (const char* folder : {"/tmp", "/dev/shm", "/dev/mqueue"})
+        remove_in(open(folder, O_RDONLY | O_DIRECTORY), nullptr);
+    remove_ipc();
+    fill_name_cache();
+}
+
+}  // namespace calls
