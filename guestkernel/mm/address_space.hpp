@@ -205,12 +205,40 @@ class AddressSpace : public RefCounted {
     Result<> insert(OwnPtr<Vma> vma);
     void erase(Vma& vma);
     void try_merge(Vma& vma);
+    Result<> advise_range(UserAddress start, UserAddress end, int advice);
     Result<> advise_one(Vma& vma, UserAddress start, UserAddress end, int advice);
     Result<> set_traits(Vma& vma, UserAddress start, UserAddress end, const VmaTraits& traits);
     Result<> check_growth(uint64_t length, uint32_t protection, uint32_t flags, bool anonymous);
     void zap(UserAddress start, UserAddress end, Vma& vma);
+    void split_to_unmap(Pte& huge, UserAddress at, UserAddress end, const Vma& vma);
     Result<> split_boundaries(UserAddress start, UserAddress end);
-    Result<> unmap_range(UserAddress start, UserAddress end);
+    // VMAs that have left the tree; the destructor writes back what was shared, which may block, and deletes them.
+    class Departed {
+      public:
+        Departed() = default;
+        Departed(const Departed&) = delete;
+        ~Departed();
+        void add(Vma& vma) {
+            vma.next_mapping = vmas_;
+            vmas_ = &vma;
+        }
+
+      private:
+        Vma* vmas_ = nullptr;  // through next_mapping
+    };
+    // What is done to page tables becomes true everywhere, on the way of errors, too.
+    class FlushAtEnd {
+      public:
+        explicit FlushAtEnd(AddressSpace& space) : space_(space) {}
+        FlushAtEnd(const FlushAtEnd&) = delete;
+        ~FlushAtEnd() { space_.flush(); }
+
+      private:
+        AddressSpace& space_;
+    };
+    Result<> unmap_range(UserAddress start, UserAddress end);  // may block
+    Result<> unmap_range(UserAddress start, UserAddress end, Departed& departed);
+    void take_out(Vma& vma);
     void collect_dirty(Vma& vma, UserAddress from, UserAddress to);
     Result<> move_entries(UserAddress from, UserAddress to, uint64_t length);
     Vma* grow_stack(UserAddress address);

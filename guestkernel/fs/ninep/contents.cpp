@@ -64,11 +64,12 @@ void Contents::complete_block(uint64_t index) {
 Result<Frame*> Contents::get_page(uint64_t index, bool for_write) {
     if (!owner) return Errno::kIO;
     RefPtr<Regular> keep(*owner);
-    Frame* frame = TRY(keep->page(index));
-    if (for_write)
-        mark_dirty(index);
-    else
+    if (!for_write && !cache.find(index)) {
+        mm::release(TRY(keep->page(index)));
         complete_block(index);
+    }
+    Frame* frame = TRY(keep->page(index));  // after all that may block: it is the file's page now
+    if (for_write) mark_dirty(index);
     return frame;
 }
 

@@ -220,7 +220,10 @@ bool Regular::wrote(uint64_t offset, size_t count, size_t wanted) {
         contents_->drop(fresh_);
         return false;
     }
-    if (count == 0) return true;
+    if (count == 0) {
+        if (offset / kPageSize >= pages_of(size())) contents_->drop(offset / kPageSize);
+        return true;
+    }
     const uint64_t end = offset + count;
     if (!is_dirty()) {
         dirty_start_ = offset, dirty_end_ = end;

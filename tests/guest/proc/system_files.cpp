@@ -99,10 +99,12 @@ TEST("meminfo_has_what_tools_read") {
 }
 
 TEST("available_memory_falls_when_memory_is_touched") {
-    // MemAvailable, for a machine full of page cache may keep MemFree level by dropping some. Others on the machine give memory back meanwhile:
-    // one of a few attempts must show it.
+    // MemAvailable, for a machine full of page cache may keep MemFree level by dropping some. Others on the machine
+    // give memory back meanwhile: one of a few attempts must show it.
     constexpr size_t kSize = 64 << 20;
-    const auto available = [] { return static_cast<size_t>(number_in(content("/proc/meminfo"), "MemAvailable:")) * 1024; };
+    const auto available = [] {
+        return static_cast<size_t>(number_in(content("/proc/meminfo"), "MemAvailable:")) * 1024;
+    };
     for (int attempt = 0; attempt < 10; ++attempt) {
         const size_t before = available();
         const int status = run_child([&] {
