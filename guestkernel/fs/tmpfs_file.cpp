@@ -37,6 +37,7 @@ Result<Frame*> Pages::obtain(uint64_t index) {
 }
 
 Result<Frame*> Pages::get_page(uint64_t index, bool) {
+    if (!cache_.find(index)) mm::make_room();
     if (index >= pages_of(size)) return Errno::kNXIO;
     return obtain(index);
 }
@@ -139,7 +140,11 @@ Result<size_t> RegularFile::write_locked(mm::IoBuffer& from, uint64_t offset) {
     if ((pages.seals & kSealGrow) && offset + from.remaining() > pages.size) return Errno::kPERM;
     node().touch();
     return write_pages(
-        from, offset, [&pages](uint64_t index, bool) { return pages.obtain(index); },
+        from, offset,
+        [&pages](uint64_t index, bool) {
+            mm::make_room();
+            return mm::with_evictions([&pages, index] { return pages.obtain(index); });
+        },
         [&pages](uint64_t at, size_t count, size_t) {
             if (count > 0 && at + count > pages.size) pages.size = at + count;
             pages.drop_beyond(at / kPageSize);

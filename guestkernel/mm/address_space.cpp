@@ -227,7 +227,41 @@ void AddressSpace::unmap_object_pages(Vma& vma, UserAddress start, UserAddress e
         if (vma.shared && old.dirty()) vma.object->mark_dirty(vma.page_index(at));
         release(old.frame());
     }
-    flush();
+}
+
+bool AddressSpace::collect_dirty(Vma& vma, UserAddress from, UserAddress to) {
+    bool any = false;
+    for (UserAddress at = table_.next_populated(from, to); at < to; at = table_.next_populated(at + kPageSize, to)) {
+        Pte* pte = table_.find(at);
+        if (!pte || !pte->present() || !pte->dirty()) continue;
+        vma.object->mark_dirty(vma.page_index(at));
+        pte->value &= ~(kPteDirty | kPteWrite);
+        any = true;
+    }
+    return any;
+}
+
+// Written pages count as used. The bit is cleared without a flush: what a TLB still knows looks unused a little early.
+static bool take_use(Pte& entry) {
+    if (entry.dirty()) return true;
+    if (!(entry.value & kPteAccessed)) return false;
+    __atomic_fetch_and(&entry.value, ~kPteAccessed, __ATOMIC_RELAXED);
+    return true;
+}
+
+void AddressSpace::note_use(const Vma& vma, UserAddress start, UserAddress end, BlockPages& used) {
+    for (UserAddress at = table_.next_populated(start, end); at < end; at = table_.next_populated(at, end)) {
+        const UserAddress block_end = (at & ~(kHugePageSize - 1)) + kHugePageSize;
+        const UserAddress stop = end < block_end ? end : block_end;
+        Pte& huge = *table_.find_huge(at);
+        const bool block_used = huge.huge() && take_use(huge);
+        for (Pte* pte = table_.find(at); at < stop; at += kPageSize, pte = pte ? pte + 1 : nullptr) {
+            if (block_used) used.add(vma.page_index(at));
+            if (!pte || !pte->present()) continue;
+            const bool copy = !vma.shared && vma.object->cached_page(vma.page_index(at)) != pte->frame();
+            if (!copy && take_use(*pte)) used.add(vma.page_index(at));
+        }
+    }
 }
 
 AddressSpace::Departed::~Departed() {

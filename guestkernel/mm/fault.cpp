@@ -424,11 +424,14 @@ bool (*relieve_memory)() = nullptr;
 
 Result<> AddressSpace::fault(UserAddress address, Access access) {
     if (address >= abi::kUserEnd) return Errno::kFAULT;
+    make_room();
     for (;;) {
-        Vma* vma = find(address);
-        if (!vma) vma = grow_stack(address);
-        if (!vma) return Errno::kFAULT;
-        auto made = FaultHandler{*this, *vma, address & ~(kPageSize - 1), access}.run();
+        const Result<> made = with_evictions([=, this]() -> Result<> {
+            Vma* vma = find(address);
+            if (!vma) vma = grow_stack(address);
+            if (!vma) return Errno::kFAULT;
+            return FaultHandler{*this, *vma, address & ~(kPageSize - 1), access}.run();
+        });
         const bool out_of_memory = made.is_error() && made.error() == Errno::kNOMEM;
         if (!out_of_memory || !relieve_memory || !relieve_memory()) return made;
     }

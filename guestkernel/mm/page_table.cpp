@@ -71,7 +71,8 @@ void take_apart(Phys table, unsigned level) {
 
 }  // namespace
 
-void drop_kept_tables() {
+unsigned drop_kept_tables() {
+    unsigned count = 0;
     for (KeptTree& tree : trees) {
         if (tree.root) take_apart(tree.root, 4);
         tree = {};
@@ -82,7 +83,9 @@ void drop_kept_tables() {
             list.first = frame->next == kNoFrame ? nullptr : frame_at(frame->next);
             --list.count;
             release_table(frame);
+            ++count;
         }
+    return count;
 }
 
 Result<> PageTable::create(uint64_t layout) {

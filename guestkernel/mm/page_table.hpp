@@ -64,7 +64,7 @@ class PageTable {
     unsigned tables_ = 0;  // below the root
 };
 
-// Gives kept tables back to the frame allocator (memory is short).
-void drop_kept_tables();
+// Gives kept tables back to the frame allocator (memory is short); how many they were.
+unsigned drop_kept_tables();
 
 }  // namespace kvmsbx::mm

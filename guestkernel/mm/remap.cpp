@@ -123,22 +123,10 @@ Result<> AddressSpace::synchronize(UserAddress start, uint64_t length, uint32_t 
         covered = to;
         if ((flags & kMsInvalidate) && vma->locked) return Errno::kBUSY;
         if (!vma->shared || !vma->object || !(flags & kMsSync)) continue;
-        collect_dirty(*vma, from, to);
         RefPtr<Mappable> object = vma->object;
         TRY(object->write_back(vma->page_index(from), vma->page_index(to) - 1));
     }
     return hole ? Result<>(Errno::kNOMEM) : Result<>();
-}
-
-// Dirty bits of entries become the object's own marks; the next write faults and marks again.
-void AddressSpace::collect_dirty(Vma& vma, UserAddress from, UserAddress to) {
-    for (UserAddress at = from; at < to; at += kPageSize) {
-        Pte* pte = table_.find(at);
-        if (!pte || !pte->present() || !pte->dirty()) continue;
-        vma.object->mark_dirty(vma.page_index(at));
-        pte->value &= ~(kPteDirty | kPteWrite);
-    }
-    flush();
 }
 
 Result<> AddressSpace::resident(UserAddress start, uint64_t length, UserAddress out) {
