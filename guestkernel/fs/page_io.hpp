@@ -34,6 +34,7 @@ Result<size_t> read_pages(mm::IoBuffer& to, uint64_t offset, uint64_t size, Page
         if (count > size - offset) count = size - offset;
         if (count > to.remaining()) count = to.remaining();
         Result<Frame*> got = page(offset / kPageSize);
+        if (got.is_error() && got.error() == Errno::kNXIO) break;  // the file was cut off meanwhile
         if (got.is_error()) return done ? Result<size_t>(done) : Result<size_t>(got.error());
         const HeldFrame frame(got.value());
         Result<size_t> copied = frame.get() ? to.put(frame.data() + start, count) : to.put_zeroes(count);

@@ -37,6 +37,7 @@ Result<Frame*> Pages::obtain(uint64_t index) {
 }
 
 Result<Frame*> Pages::get_page(uint64_t index, bool) {
+    if (!cache_.find(index)) mm::make_room();
     if (index >= pages_of(size)) return Errno::kNXIO;
     return obtain(index);
 }
@@ -58,6 +59,13 @@ void Pages::set_size(uint64_t bytes) {
     size = bytes;
 }
 
+void Pages::drop_beyond(uint64_t index) {
+    if (index < pages_of(size) || !cache_.find(index)) return;
+    unmap_pages(index, index, true);
+    cache_.remove(index);
+    super_->give_pages(1);
+}
+
 void Pages::punch(uint64_t start, uint64_t end) {
     if (end > size) end = pages_of(size) * kPageSize;
     if (start >= end) return;
@@ -66,7 +74,7 @@ void Pages::punch(uint64_t start, uint64_t end) {
     zero_part(start, first * kPageSize);
     if (end % kPageSize) zero_part(last * kPageSize, end);
     if (first >= last) return;
-    unmap_pages(first, last - 1, true);
+    unmap_pages(first, last - 1, false);
     for (uint64_t index = cache_.next(first); index < last; index = cache_.next(index + 1)) {
         cache_.remove(index);
         super_->give_pages(1);
@@ -95,6 +103,7 @@ Result<Attributes> Regular::attributes() {
 
 Result<> Regular::set_attributes(const vfs::AttributeChange& change) {
     if (change.valid & vfs::AttributeChange::kSize) {
+        sched::MutexGuard guard(write_lock);
         if (change.size > kMaxSize) return Errno::kFBIG;
         if (change.size < pages_->size && (pages_->seals & kSealShrink)) return Errno::kPERM;
         if (change.size > pages_->size && (pages_->seals & kSealGrow)) return Errno::kPERM;
@@ -131,9 +140,14 @@ Result<size_t> RegularFile::write_locked(mm::IoBuffer& from, uint64_t offset) {
     if ((pages.seals & kSealGrow) && offset + from.remaining() > pages.size) return Errno::kPERM;
     node().touch();
     return write_pages(
-        from, offset, [&pages](uint64_t index, bool) { return pages.obtain(index); },
+        from, offset,
+        [&pages](uint64_t index, bool) {
+            mm::make_room();
+            return mm::with_evictions([&pages, index] { return pages.obtain(index); });
+        },
         [&pages](uint64_t at, size_t count, size_t) {
             if (count > 0 && at + count > pages.size) pages.size = at + count;
+            pages.drop_beyond(at / kPageSize);
             return true;
         });
 }
@@ -153,6 +167,7 @@ Result<size_t> RegularFile::append(mm::IoBuffer& from, uint64_t& end) {
 
 Result<> RegularFile::allocate(uint32_t mode, uint64_t offset, uint64_t length) {
     Pages& pages = node().pages();
+    sched::MutexGuard guard(node().write_lock);
     if (mode & ~(kKeepSize | kPunchHole)) return Errno::kOPNOTSUPP;
     if (mode & kPunchHole) {
         if (!(mode & kKeepSize)) return Errno::kOPNOTSUPP;

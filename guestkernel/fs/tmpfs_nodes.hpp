@@ -108,6 +108,7 @@ class Pages final : public mm::Mappable {
     // Without a check against the size. ENOSPC, ENOMEM. New reference.
     Result<Frame*> obtain(uint64_t index);
     void set_size(uint64_t bytes);             // cuts off what lies behind
+    void drop_beyond(uint64_t index);          // a page that a write beyond the end did not fill
     void punch(uint64_t start, uint64_t end);  // bytes become zero, whole pages are freed
     uint64_t size = 0;
     uint64_t page_count() const { return cache_.page_count(); }

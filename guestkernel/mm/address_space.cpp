@@ -41,7 +41,9 @@ void AddressSpace::clear() {
         release(mailbox_);
         mailbox_ = nullptr;
     }
-    if (table_.root() && arch::cpu().loaded_cr3 == table_.root()) arch::drop_user_space();
+    // 0: it may be this one all the same, see flush_here().
+    const Phys loaded = arch::cpu().loaded_cr3;
+    if (table_.root() && (loaded == table_.root() || loaded == 0)) arch::drop_user_space();
     table_.destroy();
 }
 
@@ -94,11 +96,15 @@ Result<> AddressSpace::insert(OwnPtr<Vma> owned) {
     return {};
 }
 
-void AddressSpace::erase(Vma& vma) {
+void AddressSpace::take_out(Vma& vma) {
     mapped_ -= vma.end - vma.start;
     --count_;
     if (vma.object) vma.object->remove_mapping(vma);
     vma.tree_hook.unlink();
+}
+
+void AddressSpace::erase(Vma& vma) {
+    take_out(vma);
     delete &vma;
 }
 
@@ -154,16 +160,36 @@ static void release_block(Pte& huge) {
     release_contiguous(first, kBlockPages);
 }
 
+// Before [at, end) of a 2 MiB page goes. For want of memory one of the private pages that go becomes the table; a block
+// of an object goes as a whole, and faults bring it again.
+void AddressSpace::split_to_unmap(Pte& huge, UserAddress at, UserAddress end, const Vma& vma) {
+    // The memory of a table must be nobody's: other vCPUs may still use what this call has unmapped.
+    flush();
+    if (table_.split_huge(huge).is_ok()) return;
+    const Pte old = huge;
+    for (; !vma.object && at < end; at += kPageSize) {
+        Frame* table = old.frame() + at % kHugePageSize / kPageSize;
+        if (table->references != 1) continue;
+        huge.value = 0;
+        flush();
+        table_.split_huge_into(huge, old, table);
+        table_.find(at)->value = 0;
+        return;
+    }
+    release_block(huge);
+}
+
 // Takes the pages of [start, end) out of the page table. Dirty pages of shared objects are reported to their owner.
 void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
     for (UserAddress at = table_.next_populated(start, end); at < end; at = table_.next_populated(at, end)) {
         const UserAddress block = at & ~(kHugePageSize - 1);
         const UserAddress block_end = block + kHugePageSize;
         Pte& huge = *table_.find_huge(at);
-        if (huge.huge() && (at > block || end < block_end)) {
-            // Part of a 2 MiB page: if it cannot be split for want of memory, its content is lost as a whole, never
-            // kept.
-            if (table_.split_huge(huge).is_error()) at = block, end = end > block_end ? end : block_end;
+        if (huge.huge() && (at > block || end < block_end))
+            split_to_unmap(huge, at, end < block_end ? end : block_end, vma);
+        if (!huge.present()) {
+            at = block_end;
+            continue;
         }
         if (huge.huge()) {
             release_block(huge);
@@ -201,29 +227,71 @@ void AddressSpace::unmap_object_pages(Vma& vma, UserAddress start, UserAddress e
         if (vma.shared && old.dirty()) vma.object->mark_dirty(vma.page_index(at));
         release(old.frame());
     }
-    flush();
 }
 
-Result<> AddressSpace::unmap_range(UserAddress start, UserAddress end) {
+bool AddressSpace::collect_dirty(Vma& vma, UserAddress from, UserAddress to) {
+    bool any = false;
+    for (UserAddress at = table_.next_populated(from, to); at < to; at = table_.next_populated(at + kPageSize, to)) {
+        Pte* pte = table_.find(at);
+        if (!pte || !pte->present() || !pte->dirty()) continue;
+        vma.object->mark_dirty(vma.page_index(at));
+        pte->value &= ~(kPteDirty | kPteWrite);
+        any = true;
+    }
+    return any;
+}
+
+// Written pages count as used. The bit is cleared without a flush: what a TLB still knows looks unused a little early.
+static bool take_use(Pte& entry) {
+    if (entry.dirty()) return true;
+    if (!(entry.value & kPteAccessed)) return false;
+    __atomic_fetch_and(&entry.value, ~kPteAccessed, __ATOMIC_RELAXED);
+    return true;
+}
+
+void AddressSpace::note_use(const Vma& vma, UserAddress start, UserAddress end, BlockPages& used) {
+    for (UserAddress at = table_.next_populated(start, end); at < end; at = table_.next_populated(at, end)) {
+        const UserAddress block_end = (at & ~(kHugePageSize - 1)) + kHugePageSize;
+        const UserAddress stop = end < block_end ? end : block_end;
+        Pte& huge = *table_.find_huge(at);
+        const bool block_used = huge.huge() && take_use(huge);
+        for (Pte* pte = table_.find(at); at < stop; at += kPageSize, pte = pte ? pte + 1 : nullptr) {
+            if (block_used) used.add(vma.page_index(at));
+            if (!pte || !pte->present()) continue;
+            const bool copy = !vma.shared && vma.object->cached_page(vma.page_index(at)) != pte->frame();
+            if (!copy && take_use(*pte)) used.add(vma.page_index(at));
+        }
+    }
+}
+
+AddressSpace::Departed::~Departed() {
+    while (vmas_) {
+        OwnPtr<Vma> vma(vmas_);
+        vmas_ = vma->next_mapping;
+        // munmap(2) has no error for it; msync(2) has.
+        if (vma->shared && vma->object)
+            (void)vma->object->write_back(vma->first_page, vma->page_index(vma->end) - 1).is_ok();
+    }
+}
+
+Result<> AddressSpace::unmap_range(UserAddress start, UserAddress end, Departed& departed) {
     if (!find_from(start) || find_from(start)->start >= end) return {};
     if (has_sealed(start, end)) return Errno::kPERM;
     TRY(split_boundaries(start, end));
     for (Vma* vma = find_from(start); vma && vma->start < end;) {
         Vma* after = next(*vma);
-        RefPtr<Mappable> object = vma->shared ? vma->object : nullptr;
-        const uint64_t first = vma->first_page, last = vma->page_index(vma->end) - 1;
         zap(vma->start, vma->end, *vma);
-        erase(*vma);
-        if (object) {
-            flush();
-            (void)object->write_back(first, last).is_ok();  // munmap(2) has no error for it; msync(2) has
-            after = find_from(start);                       // it may have blocked
-            if (after && after->start < start) after = next(*after);
-        }
+        take_out(*vma);
+        departed.add(*vma);
         vma = after;
     }
     flush();
     return {};
+}
+
+Result<> AddressSpace::unmap_range(UserAddress start, UserAddress end) {
+    Departed departed;
+    return unmap_range(start, end, departed);
 }
 
 Result<> AddressSpace::unmap(UserAddress start, uint64_t length) {
@@ -280,6 +348,7 @@ Result<UserAddress> AddressSpace::map(const MapRequest& request) {
     if (length == 0 || length > abi::kUserEnd) return Errno::kNOMEM;
     if (request.offset % kPageSize) return Errno::kINVAL;
     TRY(check_growth(length, request.protection, request.flags, !request.file));
+    Departed replaced;  // written back when the new mapping is there: nobody else may take the place meanwhile
     UserAddress start = request.address;
     if (request.flags & (kMapFixed | kMapFixedNoreplace)) {
         if (start % kPageSize) return Errno::kINVAL;
@@ -289,7 +358,7 @@ Result<UserAddress> AddressSpace::map(const MapRequest& request) {
             Vma* there = find_from(start);
             if (there && there->start < start + length) return Errno::kEXIST;
         } else {
-            TRY(unmap_range(start, start + length));
+            TRY(unmap_range(start, start + length, replaced));
         }
     } else {
         // 2 MiB of memory, or of an object, should start where a 2 MiB page may.
@@ -354,6 +423,7 @@ Result<> AddressSpace::protect(UserAddress start, uint64_t length, uint32_t prot
     // As Linux: what comes before the hole is changed all the same.
     const UserAddress stop = covered < end ? covered : end;
     if (stop > start) {
+        const FlushAtEnd flushed(*this);
         TRY(split_boundaries(start, stop));
         for (Vma* vma = find(start); vma && vma->start < stop; vma = next(*vma)) {
             vma->protection = protection;
@@ -377,7 +447,6 @@ Result<> AddressSpace::protect(UserAddress start, uint64_t length, uint32_t prot
             try_merge(*vma);
             if (vma->end == before) vma = next(*vma);
         }
-        flush();
     }
     return covered < end ? Result<>(Errno::kNOMEM) : Result<>();
 }

@@ -14,6 +14,9 @@
 // of it splits it first.
 // - Page-table changes that take rights away end with flush(): every vCPU that runs this space re-enters
 // (sched::shoot_down).
+// - Where memory is short, make_room() and a fault that finds none evict pages of files, mapped ones as well (see
+// Mappable::evict). Both are called where nobody holds an entry or a frame without a reference; mm::reclaim, which any
+// allocation may call, leaves page tables alone.
 // - Ranges are [start, end) in bytes, page aligned. Kernel lock held throughout; a fault on a file may block, and looks
 // everything up again.
 #include <cstdint>
@@ -189,7 +192,7 @@ class AddressSpace : public RefCounted {
     Vector<uint64_t> auxiliary_vector;
     RefPtr<RefCounted> aio_contexts;  // of io_setup(2); ipc/ keeps them here
 
-    // Mappable::unmap_pages for one VMA.
+    // Mappable::unmap_pages for one VMA, without the flush.
     void unmap_object_pages(Vma& vma, UserAddress start, UserAddress end, bool also_private_copies);
     // Ends the use of the page tables by this space: called when the last task leaves; the destructor does it as well.
     void clear();
@@ -205,13 +208,43 @@ class AddressSpace : public RefCounted {
     Result<> insert(OwnPtr<Vma> vma);
     void erase(Vma& vma);
     void try_merge(Vma& vma);
+    Result<> advise_range(UserAddress start, UserAddress end, int advice);
     Result<> advise_one(Vma& vma, UserAddress start, UserAddress end, int advice);
     Result<> set_traits(Vma& vma, UserAddress start, UserAddress end, const VmaTraits& traits);
     Result<> check_growth(uint64_t length, uint32_t protection, uint32_t flags, bool anonymous);
     void zap(UserAddress start, UserAddress end, Vma& vma);
+    void split_to_unmap(Pte& huge, UserAddress at, UserAddress end, const Vma& vma);
     Result<> split_boundaries(UserAddress start, UserAddress end);
-    Result<> unmap_range(UserAddress start, UserAddress end);
-    void collect_dirty(Vma& vma, UserAddress from, UserAddress to);
+    // VMAs that have left the tree; the destructor writes back what was shared, which may block, and deletes them.
+    class Departed {
+      public:
+        Departed() = default;
+        Departed(const Departed&) = delete;
+        ~Departed();
+        void add(Vma& vma) {
+            vma.next_mapping = vmas_;
+            vmas_ = &vma;
+        }
+
+      private:
+        Vma* vmas_ = nullptr;  // through next_mapping
+    };
+    // What is done to page tables becomes true everywhere, on the way of errors, too.
+    class FlushAtEnd {
+      public:
+        explicit FlushAtEnd(AddressSpace& space) : space_(space) {}
+        FlushAtEnd(const FlushAtEnd&) = delete;
+        ~FlushAtEnd() { space_.flush(); }
+
+      private:
+        AddressSpace& space_;
+    };
+    Result<> unmap_range(UserAddress start, UserAddress end);  // may block
+    Result<> unmap_range(UserAddress start, UserAddress end, Departed& departed);
+    void take_out(Vma& vma);
+    // Mappable::collect_dirty and Mappable::evict for one VMA; a flush is due where it gives true.
+    bool collect_dirty(Vma& vma, UserAddress from, UserAddress to);
+    void note_use(const Vma& vma, UserAddress start, UserAddress end, BlockPages& used);
     Result<> move_entries(UserAddress from, UserAddress to, uint64_t length);
     Vma* grow_stack(UserAddress address);
     Vma* find_before(UserAddress address);  // the last VMA with start < address

@@ -105,6 +105,12 @@ Result<> AddressSpace::advise(UserAddress start, uint64_t length, int advice) {
         const auto made = populate(start, end, advice == kPopulateWrite ? Access::kWrite : Access::kRead);
         return made.is_error() ? populate_error(made.error()) : Result<>();
     }
+    const Result<> advised = advise_range(start, end, advice);
+    if (frees_pages(advice)) flush();
+    return advised;
+}
+
+Result<> AddressSpace::advise_range(UserAddress start, UserAddress end, int advice) {
     bool hole = false;
     for (UserAddress covered = start; covered < end;) {
         Vma* vma = find_from(covered);
@@ -117,7 +123,6 @@ Result<> AddressSpace::advise(UserAddress start, uint64_t length, int advice) {
         TRY(advise_one(*vma, from, to, advice));
         covered = to;
     }
-    if (frees_pages(advice)) flush();
     return hole ? Result<>(Errno::kNOMEM) : Result<>();
 }
 

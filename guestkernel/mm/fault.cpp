@@ -140,16 +140,14 @@ struct FaultHandler {
     }
 
     Result<> write_shared(Pte& pte) {
-        const uint64_t index = vma.page_index(page);
         const Phys was = pte.phys();
-        Frame* frame = TRY(vma.object->get_page(index, true));
-        Pte* again = space.table_.find(page);  // get_page may have blocked
-        if (!again || !again->present() || again->phys() != was || frame->phys() != was) {
-            release(frame);
-            return {};  // the next access faults again
-        }
+        Frame* frame = TRY(object_page(true));
+        if (!frame) return {};  // the next access faults again
+        const bool same = frame->phys() == was;
         release(frame);
-        again->value = again->phys() | rights(vma.protection, true);
+        Pte* again = space.table_.find(page);  // object_page may have blocked
+        if (same && again && again->present() && again->phys() == was)
+            again->value = was | rights(vma.protection, true);
         return {};
     }
 
@@ -214,8 +212,10 @@ struct FaultHandler {
         return {from < vma.start ? vma.start : from, vma.last_fault > vma.end ? vma.end : vma.last_fault};
     }
 
-    void copy_window() {
+    // True: copies took the place of pages that were mapped, and a flush is due.
+    bool copy_window() {
         const Range range = next_writes();
+        bool replaced = false;
         for (UserAddress at = range.from; at < range.to; at += kPageSize) {
             Pte* pte = space.table_.find(at);
             if (!pte || (pte->present() && pte->writable())) continue;
@@ -233,8 +233,10 @@ struct FaultHandler {
                 pte->value = copy.value()->phys() | rights(vma.protection, true);
             }
             if (copy.is_ok() || !was_present) release(source);
-            if (copy.is_error()) return;
+            if (copy.is_error()) break;
+            replaced |= was_present;
         }
+        return replaced;
     }
 
     // Calls visit(address, entry) for the entries of the aligned window of `pages` pages around the fault, inside the
@@ -252,7 +254,10 @@ struct FaultHandler {
 
     Result<> anonymous_page() {
         if (!vma.no_huge && covers_block(block_start())) {
-            if (Pte* huge = TRY(space.table_.obtain_vacant(page))) {
+            bool dropped;
+            Pte* const huge = TRY(space.table_.obtain_vacant(page, dropped));
+            if (dropped) space.flush();
+            if (huge) {
                 if (auto first = allocate_huge(Zero::kYes); first.is_ok()) {
                     huge->value = first.value()->phys() | kPteHuge | rights(vma.protection, true);
                     return {};
@@ -330,9 +335,11 @@ struct FaultHandler {
         const UserAddress address = page;
         AddressSpace& where = space;
         Vma* const before = &vma;
+        const bool shared = vma.shared;
         Frame* frame = TRY(object->get_page(index, for_write));
         Vma* now = where.find(address);
-        if (now != before || now->object.get() != object.get() || now->page_index(address) != index) {
+        if (now != before || now->object.get() != object.get() || now->page_index(address) != index ||
+            now->shared != shared) {
             release(frame);
             return static_cast<Frame*>(nullptr);
         }
@@ -363,7 +370,7 @@ struct FaultHandler {
         memcpy(copy.value()->data(), frame->data(), kPageSize);
         release(frame);
         TRY(install(copy.value(), true));
-        if (!forced) copy_window();
+        if (!forced && copy_window()) space.flush();
         return {};
     }
 
@@ -417,11 +424,14 @@ bool (*relieve_memory)() = nullptr;
 
 Result<> AddressSpace::fault(UserAddress address, Access access) {
     if (address >= abi::kUserEnd) return Errno::kFAULT;
+    make_room();
     for (;;) {
-        Vma* vma = find(address);
-        if (!vma) vma = grow_stack(address);
-        if (!vma) return Errno::kFAULT;
-        auto made = FaultHandler{*this, *vma, address & ~(kPageSize - 1), access}.run();
+        const Result<> made = with_evictions([=, this]() -> Result<> {
+            Vma* vma = find(address);
+            if (!vma) vma = grow_stack(address);
+            if (!vma) return Errno::kFAULT;
+            return FaultHandler{*this, *vma, address & ~(kPageSize - 1), access}.run();
+        });
         const bool out_of_memory = made.is_error() && made.error() == Errno::kNOMEM;
         if (!out_of_memory || !relieve_memory || !relieve_memory()) return made;
     }

@@ -52,7 +52,8 @@ void copy_entry(Pte& source, Pte& target, bool shared, unsigned& budget) {
 // A 2 MiB page of an object: the child's is the same; false where it has to be split.
 Result<bool> share_block(const Pte& source, PageTable& to, const Vma& vma, UserAddress block_end) {
     if (vma.start > block_end - kHugePageSize || vma.end < block_end) return false;
-    Pte* target = TRY(to.obtain_vacant(block_end - kHugePageSize));
+    bool dropped;  // nobody runs with this table yet
+    Pte* target = TRY(to.obtain_vacant(block_end - kHugePageSize, dropped));
     if (!target) return false;
     for (uint64_t i = 0; i < kBlockPages; ++i) source.frame()[i].ref();
     *target = source;
@@ -102,6 +103,9 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     child->executable = executable;
     for (uint64_t word : auxiliary_vector) TRY(child->auxiliary_vector.push_back(word));
     unsigned budget = kEagerCopies;
+    // The other threads come to rest in the Sentry before the first page is copied or shared: the child sees what they
+    // wrote in order.
+    flush();
     // From the top down: the stack first, where both sides write at once.
     for (auto it = vmas_.rbegin(); it != vmas_.rend(); ++it) {
         Vma& vma = *it;
@@ -109,7 +113,6 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
         TRY(child->insert(TRY(copy_vma(vma))));
         if (!vma.wipe_on_fork) TRY(copy_entries(table_, child->table_, vma, budget));
     }
-    flush();
     return child;
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/mm/page_cache.hpp"
 #include "guestkernel/sched/sched.hpp"
 
 namespace kvmsbx::mm {
@@ -23,7 +24,7 @@ uint32_t frame_count;
 uint32_t fresh;   // index of the first block never handed out
 uint32_t backed;  // index of the first frame that the VMM has to be asked for (kBackMemory)
 uint32_t free_lists[kMaxOrder + 1];
-uint64_t free_frames, cached_frames, limit_frames = ~0ULL;
+uint64_t free_frames, cached_frames, file_frames, limit_frames = ~0ULL;
 uint64_t reserved_frames;  // the Sentry's image and the array of frames: nobody's memory
 uint64_t peak_frames, limit_hits;
 uint32_t dirty_free_blocks;  // free blocks of the highest order that are not known to be zero
@@ -151,6 +152,8 @@ Result<Frame*> allocate_now(unsigned order, Zero zero) {
 Result<Frame*> allocate(unsigned order, Zero zero) {
     constexpr uint64_t kReclaimAtLeast = 256;
     Result<Frame*> first = allocate_now(order, zero);
+    if (first.is_ok()) return first;
+    if (drop_runs() > 0) first = allocate_now(order, zero);
     if (first.is_ok() || !reclaim) return first;
     const uint64_t wanted = uint64_t{2} << order;
     if (reclaim(wanted > kReclaimAtLeast ? wanted : kReclaimAtLeast) == 0) return first;
@@ -160,6 +163,7 @@ Result<Frame*> allocate(unsigned order, Zero zero) {
 }  // namespace
 
 uint64_t (*reclaim)(uint64_t frames);
+uint64_t (*evict)(uint64_t frames);
 
 Phys Frame::phys() const { return ram_start + uint64_t{index_of(this)} * kPageSize; }
 
@@ -196,9 +200,22 @@ MemoryStatistics memory_statistics() {
     const uint64_t there = frame_count - reserved_frames, used = used_frames();
     const uint64_t total = limit_frames < there ? limit_frames : there;
     return {total * kPageSize, (total > used ? total - used : 0) * kPageSize, cached_frames * kPageSize,
-            there * kPageSize};
+            file_frames * kPageSize, there * kPageSize};
 }
-void count_cached(int64_t pages) { cached_frames += static_cast<uint64_t>(pages); }
+void count_cached(int64_t pages, bool of_file) {
+    cached_frames += static_cast<uint64_t>(pages);
+    if (of_file) file_frames += static_cast<uint64_t>(pages);
+}
+
+void make_room() {
+    constexpr uint64_t kFrames = 1024;
+    constexpr sched::Nanoseconds kPause = 100'000'000;  // after it has found little
+    static sched::Nanoseconds paused_until;
+    const MemoryStatistics memory = memory_statistics();
+    if (memory.free >= memory.total / 16 || memory.of_files <= memory.total / 16) return;
+    if (!evict || sched::now() < paused_until) return;
+    if (evict(kFrames) < kFrames / 8) paused_until = sched::now() + kPause;
+}
 
 void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed_bytes) {
     ram_start = ram;

@@ -51,13 +51,34 @@ Frame* frame_at(uint32_t index);
 // systems; null: nothing can be freed.
 extern uint64_t (*reclaim)(uint64_t frames);
 
+// The same where more is possible: mapped pages go as well, and written ones when they have been written back. The
+// caller has nothing in hand that this could free: no entry of a page table, no frame without a reference. May block.
+extern uint64_t (*evict)(uint64_t frames);
+// For such a caller, before it needs memory: evicts some if little is free and much is in the caches of files.
+void make_room();
+
 struct MemoryStatistics {
     uint64_t total, free;  // bytes, within the container's limit
     uint64_t cached;       // bytes in page caches
+    uint64_t of_files;     // those that can be had again from their files
     uint64_t machine;      // bytes of RAM, whatever the limit is
 };
 MemoryStatistics memory_statistics();
-void count_cached(int64_t pages);  // PageCache alone calls it
+// For who may call evict(), too: calls make() again after evictions, as long as it gives ENOMEM and something goes.
+template <typename Make>
+auto with_evictions(Make make) {
+    constexpr unsigned kMost = 16;
+    constexpr uint64_t kFrames = 64;
+    // What is left of files then is what runs just now: without it, nobody would come further.
+    const auto can_go_on = [] { return evict && memory_statistics().of_files > kFrames * kPageSize; };
+    auto made = make();
+    for (unsigned i = 0; i < kMost && made.is_error() && made.error() == Errno::kNOMEM && can_go_on(); ++i) {
+        if (evict(kFrames) == 0) break;
+        made = make();
+    }
+    return made;
+}
+void count_cached(int64_t pages, bool of_file);  // PageCache alone calls it
 
 // At start: RAM is [ram, ram + size), all of it below `first_free` is taken; `backed` bytes of it can be used before
 // the VMM is asked for more.

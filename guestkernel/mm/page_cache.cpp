@@ -2,8 +2,6 @@
 
 #include <cstring>
 
-#include "guestkernel/mm/address_space.hpp"
-
 namespace kvmsbx::mm {
 namespace {
 constexpr unsigned kBits = 6, kFanout = 1 << kBits;
@@ -64,6 +62,11 @@ struct PageCache::Node {
     }
 };
 
+void PageCache::count(int64_t pages) {
+    pages_ += static_cast<uint64_t>(pages);
+    count_cached(pages, content_ == Content::kOfFile);
+}
+
 Frame* PageCache::find(uint64_t index) const {
     uint64_t* slot = Node::find(root_, levels_, index);
     return slot ? Node::frame(*slot) : nullptr;
@@ -95,8 +98,7 @@ Result<> PageCache::insert(uint64_t index, Frame* frame) {
     if (slot) return Errno::kEXIST;
     slot = Node::pack(frame);
     ++node->used;
-    ++pages_;
-    count_cached(1);
+    count(1);
     return {};
 }
 
@@ -105,8 +107,7 @@ void PageCache::remove(uint64_t index) {
     if (!slot || !*slot) return;
     release(Node::frame(*slot));
     *slot = 0;
-    --pages_;
-    count_cached(-1);
+    count(-1);
     // The leaf's count is brought up to date by walking down once more; empty nodes stay until truncate.
     Node* node = root_;
     for (unsigned level = levels_; level > 1; --level)
@@ -119,8 +120,7 @@ void PageCache::truncate(uint64_t first_index) {
     if (!root_) return;
     uint64_t dropped = 0;
     const bool empty = root_->truncate(levels_, 0, first_index, dropped);
-    pages_ -= dropped;
-    count_cached(-static_cast<int64_t>(dropped));
+    count(-static_cast<int64_t>(dropped));
     if (!empty) return;
     delete root_;
     root_ = nullptr;
@@ -139,16 +139,27 @@ bool PageCache::is_dirty(uint64_t index) const {
     return slot && (*slot & kDirty);
 }
 
+auto& PageCache::with_runs() {
+    static List<PageCache, &PageCache::run_hook_> all;
+    return all;
+}
+
+void PageCache::set_run(Frame* run) {
+    run_ = run;
+    run_hook_.unlink();
+    if (run) with_runs().push_back(*this);
+}
+
 Result<Frame*> PageCache::allocate(uint64_t index, Zero zero) {
     const bool begins = index > 0 && index % kBlockPages == 0 && !run_;
     if (begins && find(index - 1) && next(index) >= index + kBlockPages)
-        if (auto block = allocate_huge(Zero::kNo); block.is_ok()) run_ = block.value(), run_next_ = index;
+        if (auto block = allocate_huge(Zero::kNo); block.is_ok()) set_run(block.value()), run_next_ = index;
     if (!run_ || index != run_next_) {
         if (run_ && index / kBlockPages != run_next_ / kBlockPages) (void)drop_run();
         return allocate_frame(zero);
     }
     Frame* frame = run_;
-    run_ = ++run_next_ % kBlockPages ? frame + 1 : nullptr;
+    set_run(++run_next_ % kBlockPages ? frame + 1 : nullptr);
     if (zero == Zero::kYes) memset(frame->data(), 0, kPageSize);
     return frame;
 }
@@ -157,7 +168,13 @@ uint64_t PageCache::drop_run() {
     if (!run_) return 0;
     const uint64_t count = kBlockPages - run_next_ % kBlockPages;
     for (uint64_t i = 0; i < count; ++i) release(run_ + i);
-    run_ = nullptr;
+    set_run(nullptr);
+    return count;
+}
+
+uint64_t drop_runs() {
+    uint64_t count = 0;
+    for (auto& all = PageCache::with_runs(); !all.empty();) count += all.front().drop_run();
     return count;
 }
 
@@ -195,56 +212,6 @@ bool PageCache::move_block(uint64_t first, Frame* to) {
         }
     }
     return true;
-}
-
-Frame* Mappable::cached_block(uint64_t first, Gather gather) {
-    PageCache* cache = page_cache();
-    if (!cache) return nullptr;
-    if (Frame* there = cache->find_block(first)) return there;
-    if (gather == Gather::kNo || cache->stuck_block == first || cache->count_in_block(first) < kBlockPages)
-        return nullptr;
-    auto block = allocate_huge(Zero::kNo);
-    if (block.is_error()) return nullptr;
-    unmap_pages(first, first + kBlockPages - 1, false);
-    if (cache->move_block(first, block.value())) return block.value();
-    release_contiguous(block.value(), kBlockPages);
-    cache->stuck_block = first;
-    return nullptr;
-}
-
-void Mappable::add_mapping(Vma& vma) {
-    vma.next_mapping = mappings_;
-    vma.previous_link = &mappings_;
-    if (mappings_) mappings_->previous_link = &vma.next_mapping;
-    mappings_ = &vma;
-    mapping_added();
-}
-
-void Mappable::remove_mapping(Vma& vma) {
-    if (!vma.previous_link) return;
-    *vma.previous_link = vma.next_mapping;
-    if (vma.next_mapping) vma.next_mapping->previous_link = vma.previous_link;
-    vma.previous_link = nullptr;
-    mapping_removed();
-}
-
-bool Mappable::has_shared_writers() const {
-    for (const Vma* vma = mappings_; vma; vma = vma->next_mapping)
-        if (vma->shared && (vma->max_protection & kProtWrite)) return true;
-    return false;
-}
-
-Mappable::~Mappable() { VERIFY(!mappings_); }
-
-void Mappable::unmap_pages(uint64_t first, uint64_t last, bool also_private_copies) {
-    for (Vma* vma = mappings_; vma; vma = vma->next_mapping) {
-        const uint64_t pages = (vma->end - vma->start) / kPageSize;
-        if (vma->first_page > last || vma->first_page + pages <= first) continue;
-        const uint64_t from = first > vma->first_page ? first - vma->first_page : 0;
-        const uint64_t to = last - vma->first_page >= pages ? pages : last - vma->first_page + 1;
-        vma->space->unmap_object_pages(*vma, vma->start + from * kPageSize, vma->start + to * kPageSize,
-                                       also_private_copies);
-    }
 }
 
 }  // namespace kvmsbx::mm

@@ -17,7 +17,9 @@ inline constexpr uint64_t kBlockPages = kHugePageSize / kPageSize;
 // from a multiple of 512 on. Where their frames lie in a row, as in RAM of 2 MiB, one entry of a page table maps it.
 class PageCache {
   public:
-    PageCache() = default;
+    // Whether the pages can be had again from elsewhere.
+    enum class Content : bool { kOnlyHere, kOfFile };
+    explicit PageCache(Content content = Content::kOnlyHere) : content_(content) {}
     ~PageCache() { truncate(0); }
     PageCache(const PageCache&) = delete;
     Frame* find(uint64_t index) const;              // no new reference; null if not there
@@ -36,6 +38,7 @@ class PageCache {
     Result<Frame*> allocate(uint64_t index, Zero zero);
     // Frees the frames that allocate() has ready for the pages to come; gives how many.
     uint64_t drop_run();
+    friend uint64_t drop_runs();
     // The first frame of the block if its frames lie in a row, else null.
     Frame* find_block(uint64_t first) const;
     unsigned count_in_block(uint64_t first) const;
@@ -47,14 +50,31 @@ class PageCache {
 
   private:
     struct Node;
+    void count(int64_t pages);
+    const Content content_;
     Node* root_ = nullptr;
     unsigned levels_ = 0;
     uint64_t pages_ = 0;
+    void set_run(Frame* run);
+    static auto& with_runs();
+    ListHook run_hook_;      // in the list of all that have a run
     Frame* run_ = nullptr;   // the rest of 512 frames in a row; null: none
     uint64_t run_next_ = 0;  // index of the page that *run_ is for
 };
 
 enum class Access : uint8_t { kRead = 1, kWrite = 2, kExecute = 4 };
+
+uint64_t drop_runs();  // those of all caches
+
+// Some of the pages of one block, by index.
+class BlockPages {
+  public:
+    void add(uint64_t index) { words_[index % kBlockPages / 64] |= 1ULL << (index % 64); }
+    bool has(uint64_t index) const { return words_[index % kBlockPages / 64] >> (index % 64) & 1; }
+
+  private:
+    uint64_t words_[kBlockPages / 64] = {};
+};
 
 // Something whose pages can be mapped: the interface between mm and files. Owned by an inode (or by mm for shared
 // anonymous memory).
@@ -95,6 +115,14 @@ class Mappable : public RefCounted {
     // owners call it before they drop pages. Private copies (already copied on write) stay unless also_private_copies.
     void unmap_pages(uint64_t first, uint64_t last, bool also_private_copies);
 
+    // Dirty bits of page tables become marks (mark_dirty): the next write through a mapping faults and marks again.
+    void collect_dirty(uint64_t first, uint64_t last);
+    // Takes clean pages of [first, first + count), all of one block, out of all page tables and the page cache, `most`
+    // at most; gives how many went. Those that a page table was used for since the last call stay this time, locked
+    // ones always. Neither blocks nor allocates. The caller has nothing in hand that it could free: no entry of a page
+    // table, no frame without a reference.
+    uint64_t evict(uint64_t first, uint64_t count, uint64_t most);
+
     // The first frame of a block of the page cache whose frames lie in a row (no new references), or null. gather: if
     // all are in memory they are brought into a row, for which they leave all page tables. Neither blocks nor reclaims.
     enum class Gather : bool { kNo, kYes };
@@ -111,6 +139,9 @@ class Mappable : public RefCounted {
     virtual void mapping_removed() {}
 
   private:
+    template <typename Visit>
+    void for_mappings(uint64_t first, uint64_t last, Visit visit);
+    void flush_mappings(uint64_t first, uint64_t last);
     Vma* mappings_ = nullptr;  // doubly linked through Vma
 };
 

@@ -71,7 +71,8 @@ void take_apart(Phys table, unsigned level) {
 
 }  // namespace
 
-void drop_kept_tables() {
+unsigned drop_kept_tables() {
+    unsigned count = 0;
     for (KeptTree& tree : trees) {
         if (tree.root) take_apart(tree.root, 4);
         tree = {};
@@ -82,7 +83,9 @@ void drop_kept_tables() {
             list.first = frame->next == kNoFrame ? nullptr : frame_at(frame->next);
             --list.count;
             release_table(frame);
+            ++count;
         }
+    return count;
 }
 
 Result<> PageTable::create(uint64_t layout) {
@@ -157,20 +160,24 @@ Result<Pte*> PageTable::obtain_huge(UserAddress address) {
     return as_pte(&TRY(obtain_table(address, 2))[slot(address, 2)]);
 }
 
-Result<Pte*> PageTable::obtain_vacant(UserAddress address) {
+Result<Pte*> PageTable::obtain_vacant(UserAddress address, bool& dropped) {
     Pte* entry = TRY(obtain_huge(address));
-    if (entry->present() && !entry->huge() && is_empty_table(*entry)) drop_table(*entry);
+    dropped = entry->present() && !entry->huge() && is_empty_table(*entry);
+    if (dropped) drop_table(*entry);
     return entry->present() ? nullptr : entry;
 }
 
 Result<> PageTable::split_huge(Pte& huge) {
     VERIFY(huge.present() && huge.huge());
-    Frame* table = TRY(allocate_table(1));
+    split_huge_into(huge, huge, TRY(allocate_table(1)));
+    return {};
+}
+
+void PageTable::split_huge_into(Pte& huge, Pte old, Frame* table) {
     ++tables_;
-    const uint64_t small = huge.value & ~kPteHuge;
+    const uint64_t small = old.value & ~kPteHuge;
     for (unsigned i = 0; i < 512; ++i) entries(table->phys())[i] = small + i * kPageSize;
     huge.value = table->phys() | kTableBits;
-    return {};
 }
 
 void PageTable::drop_table(Pte& entry) {

@@ -40,11 +40,13 @@ class PageTable {
     // The level-2 entry (2 MiB), null if its table does not exist.
     Pte* find_huge(UserAddress address) const;
     Result<Pte*> obtain_huge(UserAddress address);
-    // The same for a 2 MiB page to be mapped there: not present (a table without entries is dropped), or null where
-    // something is mapped. ENOMEM.
-    Result<Pte*> obtain_vacant(UserAddress address);
+    // The same for a 2 MiB page to be mapped there: not present, or null where something is mapped. `dropped`: there
+    // was a table without entries, which other vCPUs must forget. ENOMEM.
+    Result<Pte*> obtain_vacant(UserAddress address, bool& dropped);
     // Replaces a present 2 MiB entry by a table of 512 small ones with the same rights. ENOMEM.
     Result<> split_huge(Pte& huge);
+    // The same for an entry that was `old` and is taken out already; `table` becomes the table, whatever it held.
+    void split_huge_into(Pte& huge, Pte old, Frame* table);
     // Takes the table of small entries below a level-2 entry that is not huge away; its entries must be gone.
     void drop_table(Pte& entry);
     // True if no entry of that table is present.
@@ -62,7 +64,7 @@ class PageTable {
     unsigned tables_ = 0;  // below the root
 };
 
-// Gives kept tables back to the frame allocator (memory is short).
-void drop_kept_tables();
+// Gives kept tables back to the frame allocator (memory is short); how many they were.
+unsigned drop_kept_tables();
 
 }  // namespace kvmsbx::mm

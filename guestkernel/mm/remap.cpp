@@ -29,6 +29,7 @@ MapRequest like(const Vma& vma, UserAddress address, uint64_t length, uint32_t e
 // Moves page-table entries of [from, from + length) to `to`; both lie in VMAs of the same content.
 Result<> AddressSpace::move_entries(UserAddress from, UserAddress to, uint64_t length) {
     const UserAddress end = from + length;
+    const FlushAtEnd flushed(*this);
     for (UserAddress at = table_.next_populated(from, end); at < end; at = table_.next_populated(at + kPageSize, end)) {
         Pte& huge = *table_.find_huge(at);
         if (huge.huge()) TRY(table_.split_huge(huge));
@@ -55,6 +56,7 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
             return Errno::kINVAL;
         if (new_address < old_address + old_size && old_address < new_address + new_size) return Errno::kINVAL;
     }
+    Departed departed;
     Vma* vma = find(old_address);
     if (!vma) return Errno::kFAULT;
     const bool duplicate = old_size == 0;  // a second mapping of the same shared pages
@@ -63,7 +65,7 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
     if (has_sealed(old_address, old_address + (old_size ? old_size : 1))) return Errno::kPERM;
     if (!(flags & (kMremapFixed | kMremapDontunmap)) && !duplicate) {
         if (new_size <= old_size) {
-            if (new_size < old_size) TRY(unmap_range(old_address + new_size, old_address + old_size));
+            if (new_size < old_size) TRY(unmap_range(old_address + new_size, old_address + old_size, departed));
             return old_address;
         }
         // In place, if the mapping ends there and the gap behind it is wide enough.
@@ -82,11 +84,11 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
         if (!(flags & kMremapMaymove)) return Errno::kNOMEM;
     }
     if (new_size < old_size) {
-        TRY(unmap_range(old_address + new_size, old_address + old_size));
+        TRY(unmap_range(old_address + new_size, old_address + old_size, departed));
         old_size = new_size;
-        vma = find(old_address);
-        if (!vma) return Errno::kFAULT;
     }
+    if (flags & kMremapFixed) TRY(unmap_range(new_address, new_address + new_size, departed));
+    vma = find(old_address);
     MapRequest request = like(*vma, flags & (kMremapFixed | kMremapDontunmap) ? new_address : 0, new_size,
                               flags & kMremapFixed ? kMapFixed : 0);
     request.offset = vma->page_index(old_address) * kPageSize;
@@ -102,8 +104,7 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
         if (Vma* old = find(old_address); old && old->locked)
             TRY(lock(old_address, old_address + old_size, false, false));
     TRY(move_entries(old_address, target, old_size));
-    if (!(flags & kMremapDontunmap)) TRY(unmap_range(old_address, old_address + old_size));
-    flush();
+    if (!(flags & kMremapDontunmap)) TRY(unmap_range(old_address, old_address + old_size, departed));
     return target;
 }
 
@@ -122,22 +123,10 @@ Result<> AddressSpace::synchronize(UserAddress start, uint64_t length, uint32_t 
         covered = to;
         if ((flags & kMsInvalidate) && vma->locked) return Errno::kBUSY;
         if (!vma->shared || !vma->object || !(flags & kMsSync)) continue;
-        collect_dirty(*vma, from, to);
         RefPtr<Mappable> object = vma->object;
         TRY(object->write_back(vma->page_index(from), vma->page_index(to) - 1));
     }
     return hole ? Result<>(Errno::kNOMEM) : Result<>();
-}
-
-// Dirty bits of entries become the object's own marks; the next write faults and marks again.
-void AddressSpace::collect_dirty(Vma& vma, UserAddress from, UserAddress to) {
-    for (UserAddress at = from; at < to; at += kPageSize) {
-        Pte* pte = table_.find(at);
-        if (!pte || !pte->present() || !pte->dirty()) continue;
-        vma.object->mark_dirty(vma.page_index(at));
-        pte->value &= ~(kPteDirty | kPteWrite);
-    }
-    flush();
 }
 
 Result<> AddressSpace::resident(UserAddress start, uint64_t length, UserAddress out) {

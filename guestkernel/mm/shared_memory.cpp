@@ -13,7 +13,7 @@ void SharedMemory::make_block(uint64_t first) {
 
 Result<Frame*> SharedMemory::get_page(uint64_t index, bool) {
     if (index >= pages_) return Errno::kNXIO;
-    if (!cache_.find(index)) make_block(index - index % kBlockPages);
+    if (!cache_.find(index)) make_room(), make_block(index - index % kBlockPages);
     Frame* frame = cache_.find(index);
     if (!frame) {
         frame = TRY(allocate_frame(Zero::kYes));

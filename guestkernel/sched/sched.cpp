@@ -327,6 +327,7 @@ struct Scheduler : Switching {
     }
 
     static void poll_gofer(CpuState& cpu) {
+        if (hooks.gofer_pending()) arch::drop_user_space();
         for (unsigned i = 0; i < kGoferPollRounds && hooks.gofer_pending(); ++i) {
             unlock_kernel();
             for (unsigned j = 0; j < kGoferPollRelax; ++j) arch::relax();
@@ -529,15 +530,19 @@ void share_work_before_resume() { Scheduler::before_resume(); }
 
 namespace {
 
-// Until each of the vCPUs that run an application has entered the Sentry once. `concerns`: bool(const CpuArea&).
-template <typename Concerns>
-void interrupt_users(Concerns concerns) {
+// Until each of the vCPUs that run an application has entered the Sentry once. `concerns`: bool(CpuArea&);
+// is_in_sentry(CpuArea&): for those that are there already, and wait for the kernel lock.
+template <typename Concerns, typename IsInSentry>
+void interrupt_users(Concerns concerns, IsInSentry is_in_sentry) {
     const uint32_t self = arch::cpu().cpu_id;
     for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
         CpuArea* area = cpus[id].area;
         if (id == self || !area || !concerns(*area)) continue;
         const uint64_t entries = __atomic_load_n(&area->entries, __ATOMIC_ACQUIRE);
-        if (entries & 1) continue;  // in the Sentry: it loads the page table again before it resumes
+        if (entries & 1) {
+            is_in_sentry(*area);
+            continue;
+        }
         arch::send_ipi(*area);
         while (__atomic_load_n(&area->entries, __ATOMIC_ACQUIRE) == entries) arch::relax();
     }
@@ -546,11 +551,12 @@ void interrupt_users(Concerns concerns) {
 }  // namespace
 
 void shoot_down(Phys cr3) {
-    interrupt_users([cr3](const CpuArea& area) { return area.user_cr3 == cr3; });
+    interrupt_users([cr3](const CpuArea& area) { return area.user_cr3 == cr3; },
+                    [](CpuArea& area) { area.loaded_cr3 = 0; });  // it loads the page table again before it resumes
 }
 
 void interrupt_applications() {
-    interrupt_users([](const CpuArea&) { return true; });
+    interrupt_users([](const CpuArea&) { return true; }, [](CpuArea&) {});
 }
 
 }  // namespace kvmsbx::sched

@@ -21,7 +21,7 @@ bool is_dying(const Process& process) { return process.exiting || process.pendin
 // The current thread needs memory and there is none: kills the process with the most badness, unless one is dying
 // already, and lets the others run. False: the current process itself is dying and must not go on.
 bool kill_for_memory() {
-    mm::drop_kept_tables();
+    if (mm::drop_kept_tables() > 0) return true;
     Task& needy = current();
     if (is_dying(needy.process())) return false;
     Process* victim = nullptr;

@@ -58,7 +58,7 @@ void page_fault(Task& task) {
 // The vCPU is not where it was: another page table comes, or ring 3 mode, where that is always so.
 [[gnu::noinline]] void prepare_to_load(Task& task, arch::CpuArea& area) {
     // No vCPU gives up the kernel lock with a page table loaded that another could free.
-    if (area.loaded_cr3 != 0 && area.loaded_cr3 != arch::boot_info().sentry_pml4) arch::drop_user_space();
+    if (area.loaded_cr3 != arch::boot_info().sentry_pml4) arch::drop_user_space();
     if (area.syscall_target) prepare_entry(task, area);
 }
 

@@ -80,5 +80,7 @@ class HereBundle(Bundle):
 def machine_command(repository, build, disk, inner, seconds, memory=4096, output=None):
     """The command line that runs `inner` in the emulated machine, with this repository's tests and kvmsbx at the same places below /t/repo."""
     keep = ["-o", str(output)] if output else []
+    if (build / "cli").is_dir():
+        keep += ["-f", f"{build / 'cli'}:/t/repo/build/cli"]
     return [str(repository / "scripts/hwkvm"), "-d", str(disk), "-m", str(memory), "-t", str(seconds), *keep,
             "-f", f"{repository / 'tests'}:/t/repo/tests", "-f", f"{build / 'kvmsbx'}:/t/repo/build/kvmsbx", *inner]

@@ -517,5 +517,103 @@ TEST(AddressSpaces, SharedMemoryComesInBlocks) {
     });
 }
 
+// That this vCPU loads its page table again stands for the flush on all of them.
+bool flushes(AddressSpace& space, const std::function<void()>& act) {
+    arch::cpu().loaded_cr3 = space.cr3();
+    act();
+    return arch::cpu().loaded_cr3 == 0;
+}
+
+TEST(Eviction, TakesWhatWasNotUsedSinceTheLastRound) {
+    in_sentry([] {
+        for (uint64_t pages : {kBlockPages, uint64_t{40}}) {
+            auto file = make_ref<NumberedFile>(pages).release_value();
+            auto space = AddressSpace::create().release_value();
+            const UserAddress at = map_file(*space, file, pages, kMapPrivate);
+            for (uint64_t i = 0; i < pages; ++i) EXPECT_EQ(get<uint32_t>(*space, at + i * kPageSize), i);
+            for (uint64_t i = 0; i < pages; ++i) EXPECT_EQ(get<uint32_t>(*space, at + i * kPageSize), i);
+            EXPECT_EQ(file->evict(0, pages, kBlockPages), 0U);
+            EXPECT_EQ(file->cache.page_count(), pages);
+            const uint64_t before = memory_statistics().free;
+            EXPECT_TRUE(flushes(*space, [&] { EXPECT_EQ(file->evict(0, pages, kBlockPages), pages); }));
+            EXPECT_EQ(memory_statistics().free, before + pages * kPageSize);
+            EXPECT_EQ(space->resident_pages(), 0U);
+            for (uint64_t i = 0; i < pages; ++i) EXPECT_EQ(get<uint32_t>(*space, at + i * kPageSize), i);
+        }
+    });
+}
+
+TEST(Eviction, LeavesWhatIsWrittenCopiedHeldOrLocked) {
+    in_sentry([] {
+        constexpr uint64_t kPages = 100;
+        auto file = make_ref<NumberedFile>(kPages).release_value();
+        auto space = AddressSpace::create().release_value();
+        const UserAddress at = map_file(*space, file, kPages, kMapPrivate);
+        for (uint64_t i = 0; i < kPages; ++i) EXPECT_EQ(get<uint32_t>(*space, at + i * kPageSize), i);
+        put(*space, at + 5 * kPageSize, 1005);
+        const UserAddress shared = map_file(*space, file, kPages, kMapShared);
+        put(*space, shared + 6 * kPageSize, 1006);
+        file->cache.set_dirty(7, true);
+        Frame* held = file->cache.find(8);
+        held->ref();
+        ASSERT_TRUE(space->lock(at + 9 * kPageSize, at + 10 * kPageSize, true, false).is_ok());
+        EXPECT_EQ(file->evict(0, kPages, kBlockPages), 0U);
+        EXPECT_EQ(file->evict(0, kPages, 10), 9U);
+        EXPECT_EQ(file->evict(0, kPages, kBlockPages), kPages - 9 - 4);
+        for (uint64_t index : {6, 7, 8, 9}) EXPECT_NE(file->cache.find(index), nullptr);
+        EXPECT_EQ(file->cache.page_count(), 4U);
+        EXPECT_EQ(file->cache.find(8), held);
+        release(held);
+        for (uint64_t i = 0; i < kPages; ++i)
+            EXPECT_EQ(get<uint32_t>(*space, at + i * kPageSize), i == 5 || i == 6 ? 1000 + i : i);
+        file->collect_dirty(0, kPages);
+        EXPECT_EQ(file->dirty, std::vector<uint64_t>{6});
+    });
+}
+
+TEST(AddressSpaces, PartOfALargePageIsUnmappedWithoutMemory) {
+    in_sentry([] {
+        warm_up();
+        auto space = AddressSpace::create().release_value();
+        const UserAddress at = map_anonymous(*space, 2 * kHugePageSize);
+        const UserAddress block = (at + kHugePageSize - 1) & ~(kHugePageSize - 1);
+        for (uint64_t i = 0; i < kBlockPages; ++i) put(*space, block + i * kPageSize, static_cast<uint32_t>(i));
+        (void)free_memory();
+        set_memory_limit(1);
+        EXPECT_TRUE(space->unmap(block + 100 * kPageSize, 200 * kPageSize).is_ok());
+        set_memory_limit(0);
+        for (uint64_t i = 0; i < 100; ++i) EXPECT_EQ(get<uint32_t>(*space, block + i * kPageSize), i);
+        for (uint64_t i = 300; i < kBlockPages; ++i) EXPECT_EQ(get<uint32_t>(*space, block + i * kPageSize), i);
+        EXPECT_EQ(space->residency(block, block + kHugePageSize).pages, kBlockPages - 200);
+    });
+}
+
+TEST(AddressSpaces, RightsThatGoAreFlushedWhateverFollows) {
+    in_sentry([] {
+        auto space = AddressSpace::create().release_value();
+        const UserAddress at = map_anonymous(*space, 4 * kPageSize);
+        for (uint64_t i = 0; i < 4; ++i) put(*space, at + i * kPageSize, 1);
+        ASSERT_TRUE(space->lock(at + 2 * kPageSize, at + 3 * kPageSize, true, false).is_ok());
+        constexpr int kDontneed = 4;
+        EXPECT_TRUE(flushes(*space, [&] { EXPECT_TRUE(space->advise(at, 4 * kPageSize, kDontneed).is_error()); }));
+        EXPECT_TRUE(flushes(*space, [&] { EXPECT_TRUE(space->fork().is_ok()); }));
+        // The copy of a page that was mapped, beside the one that is written.
+        auto file = make_ref<NumberedFile>(8).release_value();
+        const UserAddress data = map_file(*space, file, 8, kMapPrivate);
+        for (uint64_t i = 0; i < 8; ++i) EXPECT_EQ(get<uint32_t>(*space, data + i * kPageSize), i);
+        ASSERT_TRUE(space->advise(data, kPageSize, kDontneed).is_ok());
+        EXPECT_TRUE(flushes(*space, [&] { put(*space, data, 7); }));
+        // A table without entries makes way for a 2 MiB page.
+        const UserAddress area = map_anonymous(*space, 3 * kHugePageSize);
+        ASSERT_TRUE(space->advise(area, 3 * kHugePageSize, 15).is_ok());
+        const UserAddress block = (area + kHugePageSize - 1) & ~(kHugePageSize - 1);
+        put(*space, block, 1);
+        ASSERT_TRUE(space->advise(area, 3 * kHugePageSize, kDontneed).is_ok());
+        ASSERT_TRUE(space->advise(area, 3 * kHugePageSize, 14).is_ok());
+        EXPECT_TRUE(flushes(*space, [&] { put(*space, block, 2); }));
+        EXPECT_EQ(space->residency(block, block + kHugePageSize).pages, kBlockPages);
+    });
+}
+
 }  // namespace
 }  // namespace kvmsbx::mm

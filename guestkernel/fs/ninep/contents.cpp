@@ -45,6 +45,23 @@ uint64_t Contents::drop_clean() {
     return gone;
 }
 
+uint64_t Contents::evict_from_hand(uint64_t wanted) {
+    uint64_t gone = cache.drop_run();
+    while (gone < wanted) {
+        const uint64_t first = cache.next(hand_);
+        if (first == ~0ULL) {
+            hand_ = 0;
+            break;
+        }
+        const uint64_t end = first - first % mm::kBlockPages + mm::kBlockPages;
+        hand_ = end;
+        if (owner && owner->is_dirty_in(first, end - 1)) continue;
+        gone += evict(first, end - first, wanted - gone);
+        if (gone >= wanted) hand_ = first;  // there may be more
+    }
+    return gone;
+}
+
 // Reads what is missing of the block around a page where much of it is there: then it can be mapped as one. What cannot
 // be read is missed by those who want it.
 void Contents::complete_block(uint64_t index) {
@@ -64,11 +81,12 @@ void Contents::complete_block(uint64_t index) {
 Result<Frame*> Contents::get_page(uint64_t index, bool for_write) {
     if (!owner) return Errno::kIO;
     RefPtr<Regular> keep(*owner);
-    Frame* frame = TRY(keep->page(index));
-    if (for_write)
-        mark_dirty(index);
-    else
+    if (!for_write && !cache.find(index)) {
+        mm::release(TRY(keep->page(index)));
         complete_block(index);
+    }
+    Frame* frame = TRY(keep->page(index));  // after all that may block: it is the file's page now
+    if (for_write) mark_dirty(index);
     return frame;
 }
 

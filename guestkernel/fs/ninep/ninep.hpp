@@ -29,5 +29,7 @@ void start_blocking();
 Result<> write_back_all();
 // Drops clean cached pages, the longest unused files' first; gives how many went. Never blocks.
 uint64_t drop_pages(uint64_t wanted);
+// mm::evict: mapped pages go as well. May block.
+uint64_t evict_pages(uint64_t wanted);
 
 }  // namespace kvmsbx::fs::ninep

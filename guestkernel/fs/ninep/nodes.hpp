@@ -215,13 +215,16 @@ class Contents final : public mm::Mappable {
     uint64_t drop_clean();                    // all pages that are clean and not mapped
     bool has_mapped_dirty() const { return mapped_first_ <= mapped_last_; }
     void take_mapped_dirty(uint64_t& first, uint64_t& last);
+    // Evicts clean pages, mapped or not, about `wanted` of them, from where the last call ended to the end of the file.
+    uint64_t evict_from_hand(uint64_t wanted);
 
-    mm::PageCache cache;
+    mm::PageCache cache{mm::PageCache::Content::kOfFile};
     Regular* owner;  // null: the inode is gone
 
   private:
     void complete_block(uint64_t index);
     uint64_t mapped_first_ = ~0ULL, mapped_last_ = 0;  // bounds of the dirty marks
+    uint64_t hand_ = 0;                                // of the clock that evict_from_hand() is
 };
 
 class Regular final : public Node {
@@ -250,6 +253,12 @@ class Regular final : public Node {
     bool is_dirty() const { return dirty_start_ < dirty_end_; }
     void close_idle_fids();
     uint64_t drop_clean_pages();
+    uint64_t evict(uint64_t wanted);
+    // For eviction, without a wait for others; false: nothing was to be done.
+    bool write_back_for_eviction();
+    bool is_dirty_in(uint64_t first, uint64_t last) const {  // pages
+        return is_dirty() && dirty_start_ / kPageSize <= last && (dirty_end_ - 1) / kPageSize >= first;
+    }
 
     sched::Mutex write_lock;
     ListHook dirty_hook, fids_hook, cached_hook;
@@ -260,7 +269,6 @@ class Regular final : public Node {
     Result<uint32_t> fid_for_reading();
     Result<uint32_t> fid_for_writing();
     void keep_fids();
-    void make_room();
     Result<> fill(uint64_t index);
     Result<> fill_from(uint64_t first, uint64_t count, std::span<const uint8_t> bytes);
     Result<> prefetch_at_open();

@@ -18,12 +18,6 @@ List<Regular, &Regular::fids_hook> files_with_fids;
 List<Regular, &Regular::cached_hook> cached_files;
 size_t files_with_fids_count;
 
-// Before it is scarce for allocations, which then ask mm::reclaim.
-bool memory_is_scarce() {
-    const mm::MemoryStatistics memory = mm::memory_statistics();
-    return memory.free < memory.total / 8 && memory.cached > memory.total / 16;
-}
-
 }  // namespace
 
 void note_dirty(Regular& file) {
@@ -57,6 +51,28 @@ uint64_t drop_pages(uint64_t wanted) {
     return gone;
 }
 
+// A clock over all cached pages: the file in front is where its hand stands. What was used since the last round stays
+// for one more, so that two rounds find whatever can go.
+static uint64_t turn_clock(uint64_t wanted) {
+    uint64_t gone = 0;
+    size_t steps = 1;
+    for ([[maybe_unused]] Regular& file : cached_files) steps += 2;
+    for (; gone < wanted && steps > 0 && !cached_files.empty(); --steps) {
+        Regular& file = cached_files.front();
+        gone += file.evict(wanted - gone);
+        if (gone < wanted) note_cached(file);
+    }
+    return gone;
+}
+
+uint64_t evict_pages(uint64_t wanted) {
+    const uint64_t gone = turn_clock(wanted);
+    if (gone >= wanted / 2) return gone;
+    for (Regular& file : dirty_files)
+        if (file.write_back_for_eviction()) return gone + turn_clock(wanted);  // it has blocked: the list is another
+    return gone;
+}
+
 Regular::~Regular() {
     close_idle_fids();
     if (contents_) contents_->owner = nullptr;
@@ -70,6 +86,18 @@ Result<Contents*> Regular::contents() {
 uint64_t Regular::drop_clean_pages() {
     if (!contents_ || is_dirty() || write_lock.is_held() || io_lock_.is_held()) return 0;
     return contents_->drop_clean();
+}
+
+// A writer's pages that it holds, and those that are not sent yet, stay.
+uint64_t Regular::evict(uint64_t wanted) {
+    return contents_ && !io_lock_.is_held() ? contents_->evict_from_hand(wanted) : 0;
+}
+
+bool Regular::write_back_for_eviction() {
+    if (!contents_ || !contents_->has_mapped_dirty() || io_lock_.is_held()) return false;
+    RefPtr<Regular> keep(*this);
+    (void)write_back_mapped(0, ~0ULL).is_ok();  // as when the host cannot write: msync(2) would tell
+    return true;
 }
 
 // ---- open fids
@@ -130,7 +158,9 @@ Result<> Regular::fill_from(uint64_t first, uint64_t count, std::span<const uint
     if (first * kPageSize >= size()) return {};
     if (bytes.size() > size() - first * kPageSize) bytes = bytes.first(size() - first * kPageSize);
     for (uint64_t i = 0; i < count; ++i) {
-        Frame* frame = TRY(contents_->cache.allocate(first + i, mm::Zero::kNo));
+        Result<Frame*> fresh = contents_->cache.allocate(first + i, mm::Zero::kNo);
+        if (fresh.is_error() && i > 0) break;  // what there is counts
+        Frame* frame = TRY(std::move(fresh));
         const size_t present = bytes.size() < kPageSize ? bytes.size() : kPageSize;
         if (present > 0) memcpy(frame->data(), bytes.data(), present);
         if (present < kPageSize) memset(static_cast<char*>(frame->data()) + present, 0, kPageSize - present);
@@ -142,20 +172,14 @@ Result<> Regular::fill_from(uint64_t first, uint64_t count, std::span<const uint
     return {};
 }
 
-// Not in the midst of a change to the page cache: this file's own pages may go, too.
-void Regular::make_room() {
-    if (!memory_is_scarce()) return;
-    drop_pages(4 * kReadAheadPages);
-    if (memory_is_scarce() && !is_dirty() && contents_) (void)contents_->drop_clean();
-}
-
 // io_lock is held.
 Result<> Regular::fill(uint64_t index) {
     Contents& pages = *TRY(contents());
-    make_room();
+    const bool alone = mm::memory_statistics().free < 4 * kReadAheadPages * kPageSize;  // no room for more
     const bool sequential = index == 0 || index == next_read_;
     uint64_t first = sequential ? index : index & ~(kClusterPages - 1);
     uint64_t end = first + (sequential ? kReadAheadPages : kClusterPages);
+    if (alone) first = index, end = index + 1;
     if (end > pages_of(size())) end = pages_of(size());
     for (uint64_t page = first; page < index; ++page)
         if (pages.cache.find(page)) first = page + 1;
@@ -183,14 +207,18 @@ Result<Frame*> Regular::page(uint64_t index) {
             frame->ref();
             return frame;
         }
-        sched::MutexGuard guard(io_lock_);
-        if (!pages.cache.find(index) && index < pages_of(size())) TRY(fill(index));
+        mm::make_room();
+        TRY(mm::with_evictions([&]() -> Result<> {
+            sched::MutexGuard guard(io_lock_);
+            return pages.cache.find(index) || index >= pages_of(size()) ? Result<>() : fill(index);
+        }));
     }
 }
 
 Result<> Regular::prefetch_at_open() {
     if (size() == 0 || read_fid_ != p9::kNoFid || write_fid_ != p9::kNoFid) return {};
     if (contents_ && contents_->cache.page_count() > 0) return {};
+    mm::make_room();
     sched::MutexGuard guard(io_lock_);
     if (read_fid_ != p9::kNoFid || write_fid_ != p9::kNoFid) return {};
     return fill(0);
@@ -220,7 +248,10 @@ bool Regular::wrote(uint64_t offset, size_t count, size_t wanted) {
         contents_->drop(fresh_);
         return false;
     }
-    if (count == 0) return true;
+    if (count == 0) {
+        if (offset / kPageSize >= pages_of(size())) contents_->drop(offset / kPageSize);
+        return true;
+    }
     const uint64_t end = offset + count;
     if (!is_dirty()) {
         dirty_start_ = offset, dirty_end_ = end;
@@ -234,7 +265,6 @@ bool Regular::wrote(uint64_t offset, size_t count, size_t wanted) {
     if (dirty_end_ - dirty_start_ >= kFlushAt) {
         Result<> flushed = flush_locked();
         if (flushed.is_error()) flush_error_ = flushed.error();
-        make_room();
         return flushed.is_ok();
     }
     return true;
@@ -253,7 +283,11 @@ Result<size_t> Regular::write_locked(mm::IoBuffer& from, uint64_t offset) {
     zero_gap(offset);
     flush_error_ = {};
     const size_t written = TRY(fs::write_pages(
-        from, offset, [this](uint64_t index, bool whole) { return page_to_write(index, whole); },
+        from, offset,
+        [this](uint64_t index, bool whole) {
+            mm::make_room();
+            return mm::with_evictions([=, this] { return page_to_write(index, whole); });
+        },
         [this](uint64_t at, size_t count, size_t wanted) { return wrote(at, count, wanted); }));
     attributes_.mtime = attributes_.ctime = vfs::current_time();
     if (flush_error_.is_error()) return flush_error_.error();
@@ -305,7 +339,9 @@ Result<> Regular::flush() {
 }
 
 Result<> Regular::write_back_mapped(uint64_t first, uint64_t last) {
-    if (!contents_ || !contents_->has_mapped_dirty()) return {};
+    if (!contents_) return {};
+    contents_->collect_dirty(first, last);
+    if (!contents_->has_mapped_dirty()) return {};
     sched::MutexGuard guard(io_lock_);
     Contents& pages = *contents_;
     pages.take_mapped_dirty(first, last);
@@ -345,7 +381,7 @@ void Regular::refreshed(const Attributes& attributes) {
         now.mtime = attributes_.mtime, now.ctime = attributes_.ctime;
     } else if (super().shared && contents_ && !same) {
         contents_->cut(now.size < attributes_.size ? now.size : attributes_.size);
-        (void)contents_->drop_clean();
+        if (!io_lock_.is_held()) (void)contents_->drop_clean();  // else what is being sent would go
     }
     Node::refreshed(now);
 }

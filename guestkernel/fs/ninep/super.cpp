@@ -109,6 +109,7 @@ Result<> initialize(std::span<uint8_t> channel, void (*doorbell)(), bool shared)
     }
     connection->shared = shared;
     mm::reclaim = drop_pages;
+    mm::evict = evict_pages;
     return connection->client.negotiate();
 }
 
