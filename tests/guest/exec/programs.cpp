@@ -1,8 +1,8 @@
 // The three forms of an ELF program, argv, envp, auxv, what survives execve.
 #include <fcntl.h>
 #include <sys/auxv.h>
-#include <sys/resource.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
