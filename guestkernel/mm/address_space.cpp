@@ -268,9 +268,9 @@ AddressSpace::Departed::~Departed() {
     while (vmas_) {
         OwnPtr<Vma> vma(vmas_);
         vmas_ = vma->next_mapping;
-        // munmap(2) has no error for it; msync(2) has.
-        if (vma->shared && vma->object)
-            (void)vma->object->write_back(vma->first_page, vma->page_index(vma->end) - 1).is_ok();
+        if (!vma->shared || !vma->object) continue;
+        const auto written = vma->object->write_back(vma->first_page, vma->page_index(vma->end) - 1);
+        if (written.is_error()) vma->object->note_lost(written.error());
     }
 }
 

@@ -95,6 +95,8 @@ class Mappable : public RefCounted {
         (void)first, (void)last;
         return {};
     }
+    // A write-back has failed whose caller has no way to tell: the next msync or fsync does.
+    virtual void note_lost(Errno) {}
     // A shared writable mapping's page went away with its dirty bit set.
     virtual void mark_dirty(uint64_t index) { (void)index; }
 

@@ -118,6 +118,30 @@ def test_mapped_file_larger_than_the_limit_is_written(world):
         assert struct.unpack_from("<Q", data, page * 4096)[0] == value, f"page {page}"
 
 
+def on_full_disk(world, size):
+    """page_user loses what it writes to a file of `size` bytes on a disk of 8 MiB."""
+    bundle = with_file(world, ["lose", "/disk/file"], size=MIB)
+    disk = world.folder / "disk"
+    disk.mkdir()
+    document = json.loads((bundle.path / "config.json").read_text())
+    document["mounts"].append({"destination": "/disk", "type": "bind", "source": str(disk), "options": ["rbind", "rw"]})
+    (bundle.path / "config.json").write_text(json.dumps(document))
+    script = f'mount -t tmpfs -o size=8m tmpfs {disk} && truncate -s {size} {disk}/file && exec "$@"'
+    return world.call("run", bundle.path, prefix=["unshare", "-m", "sh", "-c", script, "sh"])
+
+
+@sandbox
+def test_mapped_writes_that_are_lost_at_munmap_are_told_by_fsync(world):
+    done = on_full_disk(world, 24 * MIB)
+    assert done.code == 0 and done.out == "done\n", done
+
+
+@sandbox
+def test_mapped_writes_that_are_lost_at_eviction_are_told_by_fsync(world):
+    done = on_full_disk(world, 3 * LIMIT)
+    assert done.code == 0 and done.out == "done\n", done
+
+
 @sandbox
 def test_mapped_file_that_is_used_stays_beside_a_larger_one(world):
     bundle = with_file(world, ["hot", "/file", "/hot"])

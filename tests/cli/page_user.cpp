@@ -5,10 +5,11 @@
 //   page_user stay FILE                            all pages, beside a thread that looks at a few
 //   page_user copy FILE                            private copies of some pages among the others
 //   page_user write FILE                           all pages change through a shared mapping, twice
-//   page_user hot FILE HOT_FILE                    a small file is used all the time beside a pass through the large
-//   one page_user lock FILE                            locked pages stay page_user anonymous FILE MIB memory of the
-//   process's own takes the place of file pages page_user synchronize FILE                     writes and fsync(2)
-//   twice, then sleeps
+//   page_user hot FILE HOT_FILE                    a small file is used all the time beside a pass through the other
+//   page_user lock FILE                            locked pages stay
+//   page_user anonymous FILE MIB                   memory of the process's own takes the place of file pages
+//   page_user synchronize FILE                     writes and fsync(2) twice, then sleeps
+//   page_user lose FILE                            writes more than the disk can take: one fsync(2) tells, after munmap
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -220,6 +221,18 @@ int synchronize(const char* path) {
     sleep(1000);
     return 0;
 }
+
+// The errors that munmap(2) and eviction could not tell.
+int lose(const char* path) {
+    const int fd = open_file(path, O_RDWR);
+    const Mapping mapping = map_file(path, PROT_READ | PROT_WRITE, MAP_SHARED);
+    for (size_t page = 0; page < mapping.pages; page++) set(mapping, page, page);
+    if (munmap(const_cast<uint64_t*>(mapping.words), mapping.pages * kPage) < 0) fail("munmap", 0);
+    if (fsync(fd) == 0) fail("fsync told nothing of what is lost", 0);
+    if (errno != ENOSPC) fail("fsync", 0);
+    if (fsync(fd) < 0) fail("fsync told it twice", 0);
+    return 0;
+}
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -236,6 +249,7 @@ int main(int argc, char** argv) {
     if (is("lock", 1)) result = lock(argv[2]);
     if (is("anonymous", 2)) result = use_anonymous(argv[2], number(3));
     if (is("synchronize", 1)) result = synchronize(argv[2]);
+    if (is("lose", 1)) result = lose(argv[2]);
     if (result == 0) puts("done");
     return result;
 }

@@ -108,7 +108,12 @@ void Contents::take_mapped_dirty(uint64_t& first, uint64_t& last) {
 Result<> Contents::write_back(uint64_t first, uint64_t last) {
     if (!owner) return {};
     RefPtr<Regular> keep(*owner);
-    return keep->write_back_mapped(first, last);
+    TRY(keep->write_back_mapped(first, last));
+    return keep->take_lost();
+}
+
+void Contents::note_lost(Errno error) {
+    if (owner) owner->note_lost(error);
 }
 
 }  // namespace kvmsbx::fs::ninep

@@ -206,6 +206,7 @@ class Contents final : public mm::Mappable {
     Frame* cached_page(uint64_t index) override { return cache.find(index); }
     mm::PageCache* page_cache() override { return &cache; }
     Result<> write_back(uint64_t first, uint64_t last) override;
+    void note_lost(Errno error) override;
     void mark_dirty(uint64_t index) override;
     // EEXIST: there is one already. Takes over the reference.
     Result<> insert(uint64_t index, Frame* frame);
@@ -248,6 +249,8 @@ class Regular final : public Node {
     Result<> flush();                                           // takes write_lock
     Result<> write_back_mapped(uint64_t first, uint64_t last);  // dirty marks of shared mappings
     Result<> synchronize(bool data_only);
+    void note_lost(Errno error) { lost_ = error; }
+    Result<> take_lost();  // what note_lost() was told, once
     // fallocate(2); zeroes: the range reads as zeroes after it.
     Result<> allocate(uint32_t mode, uint64_t offset, uint64_t length, bool zeroes);
     bool is_dirty() const { return dirty_start_ < dirty_end_; }
@@ -283,6 +286,7 @@ class Regular final : public Node {
     uint64_t next_read_ = 0;  // page index after the last fill: reading goes on there
     uint64_t fresh_ = ~0ULL;  // index of a page that write put into the cache without asking the server for it
     Result<> flush_error_;    // of a flush in the midst of a write
+    Result<> lost_;           // of a write-back that nobody asked for
     uint64_t dirty_start_ = 0, dirty_end_ = 0;  // bytes written and not flushed; all of their pages are cached
 };
 

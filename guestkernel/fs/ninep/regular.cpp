@@ -36,6 +36,7 @@ Result<> write_back_all() {
         dirty_files.pop_front();
         Result<> written = file->flush();
         if (written.is_ok()) written = file->write_back_mapped(0, ~0ULL);
+        if (written.is_error()) file->note_lost(written.error());
         if (first.is_ok() && written.is_error()) first = written.error();
     }
     return first;
@@ -96,7 +97,7 @@ uint64_t Regular::evict(uint64_t wanted) {
 bool Regular::write_back_for_eviction() {
     if (!contents_ || !contents_->has_mapped_dirty() || io_lock_.is_held()) return false;
     RefPtr<Regular> keep(*this);
-    (void)write_back_mapped(0, ~0ULL).is_ok();  // as when the host cannot write: msync(2) would tell
+    if (const Result<> written = write_back_mapped(0, ~0ULL); written.is_error()) note_lost(written.error());
     return true;
 }
 
@@ -345,21 +346,30 @@ Result<> Regular::write_back_mapped(uint64_t first, uint64_t last) {
     sched::MutexGuard guard(io_lock_);
     Contents& pages = *contents_;
     pages.take_mapped_dirty(first, last);
+    Result<> all;
     for (uint64_t index = pages.cache.next(first); index <= last; index = pages.cache.next(index + 1)) {
         if (!pages.cache.is_dirty(index)) continue;
         const uint64_t start = index;
         while (index <= last && pages.cache.is_dirty(index)) pages.cache.set_dirty(index++, false);
         const uint64_t end = index * kPageSize < size() ? index * kPageSize : size();
-        TRY(send(start * kPageSize, end));
+        const Result<> sent = send(start * kPageSize, end);
+        if (sent.is_error()) all = sent.error();  // that data is lost, as on Linux; what follows may go well
         stale_ = true;
         if (index > last) break;
     }
-    return {};
+    return all;
+}
+
+Result<> Regular::take_lost() {
+    const Result<> lost = lost_;
+    lost_ = {};
+    return lost;
 }
 
 Result<> Regular::synchronize(bool data_only) {
     TRY(flush());
     TRY(write_back_mapped(0, ~0ULL));
+    TRY(take_lost());
     const uint32_t fid = write_fid_ != p9::kNoFid ? write_fid_ : read_fid_;
     if (fid == p9::kNoFid) return {};  // nothing was written since it was opened here
     return client().fsync(fid, data_only);
