@@ -16,3 +16,4 @@ for i in $(seq 50); do ssh-keyscan -p 2223 127.0.0.1 >/dev/null 2>&1 && break; s
 ssh -p 2223 $options root@127.0.0.1 'echo through a tunnel'
 kill $tunnel; wait $tunnel 2>/dev/null
 kill "$(cat /tmp/sshd.pid)"; for i in $(seq 100); do [ -e /tmp/sshd.pid ] || break; sleep 0.1; done; [ -e /tmp/sshd.pid ] || echo ended
+rmdir /run/sshd; rm -f /run/motd.dynamic  # the root stays as it was
