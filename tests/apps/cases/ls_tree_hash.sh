@@ -1,1 +1,0 @@
-ls -lR /usr | sha256sum
