@@ -11,7 +11,8 @@ namespace kvmsbx::vmm {
 namespace {
 
 constexpr uint64_t kCr4Fsgsbase = 1 << 16, kCr4Osxsave = 1 << 18;
-constexpr uint32_t kMsrTscAux = 0xc0000103;
+constexpr uint64_t kEferSce = 1;
+constexpr uint32_t kMsrLstar = 0xc0000082, kMsrTscAux = 0xc0000103;
 constexpr uint64_t kTestAux = 0x5a;
 
 // mov %ecx iterations: dec %ecx; jnz .-2; then a write to the device page, which leaves the guest.
@@ -20,6 +21,8 @@ constexpr uint8_t kReadTscAux[] = {0x0f, 0x01, 0xf9, 0x89, 0x03, 0xf4};  // rdts
 constexpr uint8_t kReadXcr0[] = {0x31, 0xc9, 0x0f, 0x01,
                                  0xd0, 0x89, 0x03, 0xf4};  // xor %ecx,%ecx; xgetbv; mov %eax,(%rbx)
 
+constexpr uint8_t kSystemCall[] = {0x0f, 0x05, 0x89, 0x03, 0xf4};  // syscall; at LSTAR: mov %eax,(%rbx)
+constexpr uint64_t kSystemCallLength = 2;
 constexpr uint8_t kReadFsBase[] = {0xf3, 0x48, 0x0f, 0xae, 0xc0, 0x89, 0x03, 0xf4};  // rdfsbase %rax
 
 constexpr double kSurelyNative = 30, kSurelyInterpreted = 300;  // ns per iteration
@@ -58,13 +61,15 @@ class Probe {
     }
 
     // Runs `code` until it writes to the device page; its registers then. EIO when it ended otherwise (a triple fault).
-    Result<kvm_regs> run(std::span<const uint8_t> code, unsigned ring, uint64_t optional_cr4, uint64_t rcx) {
+    Result<kvm_regs> run(std::span<const uint8_t> code, unsigned ring, uint64_t optional_cr4, uint64_t rcx,
+                         uint64_t without_efer = 0) {
         memcpy(code_, code.data(), code.size());
         kvm_sregs system = long_mode_registers(original_, root_.value, ring);
         system.cr4 |= optional_cr4;
+        system.efer &= ~without_efer;
         TRY(vcpu_->set_system_registers(system));
         kvm_regs registers{};
-        registers.rip = abi::kDirectMap + at_.value;
+        registers.rip = code_address();
         registers.rflags = 2;
         registers.rcx = rcx;
         registers.rbx = abi::kDirectMap + abi::kDeviceGpa;
@@ -77,6 +82,8 @@ class Probe {
         if (vcpu_->run_page().exit_reason != KVM_EXIT_MMIO) return Errno::kIO;
         return vcpu_->registers();
     }
+
+    uint64_t code_address() const { return abi::kDirectMap + at_.value; }
 
     // ns per loop iteration: the least of a few rounds, less the least of as many with one iteration; the smaller of
     // wall and CPU time, since noise only adds.
@@ -129,6 +136,11 @@ void find_ring3_abilities(Probe& probe, Vcpu& vcpu, const CpuFeatures& features,
     if (features.rdtscp && vcpu.set_msr(kMsrTscAux, kTestAux).is_ok())
         if (auto registers = probe.run(kReadTscAux, 3, 0, 0); registers.is_ok())
             made.tsc_aux_works = registers->rcx == kTestAux;
+    const uint64_t after = probe.code_address() + kSystemCallLength;
+    made.syscall_needs_sce = true;
+    if (vcpu.set_msr(kMsrLstar, after).is_ok())
+        if (auto registers = probe.run(kSystemCall, 3, 0, 0, kEferSce); registers.is_ok())
+            made.syscall_needs_sce = registers->rcx != after;
 }
 
 }  // namespace

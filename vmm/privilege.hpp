@@ -18,6 +18,7 @@ struct PrivilegeDecision {
     bool fsgsbase_accepted;  // CR4.FSGSBASE may be set
     bool fsgsbase_works;     // RDFSBASE works in ring 3
     bool tsc_aux_works;      // RDTSCP in ring 3 gives the TSC_AUX that was set
+    bool syscall_needs_sce;  // SYSCALL in ring 3 is #UD with EFER.SCE clear, as the architecture has it
 };
 
 // Runs little loops on vCPU 0 before anything else does, in under 2 ms; takes a few pages of `memory`. `choice` other

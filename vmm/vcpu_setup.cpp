@@ -8,6 +8,7 @@ namespace {
 
 constexpr uint32_t kMsrStar = 0xc0000081, kMsrLstar = 0xc0000082, kMsrFlagMask = 0xc0000084, kMsrTscAux = 0xc0000103;
 constexpr uint32_t kMsrPvEoi = 0x4b564d04;  // Documentation/virt/kvm/x86/msr.rst
+constexpr uint64_t kEferSce = 1;
 constexpr uint64_t kCr4Umip = 1 << 11, kCr4Fsgsbase = 1 << 16, kCr4Osxsave = 1 << 18, kCr4Smep = 1 << 20,
                    kCr4Smap = 1 << 21;
 
@@ -65,6 +66,9 @@ Result<> prepare_vcpu(const Log& log, Vcpu& vcpu, const Machine& machine, const 
         system.gdt.base = cpu.points.gdt;
         system.gdt.limit = sizeof(GateData::gdt) - 1;
         system.tr.base = cpu.points.tss;
+        // Where KVM has no VMX or SVM and interprets an application for a while (platform.md, section 3, 15), SYSCALL
+        // would enter ring 0; without SCE it is #UD there, and the Sentry sees to it. Native SYSCALL does not ask.
+        if (ring == 3 && !input.privilege.syscall_needs_sce) system.efer &= ~kEferSce;
         TRY(set_system_registers(log, vcpu, system, wanted_cr4(input)));
         if (input.privilege.osxsave_accepted) TRY(vcpu.set_xcr0(input.privilege.xcr0));
         TRY(set_msrs(vcpu, cpu, input));

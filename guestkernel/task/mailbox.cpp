@@ -130,7 +130,9 @@ Settled settle(Task& task, Home& home) {
     home.answered = false;
     if (offset < abi::kStubPost || offset >= abi::kStubEnd) return Settled::kHandle;
     const bool interrupt = regs.trap >= abi::kVectorFirst;
-    const bool gave_up = regs.trap == 4 && offset == abi::kStubGaveUp + abi::kStubTrapLength;
+    // Where KVM interprets the stub, its `int $4` is #UD: see becomes_system_call().
+    const bool gave_up = (regs.trap == 4 && offset == abi::kStubGaveUp + abi::kStubTrapLength) ||
+                         (regs.trap == 6 && offset == abi::kStubGaveUp);
     if (!interrupt && !gave_up) return Settled::kHandle;  // whoever jumps into the stub gets what he asks for
     const Mailbox box = *home.mailbox;
     if (offset <= abi::kStubWait) {

@@ -16,7 +16,7 @@ void (*dispatch_system_call)(Task& task);
 
 namespace {
 
-constexpr uint64_t kPageFault = 14;
+constexpr uint64_t kInvalidOpcode = 6, kPageFault = 14;
 constexpr uint64_t kErrorWrite = 2, kErrorFetch = 16;
 
 void page_fault(Task& task) {
@@ -36,6 +36,20 @@ void page_fault(Task& task) {
     }
 }
 
+// Ring 3 mode: a SYSCALL that KVM has interpreted is #UD, whether it refused SYSCALL itself or the `int $4` behind it
+// (platform.md, section 3, 15). True: the registers are as SYSCALL leaves them.
+bool becomes_system_call(Task& task) {
+    constexpr uint16_t kSyscall = 0x050f;
+    abi::UserRegs& regs = task.regs;
+    if (arch::boot_info().privilege != abi::PrivilegeMode::kRing3) return false;
+    const auto instruction = mm::UserIn<uint16_t>{regs.rip}.load(task.space());
+    if (instruction.is_error() || instruction.value() != kSyscall) return false;
+    regs.rip += sizeof kSyscall;
+    regs.rcx = regs.rip, regs.r11 = regs.rflags;
+    regs.trap = abi::kTrapSyscall;
+    return true;
+}
+
 // Inline: on the way of every system call.
 [[gnu::always_inline]] inline void handle(Task& task) {
     const uint64_t trap = task.regs.trap;
@@ -46,6 +60,7 @@ void page_fault(Task& task) {
         return sched::serve_interrupt(static_cast<uint8_t>(trap));
     }
     if (trap == abi::kVectorSpurious) return;
+    if (trap == kInvalidOpcode && becomes_system_call(task)) return dispatch_system_call(task);
     deliver_exception(task);
 }
 

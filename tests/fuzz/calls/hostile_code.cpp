@@ -115,6 +115,7 @@ constexpr Piece kPieces[] = {
     {2, {0xdb, 0xe3}},                                      // fninit
     {4, {0xd9, 0xee, 0xde, 0xf9}},                          // fldz; fdivrp
     {1, {0x9b}},                                            // fwait
+    {3, {0xc6, 0x07, 0x01}},                                // movb $1, (%rdi): a page fault
 };
 
 // Random registers, some of them addresses, then the program.
@@ -163,7 +164,11 @@ void hostile_instructions(World& world) {
     }
     if (one_in(world.random, 8))
         for (unsigned i = 0; i < 64; i++) code[i] = world.random.next();
-    jump_to(world, (uint64_t)code, one_in(world.random, 3) ? bad_pointer(world.random) : kWork + 0x8000);
+    const uint64_t no_address = (world.random.next() << 48 ^ 1ULL << 47) | kWork;
+    jump_to(world, (uint64_t)code,
+            one_in(world.random, 3)   ? bad_pointer(world.random)
+            : one_in(world.random, 3) ? no_address + 0x8000
+                                      : kWork + 0x8000);
 }
 
 void scribble_above_user_memory(World& world) {
