@@ -2,12 +2,13 @@
 
 #include <algorithm>
 
+#include "guestkernel/net/netlink_generic.hpp"
 #include "guestkernel/net/netlink_route.hpp"
 
 namespace kvmsbx::net {
 namespace {
 
-constexpr int kNetlinkRoute = 0, kNetlinkKobjectUevent = 15, kMaxProtocol = 32, kSolNetlink = 270;
+constexpr int kNetlinkRoute = 0, kNetlinkKobjectUevent = 15, kNetlinkGeneric = 16, kMaxProtocol = 32, kSolNetlink = 270;
 constexpr int kAddMembership = 1, kDropMembership = 2, kPacketInfo = 3, kBroadcastError = 4, kNoEnobufs = 5,
               kListMemberships = 9, kCapAck = 10, kExtendedAck = 11, kStrictCheck = 12, kOptionCount = 13;
 constexpr int32_t kGroupCount = 36;  // RTNLGRP_MAX
@@ -31,7 +32,8 @@ bool is_switch(int name) {
            name == kExtendedAck || name == kStrictCheck;
 }
 
-// A socket of NETLINK_ROUTE, which asks; or of NETLINK_KOBJECT_UEVENT, which waits for devices that never come.
+// A socket of NETLINK_ROUTE or NETLINK_GENERIC, which asks; or of NETLINK_KOBJECT_UEVENT, which waits for devices that
+// never come.
 // Answers are queued when the request is sent: there is little to tell.
 class NetlinkSocket final : public Socket, private NetlinkSink {
   public:
@@ -156,7 +158,7 @@ Result<size_t> NetlinkSocket::send(task::Task& task, SendRequest& request) {
     bind_any_port(task);
     const size_t size = request.data.remaining();
     if (size > std::min(size_t{send_buffer_} - 32, kMaxRequest)) return Errno::kMSGSIZE;
-    if (protocol != kNetlinkRoute) return Errno::kCONNREFUSED;
+    if (protocol == kNetlinkKobjectUevent) return Errno::kCONNREFUSED;
     Vector<std::byte> bytes;
     TRY(bytes.resize(size));
     for (size_t done = 0; done < size;) {
@@ -164,9 +166,9 @@ Result<size_t> NetlinkSocket::send(task::Task& task, SendRequest& request) {
         if (count == 0) return Errno::kFAULT;
         done += count;
     }
-    const RouteAsker asker{port_, task.credentials().has(auth::Capability::kNetAdmin), switches_[kStrictCheck],
-                           switches_[kCapAck]};
-    answer_route_requests(bytes.span(), asker, *this);
+    const NetlinkAsker asker{port_, task.credentials().has(auth::Capability::kNetAdmin), switches_[kStrictCheck],
+                             switches_[kCapAck]};
+    (protocol == kNetlinkRoute ? answer_route_requests : answer_generic_requests)(bytes.span(), asker, *this);
     return size;
 }
 
@@ -266,7 +268,8 @@ Result<size_t> NetlinkSocket::get_option(task::Task& task, int level, int name, 
 Result<RefPtr<Socket>> create_netlink(task::Task&, int type, int protocol, uint32_t file_flags) {
     if (type != kSockRaw && type != kSockDgram) return Errno::kSOCKTNOSUPPORT;
     if (protocol < 0 || protocol >= kMaxProtocol) return Errno::kPROTONOSUPPORT;
-    if (protocol != kNetlinkRoute && protocol != kNetlinkKobjectUevent) return Errno::kPROTONOSUPPORT;
+    if (protocol != kNetlinkRoute && protocol != kNetlinkKobjectUevent && protocol != kNetlinkGeneric)
+        return Errno::kPROTONOSUPPORT;
     return RefPtr<Socket>(TRY(make_ref<NetlinkSocket>(type, protocol, file_flags)));
 }
 

@@ -44,7 +44,7 @@ void NetlinkWriter::put_raw(const void* data, size_t size) {
         failed_ = true;
         return;
     }
-    __builtin_memcpy(bytes_.data() + at, data, size);
+    if (size > 0) __builtin_memcpy(bytes_.data() + at, data, size);
 }
 
 // The bytes, padded. The message's length does not count the padding, but for that of attributes.
@@ -66,6 +66,17 @@ void NetlinkWriter::attribute_bytes(uint16_t type, const void* data, size_t size
     put_bytes(data, size);
     const auto length = static_cast<uint32_t>(bytes_.size() - start_);
     if (!failed_) __builtin_memcpy(bytes_.data() + start_, &length, sizeof length);
+}
+
+NetlinkWriter::Nest NetlinkWriter::begin_nest(uint16_t type) {
+    const Nest nest = bytes_.size();
+    attribute_bytes(type, nullptr, 0);
+    return nest;
+}
+
+void NetlinkWriter::end_nest(Nest nest) {
+    const auto length = static_cast<uint16_t>(bytes_.size() - nest);
+    if (!failed_) __builtin_memcpy(bytes_.data() + nest, &length, sizeof length);
 }
 
 void NetlinkWriter::text_attribute(uint16_t type, std::string_view text) {

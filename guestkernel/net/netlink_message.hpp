@@ -65,6 +65,10 @@ class NetlinkWriter {
     void zeroes_attribute(uint16_t type, size_t size);
     void attribute_bytes(uint16_t type, const void* data, size_t size);
     void put_bytes(const void* data, size_t size);
+    // An attribute that holds attributes: those written until its end.
+    using Nest = size_t;  // where it lies
+    Nest begin_nest(uint16_t type);
+    void end_nest(Nest nest);
     // All that was written. ENOMEM.
     Result<Vector<std::byte>> take();
     bool empty() const { return bytes_.empty(); }

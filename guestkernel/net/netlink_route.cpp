@@ -67,45 +67,25 @@ enum Fra : uint16_t { kFraPriority = 6, kFraSuppressPrefix = 14, kFraTable = 15,
 
 uint32_t wire(uint32_t address) { return swap_bytes(address); }
 
-// Answers to one request.
-class Answer {
+class RouteAnswer final : public NetlinkAnswer {
   public:
-    Answer(const NetlinkMessage& request, const RouteAsker& asker, NetlinkSink& sink)
-        : request_(request), asker_(asker), sink_(sink) {}
-    void run() {
-        const Result<> result = serve();
-        const int32_t error = result.is_error() ? -static_cast<int32_t>(result.error()) : 0;
-        if (error || ((request_.header.flags & kNlmAck) && !dumped_)) acknowledge(error);
-    }
+    using NetlinkAnswer::NetlinkAnswer;
 
   private:
-    Result<> serve();
+    Result<> serve() override;
     Result<> dump();
     Result<> get_one();
     Result<> get_link();
     Result<> get_route();
-    void acknowledge(int32_t error);
-    void begin(uint16_t type) { writer_.begin(type, dumped_ ? kNlmMulti : 0, request_.header.sequence, asker_.port); }
     void put_link();
     void put_addresses(uint8_t family);
     void put_routes(uint8_t family);
     void put_route_v4(uint8_t bits, uint32_t destination, uint8_t scope, uint8_t type);
     void put_rules(uint8_t family);
-    void send() {
-        if (!writer_.empty()) sink_.datagram(writer_.take());
-        writer_ = {};
-    }
-
-    const NetlinkMessage& request_;
-    const RouteAsker& asker_;
-    NetlinkSink& sink_;
-    NetlinkWriter writer_;
-    bool dumped_ = false;
 };
 
-Result<> Answer::serve() {
+Result<> RouteAnswer::serve() {
     const NetlinkHeader& header = request_.header;
-    if (!(header.flags & kNlmRequest) || header.type < kNlmsgFirstType) return {};
     if (header.type > kLastType) return Errno::kOPNOTSUPP;
     if (request_.body.empty()) return {};
     const bool get = (header.type & 3) == 2;
@@ -113,19 +93,7 @@ Result<> Answer::serve() {
     return (header.flags & kNlmDump) ? dump() : get_one();
 }
 
-void Answer::acknowledge(int32_t error) {
-    writer_ = {};
-    const bool capped = !error || asker_.capped_ack;
-    writer_.begin(kNlmsgError, capped ? kNlmCapped : 0, request_.header.sequence, asker_.port);
-    writer_.put(error);
-    if (capped)
-        writer_.put(request_.header);
-    else
-        writer_.put_bytes(request_.all.data(), request_.all.size());
-    send();
-}
-
-Result<> Answer::dump() {
+Result<> RouteAnswer::dump() {
     const auto family = std::to_integer<uint8_t>(request_.body[0]);
     const uint16_t type = request_.header.type;
     AddressInfo address;
@@ -134,20 +102,17 @@ Result<> Answer::dump() {
         return Errno::kNODEV;
     if (type != kGetLink && type != kGetAddr && type != kGetRoute && type != kGetNeigh && type != kGetRule)
         return Errno::kOPNOTSUPP;
-    dumped_ = true;
+    begin_dump();
     if (type == kGetLink && (family == kUnspec || family == kPacket || family == kAfInet6)) put_link();
     if (type == kGetAddr) put_addresses(family);
     if (type == kGetRule) put_rules(family);
     const bool other_table = asker_.strict && request_.load(route) && route.table != 0 && route.table != kTableLocal;
     if (type == kGetRoute && !other_table) put_routes(family);
-    send();
-    begin(kNlmsgDone);
-    writer_.put(int32_t{0});
-    send();
+    end_dump();
     return {};
 }
 
-Result<> Answer::get_one() {
+Result<> RouteAnswer::get_one() {
     switch (request_.header.type) {
         case kGetLink: return get_link();
         case kGetRoute: return get_route();
@@ -156,7 +121,7 @@ Result<> Answer::get_one() {
     }
 }
 
-Result<> Answer::get_link() {
+Result<> RouteAnswer::get_link() {
     LinkInfo wanted;
     if (!request_.load(wanted)) return Errno::kINVAL;
     const auto name = request_.attribute(sizeof wanted, kIflaName);
@@ -169,7 +134,7 @@ Result<> Answer::get_link() {
     return {};
 }
 
-void Answer::put_link() {
+void RouteAnswer::put_link() {
     constexpr uint16_t kLoopbackType = 772;
     constexpr size_t kStats64Size = 200, kStatsSize = 96, kMapSize = 32, kAddressSize = 6;
     begin(kNewLink);
@@ -196,7 +161,7 @@ void Answer::put_link() {
     writer_.zeroes_attribute(kIflaMap, kMapSize);
 }
 
-void Answer::put_addresses(uint8_t family) {
+void RouteAnswer::put_addresses(uint8_t family) {
     constexpr uint8_t kPermanent = 0x80;
     constexpr uint32_t kCacheInfo[4] = {kForever, kForever, 0, 0};
     if (family == kUnspec || family == kAfInet) {
@@ -217,7 +182,7 @@ void Answer::put_addresses(uint8_t family) {
     }
 }
 
-void Answer::put_route_v4(uint8_t bits, uint32_t destination, uint8_t scope, uint8_t type) {
+void RouteAnswer::put_route_v4(uint8_t bits, uint32_t destination, uint8_t scope, uint8_t type) {
     begin(kNewRoute);
     writer_.put(RouteInfo{kAfInet, bits, 0, 0, kTableLocal, kProtocolKernel, scope, type, 0});
     writer_.attribute(kRtaTable, uint32_t{kTableLocal});
@@ -226,7 +191,7 @@ void Answer::put_route_v4(uint8_t bits, uint32_t destination, uint8_t scope, uin
     writer_.attribute(kRtaOut, kLoopbackIndex);
 }
 
-void Answer::put_routes(uint8_t family) {
+void RouteAnswer::put_routes(uint8_t family) {
     constexpr size_t kCacheInfoSize = 32;
     if (family == kUnspec || family == kAfInet) {
         put_route_v4(8, kLoopbackV4 & 0xff000000, kScopeHost, kTypeLocal);
@@ -246,7 +211,7 @@ void Answer::put_routes(uint8_t family) {
 }
 
 // The route to one destination.
-Result<> Answer::get_route() {
+Result<> RouteAnswer::get_route() {
     constexpr uint32_t kCloned = 0x200, kLocal = 0x80000000;
     RouteInfo wanted;
     if (!request_.load(wanted)) return Errno::kINVAL;
@@ -277,7 +242,7 @@ Result<> Answer::get_route() {
     return {};
 }
 
-void Answer::put_rules(uint8_t family) {
+void RouteAnswer::put_rules(uint8_t family) {
     constexpr uint8_t kToTable = 1;  // FR_ACT_TO_TBL
     struct Rule {
         uint8_t family, table;
@@ -301,10 +266,8 @@ void Answer::put_rules(uint8_t family) {
 
 }  // namespace
 
-void answer_route_requests(std::span<const std::byte> bytes, const RouteAsker& asker, NetlinkSink& sink) {
-    NetlinkReader reader(bytes);
-    NetlinkMessage message;
-    while (reader.next(message)) Answer(message, asker, sink).run();
+void answer_route_requests(std::span<const std::byte> bytes, const NetlinkAsker& asker, NetlinkSink& sink) {
+    answer_requests<RouteAnswer>(bytes, asker, sink);
 }
 
 }  // namespace kvmsbx::net

@@ -58,6 +58,9 @@ class Thread : public RefCounted {
     uint8_t real_time_priority = 0;  // 1..99 goes before all others; 0: shares the time fairly
     bool keeps_cpu = false;          // real-time without a time slice (SCHED_FIFO)
     uint64_t voluntary_switches = 0, involuntary_switches = 0;  // how often it blocked, and how often it had to wait
+    struct {
+        uint64_t read = 0, written = 0;
+    } storage;  // bytes from and to files of the gofer
     // cpu_time with the present run included.
     Nanoseconds total_cpu_time() const { return cpu_time + (state_ == State::kRunning ? now() - started_ : 0); }
 

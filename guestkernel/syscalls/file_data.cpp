@@ -109,6 +109,7 @@ Result<size_t> copy_between(Task& task, File& in, uint64_t& from, File& out, uin
     Vector<std::byte> piece;
     TRY(piece.resize(count < kPieceSize ? count : kPieceSize));
     size_t moved = 0;
+    ++task.io.read_calls, ++task.io.write_calls;
     while (moved < count) {
         const size_t wanted = count - moved < piece.size() ? count - moved : piece.size();
         IoBuffer filled = IoBuffer::kernel(piece.span().first(wanted));
@@ -120,6 +121,7 @@ Result<size_t> copy_between(Task& task, File& in, uint64_t& from, File& out, uin
         if (put.is_error()) return moved > 0 ? Result<size_t>(moved) : Result<size_t>(put.error());
         vfs::report(in, vfs::kWatchAccess);
         if (put.value() > 0) vfs::report(out, vfs::kWatchModify);
+        task.io.read_chars += put.value(), task.io.written_chars += put.value();
         moved += put.value(), from += put.value();
         if (to) *to += put.value();
         if (put.value() < got.value() || got.value() < wanted || task.interrupted()) break;

@@ -41,15 +41,19 @@ Result<> limit_size(Task& task, File& file, IoBuffer& from, uint64_t offset, boo
 }
 
 Result<int64_t> finish_write(Task& task, File& file, Result<size_t> written) {
+    ++task.io.write_calls;
     const size_t count = TRY(std::move(written));
+    task.io.written_chars += count;
     if (count > 0) vfs::report(file, vfs::kWatchModify);
     if (vfs::Inode* inode = file.inode(); inode && count > 0 && inode->type() == vfs::kModeRegular)
         TRY(vfs::drop_set_id(task.credentials(), *inode));
     return static_cast<int64_t>(count);
 }
 
-Result<int64_t> finish_read(File& file, Result<size_t> got) {
+Result<int64_t> finish_read(Task& task, File& file, Result<size_t> got) {
+    ++task.io.read_calls;
     const size_t count = TRY(std::move(got));
+    task.io.read_chars += count;
     if (count > 0) vfs::report(file, vfs::kWatchAccess);
     return static_cast<int64_t>(count);
 }
@@ -57,7 +61,7 @@ Result<int64_t> finish_read(File& file, Result<size_t> got) {
 Result<int64_t> read_into(Task& task, int fd, Result<IoBuffer> to) {
     RefPtr<File> file = TRY(readable_file(task, fd));
     IoBuffer buffer = TRY(std::move(to));
-    return finish_read(*file, file->read(buffer));
+    return finish_read(task, *file, file->read(buffer));
 }
 
 Result<int64_t> write_from(Task& task, int fd, Result<IoBuffer> from) {
@@ -71,7 +75,7 @@ Result<int64_t> read_into_at(Task& task, int fd, Result<IoBuffer> to, int64_t of
     if (offset < 0) return Errno::kINVAL;
     RefPtr<File> file = TRY(readable_file(task, fd));
     IoBuffer buffer = TRY(std::move(to));
-    return finish_read(*file, file->read_at(buffer, static_cast<uint64_t>(offset)));
+    return finish_read(task, *file, file->read_at(buffer, static_cast<uint64_t>(offset)));
 }
 
 Result<int64_t> write_from_at(Task& task, int fd, Result<IoBuffer> from, int64_t offset) {

@@ -73,6 +73,8 @@ ResourceUsage to_rusage(const CpuUsage& usage, uint64_t resident_pages) {
     out.max_resident_kib = static_cast<int64_t>(most * mm::kPageSize / 1024);
     out.minor_faults = static_cast<int64_t>(usage.minor_faults);
     out.major_faults = static_cast<int64_t>(usage.major_faults);
+    out.blocks_in = static_cast<int64_t>(usage.io.read_bytes / 512);
+    out.blocks_out = static_cast<int64_t>(usage.io.written_bytes / 512);
     out.voluntary_switches = static_cast<int64_t>(usage.voluntary_switches);
     out.involuntary_switches = static_cast<int64_t>(usage.involuntary_switches);
     return out;

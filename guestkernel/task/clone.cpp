@@ -171,6 +171,7 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     auto child = TRY(make_ref<Task>(number, process));
     TRY(copy_resources(parent, *child, flags));
     copy_thread_state(parent, *child, request);
+    child->start_time = flags & kCloneThread ? sched::boottime_now() : process->start_time;
     UndoneDescriptor descriptor;
     if (flags & kClonePidfd) TRY(give_descriptor(parent, *child, request, descriptor));
     if (flags & kCloneParentSettid)
@@ -220,6 +221,7 @@ Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&)) {
     TRY(task->create_stack());
     TRY(allocate_fpu(*task));
     task->bootstrap = bootstrap;
+    task->start_time = process->start_time;
     process->threads.push_back(*task);
     register_task(*task);
     register_process(*process);

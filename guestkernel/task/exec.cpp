@@ -121,6 +121,7 @@ Result<> end_other_threads(Task& task) {
     if (task.tid != process.pid) {
         unregister_task(task);
         task.tid = process.pid;
+        task.start_time = process.start_time;
         register_task(task);
     }
     return {};

@@ -111,6 +111,8 @@ CpuUsage Task::usage() const {
     usage.system = total > usage.user ? total - usage.user : 0;
     usage.minor_faults = minor_faults, usage.major_faults = major_faults;
     usage.voluntary_switches = voluntary_switches, usage.involuntary_switches = involuntary_switches;
+    usage.io = io;
+    usage.io.read_bytes = storage.read, usage.io.written_bytes = storage.written;
     return usage;
 }
 
@@ -150,6 +152,7 @@ void exit_thread(Task& task, int status) {
     task.fs_ = nullptr;
     process.dead_threads_usage += task.usage();
     process.last_uid = task.credentials().ruid;
+    memcpy(process.last_name, task.name, sizeof task.name);
     end_tracing(task, process.exiting ? process.exit_status : status);
     task.thread_hook.unlink();
     unregister_task(task);

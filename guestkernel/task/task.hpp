@@ -69,16 +69,32 @@ struct ThreadDeath : RefCounted {
     sched::WaitQueue watchers;
 };
 
+// As /proc/PID/io has it (proc(5)).
+struct IoUsage {
+    uint64_t read_chars = 0, written_chars = 0;  // bytes that calls like read(2) and write(2) moved
+    uint64_t read_calls = 0, write_calls = 0;
+    uint64_t read_bytes = 0, written_bytes = 0;  // from and to the gofer
+
+    IoUsage& operator+=(const IoUsage& other) {
+        read_chars += other.read_chars, written_chars += other.written_chars;
+        read_calls += other.read_calls, write_calls += other.write_calls;
+        read_bytes += other.read_bytes, written_bytes += other.written_bytes;
+        return *this;
+    }
+};
+
 struct CpuUsage {
     sched::Nanoseconds user = 0, system = 0;
     uint64_t minor_faults = 0, major_faults = 0, voluntary_switches = 0, involuntary_switches = 0;
     uint64_t most_resident = 0;  // pages, as sampled when an address space is left
+    IoUsage io;
 
     CpuUsage& operator+=(const CpuUsage& other) {
         user += other.user, system += other.system;
         minor_faults += other.minor_faults, major_faults += other.major_faults;
         voluntary_switches += other.voluntary_switches, involuntary_switches += other.involuntary_switches;
         if (other.most_resident > most_resident) most_resident = other.most_resident;
+        io += other.io;
         return *this;
     }
 };
@@ -121,6 +137,8 @@ class Task final : public sched::Thread {
     uint64_t user_ticks = 0;                      // TSC ticks spent in ring 3
     uint64_t resumed_at = 0;                      // TSC
     uint64_t minor_faults = 0, major_faults = 0;  // page faults served without and with waiting for a file
+    sched::Nanoseconds start_time = 0;            // CLOCK_BOOTTIME
+    IoUsage io;                                   // but what Thread::storage counts
     char name[16] = {};                           // comm
 
     RefPtr<Process> process_;
@@ -213,6 +231,7 @@ class Process : public RefCounted {
     uint32_t coredump_filter = 0x33;                   // proc(5); inherited by fork
     uint32_t personality = 0;                          // personality(2); inherited by fork, kept by exec
     uint32_t last_uid = 0;                             // real uid of the thread that ended last, for waitid(2)
+    char last_name[16] = {};                           // its comm
     RefPtr<SignalActions> actions;
     PendingSignals pending;
     RefPtr<ProcessTimers> timers;  // interval and POSIX timers; null: none. Dropped when the last thread ends

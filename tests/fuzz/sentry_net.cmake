@@ -1,2 +1,2 @@
 kvmsbx_fuzz_target(control_message kvmsbx_sentry_host)
-kvmsbx_fuzz_target(netlink_route kvmsbx_sentry_host)
+kvmsbx_fuzz_target(netlink kvmsbx_sentry_host)

@@ -158,6 +158,7 @@ Result<uint32_t> Regular::fid_for_reading() {
 Result<> Regular::fill_from(uint64_t first, uint64_t count, std::span<const uint8_t> bytes) {
     if (first * kPageSize >= size()) return {};
     if (bytes.size() > size() - first * kPageSize) bytes = bytes.first(size() - first * kPageSize);
+    sched::current().storage.read += bytes.size();
     for (uint64_t i = 0; i < count; ++i) {
         Result<Frame*> fresh = contents_->cache.allocate(first + i, mm::Zero::kNo);
         if (fresh.is_error() && i > 0) break;  // what there is counts
@@ -316,7 +317,9 @@ Result<> Regular::send(uint64_t start, uint64_t end) {
             filled += count;
         }
         if (filled == 0) return {};
-        start += TRY(client().write(call, fid, start, payload.first(filled)));
+        const size_t written = TRY(client().write(call, fid, start, payload.first(filled)));
+        sched::current().storage.written += written;
+        start += written;
     }
     return {};
 }

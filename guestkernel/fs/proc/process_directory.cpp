@@ -58,6 +58,7 @@ constexpr TextRow kTexts[] = {
     {"cpuset", 0444, put_cpuset, nullptr},
     {"environ", 0400, put_environ, nullptr},
     {"gid_map", 0644, put_id_map, refuse_store},
+    {"io", 0400, put_io, nullptr},
     {"limits", 0444, put_limits, nullptr},
     {"loginuid", 0644, put_login_uid, store_login_uid},
     {"maps", 0444, put_maps, nullptr},

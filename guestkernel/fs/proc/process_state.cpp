@@ -5,6 +5,7 @@
 #include "guestkernel/fs/proc/nodes.hpp"
 #include "guestkernel/fs/proc/subject.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/oom.hpp"
 #include "guestkernel/task/registry.hpp"
 
@@ -145,6 +146,18 @@ Result<> store_timer_slack(const ProcSubject& subject, std::string_view text) {
     if (is_other_process(subject) && !task::current().credentials().has(auth::Capability::kSysNice))
         return Errno::kPERM;
     task->timer_slack = value == 0 ? task::kDefaultTimerSlack : static_cast<uint64_t>(value);
+    return {};
+}
+
+// The gofer is the storage.
+Result<> put_io(const ProcSubject& subject, TextSink& sink) {
+    if (!subject.alive()) return Errno::kSRCH;
+    TRY(may_inspect(subject));
+    const task::IoUsage io = (subject.thread ? task::usage_of(*subject.task()) : task::usage_of(*subject.process)).io;
+    format_to(sink,
+              "rchar: {}\nwchar: {}\nsyscr: {}\nsyscw: {}\nread_bytes: {}\nwrite_bytes: {}\n"
+              "cancelled_write_bytes: 0\n",
+              io.read_chars, io.written_chars, io.read_calls, io.write_calls, io.read_bytes, io.written_bytes);
     return {};
 }
 

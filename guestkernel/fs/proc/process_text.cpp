@@ -41,7 +41,7 @@ std::string_view state_name(char state) {
 
 std::string_view name_of(const ProcSubject& subject) {
     const task::Task* task = subject.task();
-    return task ? std::string_view(task->name) : std::string_view("zombie");
+    return task ? std::string_view(task->name) : std::string_view(subject.process->last_name);
 }
 
 struct SignalSummary {
@@ -195,8 +195,9 @@ Result<> put_stat(const ProcSubject& subject, TextSink& sink) {
     MemoryUse use;
     RefPtr<mm::AddressSpace> space = task ? task->space_ : RefPtr<mm::AddressSpace>();
     if (space) use = memory_use(*space);
-    format_to(sink, " {} {} {} 0 {} {} {} {}", 20 + nice, nice, thread_count(process), ticks(process.start_time),
-              use.size, use.resident >> kPageShift, process.limits[task::kRlimitRss].soft);
+    format_to(sink, " {} {} {} 0 {} {} {} {}", 20 + nice, nice, thread_count(process),
+              ticks(subject.thread && task ? task->start_time : process.start_time), use.size,
+              use.resident >> kPageShift, process.limits[task::kRlimitRss].soft);
     const bool visible = space && may_inspect(subject).is_ok();  // addresses are not for everybody
     if (visible)
         format_to(sink, " {} {} {} 0 0", space->code_start, space->code_end, space->stack_top);

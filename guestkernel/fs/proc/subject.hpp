@@ -48,6 +48,7 @@ Result<> put_coredump_filter(const ProcSubject& subject, TextSink& sink);
 Result<> store_coredump_filter(const ProcSubject& subject, std::string_view text);
 Result<> put_timer_slack(const ProcSubject& subject, TextSink& sink);
 Result<> store_timer_slack(const ProcSubject& subject, std::string_view text);
+Result<> put_io(const ProcSubject& subject, TextSink& sink);
 Result<> put_login_uid(const ProcSubject& subject, TextSink& sink);
 Result<> store_login_uid(const ProcSubject& subject, std::string_view text);
 Result<> put_session_id(const ProcSubject& subject, TextSink& sink);

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -254,6 +255,104 @@ TEST("cpu_time_of_stat_is_that_of_getrusage") {
     const long long all = user + usage.ru_stime.tv_sec * 100 + usage.ru_stime.tv_usec / 10'000;
     CHECK_LE(std::llabs(stat_field(stat, 14) + stat_field(stat, 15) - all), 5);
     CHECK_GT(stat_field(stat, 14), 0);
+}
+
+TEST("io_counts_what_reads_and_writes_move") {
+    const int null = OK(open("/dev/null", O_WRONLY)), zero = OK(open("/dev/zero", O_RDONLY));
+    char bytes[1000];
+    const std::string before = content("/proc/self/io");
+    for (int i = 0; i < 7; ++i) CHECK_EQ(write(null, bytes, 100), 100);
+    for (int i = 0; i < 3; ++i) CHECK_EQ(read(zero, bytes, sizeof bytes), 1000);
+    CHECK_ERRNO(read(zero, reinterpret_cast<void*>(8), 8), EFAULT);
+    CHECK_ERRNO(write(zero, bytes, 8), EBADF);
+    const std::string after = content("/proc/self/io");
+    const auto grown = [&](const char* row) { return number_in(after, row) - number_in(before, row); };
+    CHECK_EQ(grown("wchar:"), 700);
+    CHECK_EQ(grown("syscw:"), 7);
+    // The first look at the file itself is among them.
+    CHECK_EQ(grown("rchar:"), 3000 + static_cast<long long>(before.size()));
+    CHECK_GE(grown("syscr:"), 5);
+    CHECK_LE(grown("syscr:"), 6);
+    CHECK_EQ(number_in(after, "cancelled_write_bytes:"), number_in(before, "cancelled_write_bytes:"));
+}
+
+TEST("io_of_threads_and_of_a_process_that_lost_some") {
+    const auto body = [](void*) -> void* {
+        const int null = OK(open("/dev/null", O_WRONLY));
+        const std::string path = "/proc/self/task/" + std::to_string(gettid()) + "/io";
+        const long long before = number_in(content(path), "wchar:");
+        CHECK_EQ(write(null, "12345", 5), 5);
+        CHECK_EQ(number_in(content(path), "wchar:") - before, 5);
+        return nullptr;
+    };
+    const long long before = number_in(content("/proc/self/io"), "wchar:");
+    for (int i = 0; i < 3; ++i) {
+        pthread_t thread;
+        CHECK_EQ(pthread_create(&thread, nullptr, body, nullptr), 0);
+        CHECK_EQ(pthread_join(thread, nullptr), 0);
+    }
+    CHECK_EQ(number_in(content("/proc/self/io"), "wchar:") - before, 15);
+    const std::string own = content("/proc/self/task/" + std::to_string(gettid()) + "/io");
+    CHECK_EQ(number_in(own, "wchar:"), before);
+}
+
+TEST("io_counts_sendfile") {
+    const std::string path = "/proc/self/io";
+    scratch();
+    const int file = OK(open("some", O_RDWR | O_CREAT | O_TRUNC, 0600));
+    static char bytes[65536];
+    const long long before = number_in(content(path), "wchar:");
+    CHECK_EQ(write(file, bytes, sizeof bytes), static_cast<ssize_t>(sizeof bytes));
+    OK(fsync(file));
+    CHECK_EQ(lseek(file, 0, SEEK_SET), 0);
+    const int null = OK(open("/dev/null", O_WRONLY));
+    CHECK_EQ(sendfile(null, file, nullptr, sizeof bytes), static_cast<ssize_t>(sizeof bytes));
+    CHECK_EQ(number_in(content(path), "wchar:") - before, 2 * 65536);
+}
+
+TEST("io_of_others_needs_permission") {
+    const pid_t child = OK(fork());
+    if (child == 0) pause();
+    const int file = OK(open(of_process(child, "io").c_str(), O_RDONLY));
+    char text[256];
+    CHECK_GE(read(file, text, sizeof text), 50);
+    const int status = run_child([&] {
+        OK(setresgid(1234, 1234, 1234));
+        OK(setresuid(1234, 1234, 1234));
+        CHECK_ERRNO(open(of_process(child, "io").c_str(), O_RDONLY), EACCES);
+        CHECK_EQ(lseek(file, 0, SEEK_SET), 0);
+        CHECK_ERRNO(read(file, text, sizeof text), EACCES);
+    });
+    CHECK_EXITED(status, 0);
+    OK(kill(child, SIGKILL));
+}
+
+TEST("a_zombie_keeps_its_name") {
+    const pid_t child = OK(fork());
+    if (child == 0) {
+        OK(prctl(PR_SET_NAME, "was here"));
+        _exit(0);
+    }
+    siginfo_t info;
+    OK(waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT));
+    CHECK_STREQ(content(of_process(child, "comm")).c_str(), "was here\n");
+    CHECK(content(of_process(child, "stat")).find(" (was here) Z ") != std::string::npos);
+    CHECK(has_line(content(of_process(child, "status")), "Name:\twas here"));
+}
+
+TEST("start_time_of_a_thread_is_its_own") {
+    static long long started;
+    const auto body = [](void*) -> void* {
+        started = stat_field(content("/proc/self/task/" + std::to_string(gettid()) + "/stat"), 22);
+        return nullptr;
+    };
+    const long long leader = stat_field(content("/proc/self/stat"), 22);
+    sleep_ms(50);
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, nullptr, body, nullptr), 0);
+    CHECK_EQ(pthread_join(thread, nullptr), 0);
+    CHECK_GE(started, leader + 4);
+    CHECK_EQ(stat_field(content("/proc/self/stat"), 22), leader);
 }
 
 TEST("start_time_is_between_boot_and_now") {

@@ -1,8 +1,9 @@
-// NETLINK_ROUTE's requests, which applications write: any bytes give well-formed answers to the asker, and no more than
-// a few for each request.
+// Requests of NETLINK_ROUTE and NETLINK_GENERIC, which applications write: any bytes give well-formed answers to the
+// asker, and no more than a few for each request.
 #include <cstdlib>
 #include <cstring>
 
+#include "guestkernel/net/netlink_generic.hpp"
 #include "guestkernel/net/netlink_route.hpp"
 
 using namespace kvmsbx;
@@ -35,10 +36,11 @@ struct Answers final : NetlinkSink {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto bytes = std::as_bytes(std::span(data, size));
-    for (unsigned flags = 0; flags < 8; ++flags) {
-        Answers answers;
-        answer_route_requests(bytes, {42, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0}, answers);
-        check(answers.count <= size / sizeof(NetlinkHeader) * 2);
-    }
+    for (const auto answer : {answer_route_requests, answer_generic_requests})
+        for (unsigned flags = 0; flags < 8; ++flags) {
+            Answers answers;
+            answer(bytes, {42, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0}, answers);
+            check(answers.count <= size / sizeof(NetlinkHeader) * 2);
+        }
     return 0;
 }
