@@ -1,5 +1,6 @@
 #include "guestkernel/ipc/mqueue.hpp"
 
+#include "guestkernel/net/netlink.hpp"
 #include "guestkernel/task/registry.hpp"
 
 namespace kvmsbx::ipc {
@@ -72,13 +73,23 @@ Result<> PosixQueue::request_notification(MqNotification wanted) {
 }
 
 void PosixQueue::cancel_notification(const task::Process& process) {
-    if (notification_.process == &process) notification_ = MqNotification();
+    constexpr uint8_t kRemoved = 2;  // NOTIFY_REMOVED
+    if (notification_.process != &process) return;
+    MqNotification gone = std::exchange(notification_, MqNotification());
+    if (gone.how == MqNotification::How::kThread) send_cookie(gone, kRemoved);
+}
+
+void PosixQueue::send_cookie(MqNotification& told, uint8_t what) {
+    told.cookie[sizeof told.cookie - 1] = std::byte{what};
+    net::send_to_netlink(*net::Socket::from(*told.netlink), told.cookie);
 }
 
 void PosixQueue::notify() {
     constexpr int32_t kSiMesgq = -3;  // SI_MESGQ
+    constexpr uint8_t kWokenUp = 1;   // NOTIFY_WOKENUP
     if (!notification_.process) return;
-    const MqNotification told = std::exchange(notification_, MqNotification());
+    MqNotification told = std::exchange(notification_, MqNotification());
+    if (told.how == MqNotification::How::kThread) return send_cookie(told, kWokenUp);
     if (told.how != MqNotification::How::kSignal || told.signal == 0) return;
     task::SigInfo info;
     info.signo = told.signal;

@@ -31,9 +31,11 @@ struct PosixMessage {
 
 // mq_notify(2).
 struct MqNotification {
-    enum class How : uint8_t { kSignal, kNone } how = How::kNone;
+    enum class How : uint8_t { kSignal, kNone, kThread } how = How::kNone;
     int32_t signal = 0;
     uint64_t value = 0;
+    RefPtr<vfs::File> netlink;      // kThread: the socket that is sent the cookie
+    std::byte cookie[32] = {};      // its last byte tells what happened
     RefPtr<task::Process> process;  // null: nobody is registered
 };
 
@@ -64,6 +66,7 @@ class PosixQueue final : public vfs::Inode {
     void end_charge();
     void insert(PosixMessage& message);
     void notify();
+    static void send_cookie(MqNotification& told, uint8_t what);
     vfs::Attributes attributes_;
     auth::Uid charged_user_ = 0;
     int64_t count_ = 0, bytes_ = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "guestkernel/lib/assert.hpp"
 #include "guestkernel/net/netlink_generic.hpp"
 #include "guestkernel/net/netlink_route.hpp"
 
@@ -49,6 +50,7 @@ class NetlinkSocket final : public Socket, private NetlinkSink {
     Result<> set_option(task::Task& task, int level, int name, std::span<const std::byte> value) override;
     Result<size_t> get_option(task::Task& task, int level, int name, std::span<std::byte> out) override;
     vfs::PollState poll() override;
+    void datagram(Result<Vector<std::byte>> bytes) override;
 
     ListHook bound_hook;
 
@@ -61,7 +63,6 @@ class NetlinkSocket final : public Socket, private NetlinkSink {
     // Only the kernel can be spoken to. EPERM, ECONNREFUSED.
     static Result<> check_destination(const task::Task& task, const SockaddrNl& to);
     Result<> change_group(int32_t group, bool on);
-    void datagram(Result<Vector<std::byte>> bytes) override;
     Result<RefPtr<NetlinkDatagram>> next(uint32_t flags);
 
     uint32_t port_ = 0;  // 0: none yet
@@ -271,6 +272,15 @@ Result<RefPtr<Socket>> create_netlink(task::Task&, int type, int protocol, uint3
     if (protocol != kNetlinkRoute && protocol != kNetlinkKobjectUevent && protocol != kNetlinkGeneric)
         return Errno::kPROTONOSUPPORT;
     return RefPtr<Socket>(TRY(make_ref<NetlinkSocket>(type, protocol, file_flags)));
+}
+
+void send_to_netlink(Socket& socket, std::span<const std::byte> bytes) {
+    VERIFY(socket.domain == kAfNetlink);
+    Vector<std::byte> copy;
+    const Result<> copied = copy.resize(bytes.size());
+    if (copied.is_ok()) __builtin_memcpy(copy.data(), bytes.data(), bytes.size());
+    auto& to = static_cast<NetlinkSocket&>(socket);
+    to.datagram(copied.is_error() ? Result<Vector<std::byte>>(copied.error()) : std::move(copy));
 }
 
 }  // namespace kvmsbx::net

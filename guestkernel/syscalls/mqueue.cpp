@@ -1,6 +1,7 @@
 // POSIX message queues (mq_overview(7)).
 #include "guestkernel/ipc/mqueue.hpp"
 
+#include "guestkernel/net/socket.hpp"
 #include "guestkernel/syscalls/file_helpers.hpp"
 #include "guestkernel/syscalls/handlers_ipc.hpp"
 #include "guestkernel/syscalls/poll_time.hpp"
@@ -87,11 +88,15 @@ Result<int64_t> sys_mq_notify(Task& task, Fd fd, UserIn<MqSigevent> event) {
         const MqSigevent asked = TRY(event.load(task.space()));
         if (asked.notify != kSignal && asked.notify != kNone && asked.notify != kThread) return Errno::kINVAL;
         if (asked.notify == kSignal && (asked.signal < 0 || asked.signal > task::kSigMax)) return Errno::kINVAL;
-        if (asked.notify == kThread) {  // by a netlink socket, which `signal` cannot be
-            TRY(file_of(task, asked.signal));
-            return Errno::kNOTSOCK;
-        }
         wanted.how = asked.notify == kSignal ? MqNotification::How::kSignal : MqNotification::How::kNone;
+        if (asked.notify == kThread) {  // by a netlink socket, which `signal` names
+            TRY(mm::copy_from_user(task.space(), wanted.cookie, asked.value, sizeof wanted.cookie));
+            wanted.how = MqNotification::How::kThread;
+            wanted.netlink = TRY(file_of(task, asked.signal));
+            const net::Socket* socket = net::Socket::from(*wanted.netlink);
+            if (!socket) return Errno::kNOTSOCK;
+            if (socket->domain != net::kAfNetlink) return Errno::kINVAL;
+        }
         wanted.signal = asked.signal;
         wanted.value = asked.value;
         wanted.process = task.process_;

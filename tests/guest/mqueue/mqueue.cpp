@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <ctime>
@@ -275,6 +276,64 @@ TEST("notification_errors_and_removal") {
     int other = OK(dup(queue));
     OK(close(other));
     OK(mq_notify(queue, &event));
+}
+
+TEST("notification_by_a_netlink_socket") {
+    mqd_t queue = new_queue();
+    const int socket_fd = OK(socket(AF_NETLINK, SOCK_RAW, 0));
+    char cookie[32], told[64];
+    memset(cookie, 'c', sizeof cookie);
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD;
+    event.sigev_signo = socket_fd;
+    event.sigev_value.sival_ptr = cookie;
+    OK(syscall(SYS_mq_notify, queue, &event));
+    CHECK_ERRNO(syscall(SYS_mq_notify, queue, &event), EBUSY);
+    CHECK_ERRNO(recv(socket_fd, told, sizeof told, MSG_DONTWAIT), EAGAIN);
+    OK(send(queue, "a"));
+    CHECK_EQ(recv(socket_fd, told, sizeof told, MSG_DONTWAIT), 32);
+    CHECK_EQ(memcmp(told, cookie, 31), 0);
+    CHECK_EQ(told[31], 1);
+    // Once; and whoever gives it up is told, too.
+    take(queue);
+    OK(send(queue, "b"));
+    CHECK_ERRNO(recv(socket_fd, told, sizeof told, MSG_DONTWAIT), EAGAIN);
+    OK(syscall(SYS_mq_notify, queue, &event));
+    OK(syscall(SYS_mq_notify, queue, nullptr));
+    CHECK_EQ(recv(socket_fd, told, sizeof told, MSG_DONTWAIT), 32);
+    CHECK_EQ(told[31], 2);
+}
+
+TEST("notification_by_a_netlink_socket_errors") {
+    mqd_t queue = new_queue();
+    char cookie[32] = {};
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD;
+    event.sigev_value.sival_ptr = cookie;
+    event.sigev_signo = 12345;
+    CHECK_ERRNO(syscall(SYS_mq_notify, queue, &event), EBADF);
+    event.sigev_signo = OK(open("/dev/null", O_RDONLY));
+    CHECK_ERRNO(syscall(SYS_mq_notify, queue, &event), ENOTSOCK);
+    event.sigev_signo = OK(socket(AF_UNIX, SOCK_STREAM, 0));
+    CHECK_ERRNO(syscall(SYS_mq_notify, queue, &event), EINVAL);
+    event.sigev_signo = OK(socket(AF_NETLINK, SOCK_RAW, 0));
+    event.sigev_value.sival_ptr = reinterpret_cast<void*>(8);
+    CHECK_ERRNO(syscall(SYS_mq_notify, queue, &event), EFAULT);
+}
+
+TEST("notification_by_a_thread") {
+    static int ends[2];
+    OK(pipe(ends));
+    mqd_t queue = new_queue();
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD;
+    event.sigev_value.sival_int = 9;
+    event.sigev_notify_function = [](sigval value) { OK(write(ends[1], &value.sival_int, sizeof(int))); };
+    OK(mq_notify(queue, &event));
+    OK(send(queue, "a"));
+    int got = 0;
+    CHECK_EQ(read(ends[0], &got, sizeof got), static_cast<ssize_t>(sizeof got));
+    CHECK_EQ(got, 9);
 }
 
 TEST("notification_ends_with_its_process") {
