@@ -1,12 +1,18 @@
 #include "guestkernel/ipc/file_owner.hpp"
 
 #include "guestkernel/task/registry.hpp"
+#include "guestkernel/task/signal_delivery.hpp"
 
 namespace kvmsbx::ipc {
 
 namespace {
 
-constexpr int32_t kPollInCode = 1, kPollOutCode = 2;  // si_code POLL_IN, POLL_OUT
+constexpr int32_t kSiSigio = -5;  // SI_SIGIO
+// Signals whose codes mean something else than POLL_IN and kin (sig_specific_sicodes of Linux).
+constexpr task::SignalSet kOwnCodes{task::kSynchronous.bits | 1ULL << (task::kSigChld - 1)};
+// si_band by PollCode; with POLLMSG the last.
+constexpr int64_t kBands[] = {vfs::kPollIn | vfs::kPollRdNorm, vfs::kPollOut | vfs::kPollWrNorm | 0x200,
+                              vfs::kPollIn | vfs::kPollRdNorm | 0x400};
 constexpr uint32_t kReadable = vfs::kPollIn | vfs::kPollRdNorm | vfs::kPollHup | vfs::kPollErr | vfs::kPollPri,
                    kWritable = vfs::kPollOut | vfs::kPollWrNorm;
 
@@ -14,6 +20,19 @@ bool any_process_in(int32_t group) {
     bool found = false;
     task::for_each_process([&](task::Process& process) { found = found || process.group == group; });
     return found;
+}
+
+// Linux tells by a plain SIGIO that no more real-time signals queue.
+template <typename Target>
+void send_or_fall_back(Target& target, const task::SigInfo& info) {
+    if (task::queue_signal(target, info).is_error()) task::send_signal(target, task::kernel_signal(task::kSigIo));
+}
+
+// By a thread's number, too (set_if_none).
+task::Process* process_of(int32_t id) {
+    if (task::Process* const process = task::find_process(id)) return process;
+    task::Task* const thread = task::find_task(id);
+    return thread ? &thread->process() : nullptr;
 }
 
 }  // namespace
@@ -35,6 +54,12 @@ Result<> FileOwner::set(OwnerKind kind, int32_t id, const auth::Credentials& who
     return {};
 }
 
+void FileOwner::set_if_none(const task::Task& caller) {
+    if (id_) return;
+    kind_ = OwnerKind::kProcess, id_ = caller.tid;
+    uid_ = caller.credentials().ruid, euid_ = caller.credentials().euid;
+}
+
 int32_t FileOwner::id() const {
     if (id_ <= 0) return 0;
     switch (kind_) {
@@ -54,16 +79,18 @@ void FileOwner::follow_flags() {
 void FileOwner::notify(uint32_t events) {
     if (!id_) return;
     if (events == ~0U) events = file_.poll().events;
-    if (file_.readable() && (events & kReadable)) send(kPollInCode, events & kReadable);
-    if (file_.writable() && (events & kWritable)) send(kPollOutCode, events & kWritable);
+    if (file_.readable() && (events & kReadable)) send(PollCode::kIn, fd);
+    if (file_.writable() && (events & kWritable)) send(PollCode::kOut, fd);
 }
 
-void FileOwner::send(int32_t code, int64_t band) {
+void FileOwner::send(PollCode code, int32_t descriptor) {
+    if (!id_) return;
     task::SigInfo info = task::kernel_signal(signal ? signal : task::kSigIo);
     if (signal) {
-        info.code = code;
-        info.raw[0] = static_cast<uint64_t>(band);
-        info.raw[1] = static_cast<uint32_t>(fd);
+        const auto number = static_cast<int32_t>(code);
+        info.code = kOwnCodes.has(signal) ? kSiSigio : number;
+        info.raw[0] = static_cast<uint64_t>(kBands[number - 1]);
+        info.raw[1] = static_cast<uint32_t>(descriptor);
     }
     send_to_owner(info);
 }
@@ -80,13 +107,15 @@ void FileOwner::send_to_owner(const task::SigInfo& info) {
     };
     if (kind_ == OwnerKind::kThread) {
         task::Task* const thread = task::find_task(id_);
-        if (thread && allowed(thread->process())) task::send_signal(*thread, info);
-        return;
+        if (thread && allowed(thread->process())) send_or_fall_back(*thread, info);
+    } else if (kind_ == OwnerKind::kProcess) {
+        task::Process* const process = process_of(id_);
+        if (process && allowed(*process)) send_or_fall_back(*process, info);
+    } else {
+        task::for_each_process([&](task::Process& process) {
+            if (process.group == id_ && allowed(process)) send_or_fall_back(process, info);
+        });
     }
-    task::for_each_process([&](task::Process& process) {
-        if ((kind_ == OwnerKind::kProcess ? process.pid : process.group) == id_ && allowed(process))
-            task::send_signal(process, info);
-    });
 }
 
 }  // namespace kvmsbx::ipc

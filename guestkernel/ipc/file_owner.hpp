@@ -3,13 +3,16 @@
 // have a FileOwner (vfs::File::signal_owner): a thread, process or group, and a signal. With O_ASYNC it hangs in the
 // description's poll queue, as an epoll interest does, and sends the signal when the file becomes ready; only what a
 // signal cannot make ready may have it (syscalls/fcntl.cpp), or a signal would send another for ever. Process
-// numbers are looked up at that time; the sender's rights are those of who called F_SETOWN.
+// numbers are looked up at that time; the sender's rights are those of who called F_SETOWN. F_NOTIFY (dnotify.hpp)
+// sends to the same owner.
 #include "guestkernel/auth/credentials.hpp"
 #include "guestkernel/sched/sched.hpp"
-#include "guestkernel/task/signal.hpp"
+#include "guestkernel/task/task.hpp"
 #include "guestkernel/vfs/file.hpp"
 
 namespace kvmsbx::ipc {
+
+enum class PollCode : int32_t { kIn = 1, kOut = 2, kMessage = 3 };  // si_code POLL_IN, POLL_OUT, POLL_MSG
 
 enum class OwnerKind : int32_t { kThread = 0, kProcess = 1, kGroup = 2 };  // F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP
 
@@ -22,6 +25,8 @@ class FileOwner final : public RefCounted, private sched::Waiter {
 
     // id 0: nobody. ESRCH: there is no such thread, process or group.
     Result<> set(OwnerKind kind, int32_t id, const auth::Credentials& who);
+    // Without an owner, the caller's process becomes it, for as long as the calling thread lives.
+    void set_if_none(const task::Task& caller);
     OwnerKind kind() const { return kind_; }
     int32_t id() const;  // 0: nobody, or gone
     // O_ASYNC of the description was changed: its flags say to what.
@@ -29,12 +34,14 @@ class FileOwner final : public RefCounted, private sched::Waiter {
     // Urgent data came to the socket: SIGURG, with or without O_ASYNC.
     void urgent();
 
+    // Tells the owner; with F_SETSIG's signal, the siginfo is about the descriptor.
+    void send(PollCode code, int32_t descriptor);
+
     int32_t signal = 0;  // 0: SIGIO without siginfo
     int32_t fd = -1;     // si_fd: the descriptor by which O_ASYNC was set
 
   private:
     void notify(uint32_t events) override;
-    void send(int32_t code, int64_t band);
     void send_to_owner(const task::SigInfo& info);
     vfs::File& file_;
     OwnerKind kind_ = OwnerKind::kProcess;

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "guestkernel/ipc/inode_watches.hpp"
 #include "guestkernel/vfs/mount.hpp"
 
 namespace kvmsbx::ipc {
@@ -57,56 +58,17 @@ UserCounts instances, watches;
 
 }  // namespace
 
-class Inotify::InodeWatches final : public vfs::Watches {
-  public:
-    explicit InodeWatches(vfs::Inode& inode) : inode_(inode) { inode.watches = this; }
-    ~InodeWatches() { inode_.watches = nullptr; }
-    static Result<InodeWatches*> of(vfs::Inode& inode) {
-        // SAFETY: nobody else implements vfs::Watches.
-        if (inode.watches) return static_cast<InodeWatches*>(inode.watches);
-        return TRY(make_own<InodeWatches>(inode))
-        .leak();
-    }
-    void happened(uint32_t events, std::string_view name, uint32_t cookie, bool unlinked) override;
-    void lost_last_name() override { nameless_ = true; }
-    void check_end(uint32_t held) override;
-    void end_if_unused() {
-        if (list.empty()) delete this;
-    }
-    List<Watch, &Watch::inode_hook> list;
-
-  private:
-    vfs::Inode& inode_;
-    bool nameless_ = false;
-};
-
-void Inotify::InodeWatches::happened(uint32_t events, std::string_view name, uint32_t cookie, bool unlinked) {
-    const RefPtr<vfs::Inode> keep(inode_);  // the last watch's end may be the inode's
-    for (auto it = list.begin(); it != list.end();) {
-        Watch& watch = *it++;
-        if (!(watch.mask & events & kInAllEvents)) continue;
-        if (unlinked && !name.empty() && (watch.mask & kInExcludeUnlinked)) continue;
-        uint32_t told = events;
-        if (events & (vfs::kWatchMoveSelf | vfs::kWatchDeleteSelf)) told &= ~vfs::kWatchIsDirectory;
-        watch.owner.queue(watch.descriptor, told, name, cookie);
-        const bool last = it == list.end();
-        if (watch.mask & kInOneshot) watch.owner.ignore(watch);
-        if (last) return;  // this object may be gone
-    }
+void Watch::happened(uint32_t events, std::string_view name, uint32_t cookie, bool unlinked) {
+    if (!(mask & events & kInAllEvents)) return;
+    if (unlinked && !name.empty() && (mask & kInExcludeUnlinked)) return;
+    if (events & (vfs::kWatchMoveSelf | vfs::kWatchDeleteSelf)) events &= ~vfs::kWatchIsDirectory;
+    owner.queue(descriptor, events, name, cookie);
+    if (mask & kInOneshot) owner.ignore(*this);
 }
 
-void Inotify::InodeWatches::check_end(uint32_t held) {
-    if (!nameless_) return;
-    uint32_t own = 0;
-    const vfs::Dentry& dentry = list.front().path.dentry();
-    for (const Watch& watch : list) own += &watch.path.dentry() == &dentry;
-    if (dentry.reference_count() > own + held) return;
-    const RefPtr<vfs::Inode> keep(inode_);
-    while (keep->watches) {
-        Watch& watch = list.front();
-        if (watch.mask & vfs::kWatchDeleteSelf) watch.owner.queue(watch.descriptor, vfs::kWatchDeleteSelf, {}, 0);
-        watch.owner.ignore(watch);
-    }
+void Watch::inode_gone() {
+    if (mask & vfs::kWatchDeleteSelf) owner.queue(descriptor, vfs::kWatchDeleteSelf, {}, 0);
+    owner.ignore(*this);
 }
 
 const char Inotify::kTag = 0;
@@ -129,9 +91,9 @@ Inotify::~Inotify() {
 
 // Goes through the inode's watches, which are few; this instance may have very many.
 Watch* Inotify::find(vfs::Inode& inode) {
-    if (!inode.watches) return nullptr;
-    // SAFETY: nobody else implements vfs::Watches.
-    for (Watch& watch : static_cast<InodeWatches*>(inode.watches)->list)
+    InodeWatches* const inode_watches = InodeWatches::find(inode);
+    if (!inode_watches) return nullptr;
+    for (Watch& watch : inode_watches->watches)
         if (&watch.owner == this) return &watch;
     return nullptr;
 }
@@ -157,7 +119,7 @@ Result<int32_t> Inotify::add_new(const vfs::Path& path, uint32_t mask) {
         return Errno::kNOMEM;
     }
     ++watch->path.mount().watches;
-    inode_watches->list.push_back(*watch);
+    inode_watches->watches.push_back(*watch);
     all_watches.push_back(*watch);
     watches_.insert(*watch);
     return ++last_descriptor_;

@@ -3,9 +3,9 @@
 //
 // Model. An Inotify is an open file with a queue of events and its Watches, by descriptor. A Watch holds the path that
 // was watched (so its inode stays the one that the rest of the Sentry sees), and is listed with the inode's other
-// watches in an InodeWatches, which the inode points at for as long as it has any. What happens comes in through
-// vfs/watch.hpp; nothing here blocks. A watch ends with its Inotify, by inotify_rm_watch(2), by IN_ONESHOT, with its
-// object, or with the mount that it was made through; all but the first are told with IN_IGNORED.
+// watches in an InodeWatches (inode_watches.hpp). What happens comes in through it; nothing here blocks. A watch ends
+// with its Inotify, by inotify_rm_watch(2), by IN_ONESHOT, with its object, or with the mount that it was made through;
+// all but the first are told with IN_IGNORED.
 #include "guestkernel/ipc/anonymous_file.hpp"
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/vfs/watch.hpp"
@@ -21,6 +21,8 @@ struct InotifyLimits {  // /proc/sys/fs/inotify; watches and instances are per u
     uint32_t queued_events = 16384, instances = 128, watches = 65536;
 };
 extern InotifyLimits inotify_limits;
+
+class InodeWatches;
 
 class Inotify final : public vfs::File {
   public:
@@ -44,8 +46,11 @@ class Inotify final : public vfs::File {
     explicit Inotify(auth::Uid user, uint32_t flags) : File(vfs::kORdonly | flags), user_(user) {}
     ~Inotify() override;
 
-    class InodeWatches;
     struct Watch {
+        // Both may end the watch.
+        void happened(uint32_t events, std::string_view name, uint32_t cookie, bool unlinked);
+        void inode_gone();
+
         Inotify& owner;
         InodeWatches& inode_watches;
         const vfs::Path path;
@@ -62,7 +67,6 @@ class Inotify final : public vfs::File {
     };
 
   private:
-    friend class InodeWatches;
     static const char kTag;
     struct DescriptorOf {
         using type = int32_t;

@@ -1,6 +1,7 @@
 // fcntl(2) and flock(2).
 #include "guestkernel/fs/pipe.hpp"
 #include "guestkernel/fs/tmpfs.hpp"
+#include "guestkernel/ipc/dnotify.hpp"
 #include "guestkernel/ipc/file_owner.hpp"
 #include "guestkernel/ipc/inotify.hpp"
 #include "guestkernel/net/socket.hpp"
@@ -37,6 +38,7 @@ enum FcntlCommand : int32_t {
     kOfdSetlkw = 38,
     kSetlease = 1024,
     kGetlease = 1025,
+    kNotify = 1026,
     kDupfdQuery = 1027,
     kDupfdCloexec = 1030,
     kSetpipeSize = 1031,
@@ -209,6 +211,7 @@ Result<int64_t> control_open_file(Task& task, RefPtr<File> file, int fd, int32_t
         }
         case kSetlease: return set_lease(task, *file, argument);
         case kGetlease: return static_cast<int64_t>(LockType::kUnlock);
+        case kNotify: return done(ipc::set_directory_notice(task, *file, fd, static_cast<uint32_t>(argument)));
         case kSetpipeSize:
             return static_cast<int64_t>(
                 TRY(fs::set_pipe_size(*file, static_cast<uint32_t>(argument), task.credentials())));

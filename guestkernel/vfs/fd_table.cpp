@@ -2,6 +2,7 @@
 
 #include "guestkernel/vfs/inode.hpp"
 #include "guestkernel/vfs/locks.hpp"
+#include "guestkernel/vfs/watch.hpp"
 
 namespace kvmsbx::vfs {
 
@@ -40,7 +41,10 @@ Result<> FdTable::install_at(int fd, RefPtr<File> file, bool close_on_exec, uint
 }
 
 Result<> FdTable::finish_close(File& file) {
-    if (Inode* inode = file.inode(); inode && inode->locks) release_record_locks(*inode, this);
+    if (Inode* inode = file.inode()) {
+        if (inode->watches) inode->watches->closed(*this, file);
+        if (inode->locks) release_record_locks(*inode, this);
+    }
     return file.flush();
 }
 

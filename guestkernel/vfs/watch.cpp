@@ -36,6 +36,8 @@ void report_move(Inode& old_directory, std::string_view old_name, Inode& new_dir
     static uint32_t last_cookie;
     const uint32_t cookie = ++last_cookie;
     const uint32_t kind = object.is_directory() ? kWatchIsDirectory : 0;
+    if (&old_directory == &new_directory && old_directory.watches)
+        old_directory.watches->happened(kWatchRename | kind, old_name, 0, false);
     if (old_directory.watches) old_directory.watches->happened(kWatchMovedFrom | kind, old_name, cookie, false);
     if (new_directory.watches) new_directory.watches->happened(kWatchMovedTo | kind, new_name, cookie, false);
 }

@@ -1,5 +1,5 @@
 #pragma once
-// What happens to files, for those who watch them (inotify(7); ipc/ implements it).
+// What happens to files, for those who watch them (inotify(7), and F_NOTIFY of fcntl(2); ipc/ implements both).
 //
 // An inode that is watched has a Watches object; all others have none, and cost nothing but the look at one or two
 // pointers. Things that happen to an object by a path are told to what watches its directory (with the name) and to
@@ -14,6 +14,10 @@ inline constexpr uint32_t kWatchAccess = 1, kWatchModify = 2, kWatchAttributes =
                           kWatchCloseNoWrite = 0x10, kWatchOpen = 0x20, kWatchMovedFrom = 0x40, kWatchMovedTo = 0x80,
                           kWatchCreate = 0x100, kWatchDelete = 0x200, kWatchDeleteSelf = 0x400, kWatchMoveSelf = 0x800,
                           kWatchUnmount = 0x2000, kWatchIsDirectory = 0x40000000;
+// A name changed within one directory, told besides the two moves; inotify does not know it (FS_RENAME of Linux).
+inline constexpr uint32_t kWatchRename = 0x10000000;
+
+class FdTable;
 
 class Watches {
   public:
@@ -23,6 +27,8 @@ class Watches {
     // those of the watches (held: of the caller).
     virtual void lost_last_name() = 0;
     virtual void check_end(uint32_t held) = 0;
+    // The table closed a descriptor of a file that has this inode.
+    virtual void closed(const FdTable& table, File& file) = 0;
 
   protected:
     ~Watches() = default;

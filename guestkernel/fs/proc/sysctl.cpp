@@ -129,6 +129,7 @@ constexpr StaticEntry kMqueue[] = {text_entry("msg_default", put_mq_default_mess
 constexpr StaticEntry kFs[] = {
     text_entry("aio-max-nr", put_aio_maximum, 0644, store_aio_maximum),
     text_entry("aio-nr", put_aio_requests),
+    text_entry("dir-notify-enable", put_directory_notification, 0644, store_directory_notification),
     constant_entry("file-max", "9223372036854775807\n"),
     text_entry("file-nr", put_file_nr),
     directory_entry("inotify", kInotify),

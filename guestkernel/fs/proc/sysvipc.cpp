@@ -1,6 +1,7 @@
 #include "guestkernel/fs/proc/sysvipc.hpp"
 
 #include "guestkernel/ipc/aio.hpp"
+#include "guestkernel/ipc/dnotify.hpp"
 #include "guestkernel/ipc/inotify.hpp"
 #include "guestkernel/ipc/mqueue.hpp"
 #include "guestkernel/ipc/sysv_msg.hpp"
@@ -103,6 +104,16 @@ Result<> parse_numbers(std::string_view text, std::span<uint64_t> out, uint64_t 
 Result<> put_aio_maximum(TextSink& sink) { return put_number(sink, ipc::aio_maximum); }
 Result<> put_aio_requests(TextSink& sink) { return put_number(sink, ipc::aio_requests()); }
 Result<> store_aio_maximum(std::string_view text) { return store_number(text, ipc::aio_maximum, kMaxInt); }
+Result<> put_directory_notification(TextSink& sink) { return put_number(sink, ipc::directory_notification); }
+// Any int, as Linux takes it.
+Result<> store_directory_notification(std::string_view text) {
+    text = trimmed(text);
+    const bool negative = text.starts_with('-');
+    uint64_t value[1];
+    TRY(parse_numbers(text.substr(negative), value, kMaxInt + negative));
+    ipc::directory_notification = static_cast<int32_t>(negative ? -value[0] : value[0]);
+    return {};
+}
 Result<> put_inotify_events(TextSink& sink) { return put_number(sink, ipc::inotify_limits.queued_events); }
 Result<> put_inotify_instances(TextSink& sink) { return put_number(sink, ipc::inotify_limits.instances); }
 Result<> put_inotify_watches(TextSink& sink) { return put_number(sink, ipc::inotify_limits.watches); }

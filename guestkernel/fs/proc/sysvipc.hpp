@@ -16,6 +16,8 @@ Result<> put_msgmni(TextSink& sink);
 Result<> put_aio_maximum(TextSink& sink);
 Result<> put_aio_requests(TextSink& sink);
 Result<> store_aio_maximum(std::string_view text);
+Result<> put_directory_notification(TextSink& sink);
+Result<> store_directory_notification(std::string_view text);
 Result<> put_inotify_events(TextSink& sink);
 Result<> put_inotify_instances(TextSink& sink);
 Result<> put_inotify_watches(TextSink& sink);

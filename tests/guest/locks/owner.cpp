@@ -67,6 +67,27 @@ TEST("file_owner_ex_knows_the_kind") {
     CHECK_EQ(fcntl(ends[0], F_GETOWN), gettid());
 }
 
+TEST("signal_has_the_band_of_its_code") {
+    int ends[2];
+    OK(pipe(ends));
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN);
+    OK(sigprocmask(SIG_BLOCK, &set, nullptr));
+    OK(fcntl(ends[0], F_SETOWN, getpid()));
+    OK(fcntl(ends[0], F_SETSIG, SIGRTMIN));
+    OK(fcntl(ends[0], F_SETFL, O_ASYNC));
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    siginfo_t info;
+    CHECK_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
+    CHECK_EQ(info.si_code, 1);              // POLL_IN
+    CHECK_EQ(info.si_band, 0x001 | 0x040);  // POLLIN | POLLRDNORM
+    OK(close(ends[1]));                     // POLLHUP alone, but the band is that of the code
+    CHECK_EQ(sigwaitinfo(&set, &info), SIGRTMIN);
+    CHECK_EQ(info.si_code, 1);
+    CHECK_EQ(info.si_band, 0x001 | 0x040);
+}
+
 TEST("owner_that_is_gone_is_nobody") {
     int ends[2];
     OK(pipe(ends));
