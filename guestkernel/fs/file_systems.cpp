@@ -1,5 +1,7 @@
 #include "guestkernel/fs/file_systems.hpp"
 
+#include <algorithm>
+
 #include "guestkernel/arch/arch.hpp"
 #include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/dev.hpp"
@@ -12,6 +14,7 @@
 #include "guestkernel/ipc/inotify.hpp"
 #include "guestkernel/ipc/mqueue.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/vfs/dentry.hpp"
 
 namespace kvmsbx::fs {
 
@@ -27,9 +30,16 @@ Result<> connect_gofer(bool shared_access) {
     return {};
 }
 
+// A name costs about 400 bytes here, and with its fid as much and a descriptor in the gofer.
+void limit_names() {
+    constexpr uint64_t kBytesForOne = 64 * 1024, kFewest = 6000, kMost = 50'000;
+    vfs::Dentry::limit_unused(std::clamp(mm::memory_statistics().total / kBytesForOne, kFewest, kMost));
+}
+
 }  // namespace
 
 void register_file_systems(const abi::AppOptions& options) {
+    limit_names();
     report("registering tmpfs", vfs::register_file_system("tmpfs", make_tmpfs, kTmpfsOptions));
     report("registering memory devices", register_memory_devices());
     register_fifos();

@@ -2,6 +2,7 @@
 
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/task/registry.hpp"
+#include "guestkernel/vfs/dentry.hpp"
 
 namespace kvmsbx::task {
 
@@ -18,10 +19,12 @@ namespace {
 
 bool is_dying(const Process& process) { return process.exiting || process.pending.set.has(kSigKill); }
 
-// The current thread needs memory and there is none: kills the process with the most badness, unless one is dying
-// already, and lets the others run. False: the current process itself is dying and must not go on.
+// The current thread needs memory and there is none: frees what is only kept for later, or kills the process with the
+// most badness, unless one is dying already, and lets the others run. False: the current process itself is dying and
+// must not go on.
 bool kill_for_memory() {
-    if (mm::drop_kept_tables() > 0) return true;
+    constexpr size_t kNames = 1000;
+    if (mm::drop_kept_tables() > 0 || vfs::Dentry::shrink(kNames) > 0) return true;
     Task& needy = current();
     if (is_dying(needy.process())) return false;
     Process* victim = nullptr;

@@ -4,10 +4,10 @@ namespace kvmsbx::vfs {
 
 namespace {
 
-constexpr size_t kBuckets = 4096;
+constexpr size_t kBuckets = 16384;
 List<Dentry, &Dentry::hash_hook_> buckets[kBuckets];
 List<Dentry, &Dentry::unused_hook_> unused;  // oldest first
-size_t unused_count;
+size_t unused_count, most_unused = 6000;
 
 auto& bucket_of(const Dentry* parent, std::string_view name) {
     // SAFETY: the address is only mixed into the hash.
@@ -110,7 +110,7 @@ bool Dentry::is_below(const Dentry& ancestor) const {
 void Dentry::last_reference_gone() {
     if (dropped_ || !parent_) return destroy(this);
     unused.push_back(*this);
-    if (++unused_count > kMaxUnused) shrink(unused_count - kMaxUnused);
+    if (++unused_count > most_unused) shrink(unused_count - most_unused);
 }
 
 // A chain of dropped directories may be of any length: no recursion.
@@ -140,6 +140,13 @@ size_t Dentry::shrink(size_t count) {
         ++gone;
     }
     return gone;
+}
+
+size_t Dentry::count_unused() { return unused_count; }
+
+void Dentry::limit_unused(size_t count) {
+    most_unused = count;
+    if (unused_count > most_unused) shrink(unused_count - most_unused);
 }
 
 }  // namespace kvmsbx::vfs

@@ -5,7 +5,8 @@
 // mounts hold.
 // - Hashed dentries are found by (parent, name) and are what the file system says. One that nobody refers to stays
 // hashed, on the LRU list; the oldest
-//   go when there are more than kMaxUnused of them.
+//   go when there are more than limit_unused() allows, or when what they hold (memory, the gofer's descriptors) runs
+//   out.
 // - drop() unhashes: the name was unlinked or replaced. The object lives on while a file, a working directory or a
 // child refers to it.
 // - Whoever changes or fills a directory holds its inode's directory_lock; finding in the cache needs no lock.
@@ -16,8 +17,6 @@ namespace kvmsbx::vfs {
 
 class Dentry final : public RefCounted {
   public:
-    static constexpr size_t kMaxUnused = 6000;
-
     // The root of a file system, or a nameless dentry for an object outside any tree.
     static Result<RefPtr<Dentry>> create_root(RefPtr<Inode> inode);
     // From the cache; null: not known.
@@ -46,8 +45,11 @@ class Dentry final : public RefCounted {
 
     unsigned mounts = 0;  // how many mounts stand on it
 
-    // Frees unused dentries (and with them inodes and page caches); gives how many went.
+    // Frees unused dentries (and with them inodes and page caches), the oldest first; gives how many went.
     static size_t shrink(size_t count);
+    static size_t count_unused();
+    // How many unused ones may be kept from now on.
+    static void limit_unused(size_t count);
 
     Dentry() = default;  // use create()
     ListHook hash_hook_, unused_hook_, child_hook_;

@@ -156,3 +156,15 @@ def test_descriptors_are_the_named_ones(world):
         os.close(secret)
         running.kill()
         running.wait()
+
+
+@sandbox
+def test_few_descriptors_on_the_host_are_enough(world):
+    """What the gofer holds open for names that are only kept for later makes room."""
+    script = "for i in 1 2; do ls -l /many | wc -l; cat /many/* | wc -c; done; mkdir /many/folder && echo new > /many/folder/file && cat /many/folder/file; find / -xdev | wc -l > /dev/null && ls /many | wc -l"
+    bundle = world.bundle(["/bin/sh", "-c", script])
+    (bundle.root / "many").mkdir()
+    for number in range(600):
+        (bundle.root / "many" / str(number)).write_text("12345678")
+    done = world.call("run", bundle.path, prefix=["prlimit", "--nofile=150:150"])
+    assert done.code == 0 and done.out.split() == ["601", "4800", "601", "4800", "new", "601"] and not done.err, done

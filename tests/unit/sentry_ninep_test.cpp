@@ -45,8 +45,12 @@ class NineP : public testing::Test {
             if (break_ring) p9::ChannelView(region).used().index += 40;
             any = true;
         }
-        if (any) handle_completion_interrupt();
+        if (any && !silent) handle_completion_interrupt();
         return any;
+    }
+    // Names with a fid each, which nobody uses.
+    void look_up(Files& files, int count) {
+        for (int i = 0; i < count; ++i) EXPECT_EQ(files.walk_error("/n" + std::to_string(i)), kNoError);
     }
     // Runs the body with the gofer's root mounted.
     void with_root(std::function<void(Files&)> body, bool shared = false) {
@@ -77,7 +81,7 @@ class NineP : public testing::Test {
     p9::RingDevice device;
     bool attached = false;
     int requests = 0;
-    bool break_ring = false;
+    bool break_ring = false, silent = false;  // silent: completions without an interrupt
     std::function<uint32_t(p9::Chain&)> answer;
 };
 
@@ -298,6 +302,57 @@ TEST_F(NineP, SharedMappingsAreWrittenBack) {
         EXPECT_EQ(on_host("f"), std::string(4096, 'a') + "b" + std::string(903, 'a'));
         EXPECT_EQ(pages->get_page(2, false).error(), Errno::kNXIO);
     });
+}
+
+// More than all slots can carry at once: whoever comes next finds none free, but all that is in flight complete.
+TEST_F(NineP, ManyNamesThatGoAtOnceDelayNobodyForever) {
+    constexpr int kNames = (abi::kChannelSlots + 4) * 64;
+    for (int i = 0; i < kNames; ++i) make_on_host(("n" + std::to_string(i)).c_str(), "");
+    with_root([&](Files& files) {
+        look_up(files, kNames);
+        EXPECT_GE(vfs::Dentry::shrink(2 * kNames), size_t{kNames});
+        silent = true;
+        EXPECT_TRUE(serve());
+        silent = false;
+        EXPECT_EQ(files.walk_error("/none"), Errno::kNOENT);
+        look_up(files, kNames);
+    });
+}
+
+TEST_F(NineP, WhereDescriptorsRunOutUnusedNamesGiveTheirsBack) {
+    constexpr int kNames = 300;
+    constexpr size_t kFew = 100;
+    for (int i = 0; i < kNames; ++i) make_on_host(("n" + std::to_string(i)).c_str(), "text");
+    int refused = 0;
+    answer = [&](p9::Chain& chain) -> uint32_t {
+        const p9::Header header = p9::decode_header(chain.request).release_value();
+        const bool wants_one = header.type == p9::Twalkattr::kType || header.type == p9::Topenfid::kType ||
+                               header.type == p9::Tcreatefid::kType;
+        if (!wants_one || gofer.server().fid_count() < kFew) return gofer.server().handle(chain.request, chain.reply);
+        ++refused;
+        return p9::encode(chain.reply, header.tag, p9::Rlerror{EMFILE}).release_value();
+    };
+    with_root([&](Files& files) {
+        for (int round = 0; round < 3; ++round) look_up(files, kNames);
+        for (int i = 0; i < kNames; ++i) EXPECT_EQ(files.read_file("/n" + std::to_string(i)), "text");
+        files.write_file("/made", "x");
+        EXPECT_TRUE(refused >= 1 && refused < 20) << refused;
+        // Those that somebody uses stay: then there are none for others.
+        std::vector<RefPtr<vfs::File>> open;
+        Errno error = kNoError;
+        for (int i = 0; i < kNames && error == kNoError; ++i) {
+            auto file = files.open("/n" + std::to_string(i), vfs::kORdonly);
+            if (file.is_ok())
+                open.push_back(file.release_value());
+            else
+                error = file.error();
+        }
+        EXPECT_EQ(error, Errno::kMFILE);
+        EXPECT_GT(open.size(), kFew / 4);
+        open.clear();
+        look_up(files, kNames);
+    });
+    vfs::Dentry::limit_unused(6000);
 }
 
 TEST_F(NineP, GarbledRepliesAreEio) {

@@ -1,5 +1,6 @@
 #include "guestkernel/fs/ninep/client.hpp"
 
+#include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/device.hpp"
 
 namespace kvmsbx::fs::ninep {
@@ -59,8 +60,28 @@ Result<p9::Attr> Client::set_attributes(uint32_t fid, const p9::SetAttr& set) {
     return get_attributes(fid);
 }
 
+// From then on fewer names are kept than led to this.
+bool Client::free_descriptors() {
+    const size_t unused = vfs::Dentry::count_unused();
+    vfs::Dentry::limit_unused(unused / 2);
+    transport_.send_clunks();
+    return unused > 0;
+}
+
+template <typename Attempt>
+auto Client::with_descriptors(Attempt attempt) {
+    const auto ran_out = [](Errno error) { return error == Errno::kMFILE || error == Errno::kNFILE; };
+    auto result = attempt();
+    while (result.is_error() && ran_out(result.error()) && free_descriptors()) result = attempt();
+    return result;
+}
+
 Result<Client::Walked> Client::walk(uint32_t directory, std::string_view name) {
-    if (!transport_.extended) return walk_plain(directory, name);
+    return with_descriptors(
+        [=, this] { return transport_.extended ? walk_extended(directory, name) : walk_plain(directory, name); });
+}
+
+Result<Client::Walked> Client::walk_extended(uint32_t directory, std::string_view name) {
     p9::Twalkattr message;
     message.fid = directory, message.newfid = transport_.new_fid();
     message.names.push(name);
@@ -101,7 +122,12 @@ Result<uint32_t> Client::clone(uint32_t fid) {
 }
 
 Result<Client::Opened> Client::open(Call& call, uint32_t fid, uint32_t flags, uint32_t read_count) {
-    if (!transport_.extended) return open_plain(fid, flags);
+    return with_descriptors([=, this, &call] {
+        return transport_.extended ? open_extended(call, fid, flags, read_count) : open_plain(fid, flags);
+    });
+}
+
+Result<Client::Opened> Client::open_extended(Call& call, uint32_t fid, uint32_t flags, uint32_t read_count) {
     p9::Topenfid message;
     message.fid = fid, message.newfid = transport_.new_fid(), message.flags = flags;
     message.read_count = read_count < read_limit() ? read_count : read_limit();
@@ -125,7 +151,12 @@ Result<Client::Opened> Client::open_plain(uint32_t fid, uint32_t flags) {
 }
 
 Result<Client::Created> Client::create(uint32_t directory, std::string_view name, const vfs::NewNode& node) {
-    if (!transport_.extended) return create_plain(directory, name, node);
+    return with_descriptors([=, this, &node] {
+        return transport_.extended ? create_extended(directory, name, node) : create_plain(directory, name, node);
+    });
+}
+
+Result<Client::Created> Client::create_extended(uint32_t directory, std::string_view name, const vfs::NewNode& node) {
     p9::Tcreatefid message;
     message.dfid = directory, message.nodefid = transport_.new_fid(), message.openfid = transport_.new_fid();
     message.name = name, message.flags = p9::kOpenReadWrite;
@@ -157,7 +188,14 @@ Result<Client::Created> Client::create_plain(uint32_t directory, std::string_vie
 
 Result<Client::Walked> Client::make_node(uint32_t directory, std::string_view name, std::string_view target,
                                          const vfs::NewNode& node) {
-    if (!transport_.extended) return make_node_plain(directory, name, target, node);
+    return with_descriptors([=, this, &node] {
+        return transport_.extended ? make_node_extended(directory, name, target, node)
+                                   : make_node_plain(directory, name, target, node);
+    });
+}
+
+Result<Client::Walked> Client::make_node_extended(uint32_t directory, std::string_view name, std::string_view target,
+                                                  const vfs::NewNode& node) {
     p9::Tmakenode message;
     message.dfid = directory, message.newfid = transport_.new_fid(), message.name = name, message.target = target;
     message.mode = node.mode, message.uid = node.uid, message.gid = node.gid;

@@ -69,6 +69,15 @@ class Client {
     static constexpr uint32_t kMaxData = 128 * 1024;
 
   private:
+    // Makes attempt() again when the server had no descriptor left for it: those of unused names are given back.
+    template <typename Attempt>
+    auto with_descriptors(Attempt attempt);
+    bool free_descriptors();
+    Result<Walked> walk_extended(uint32_t directory, std::string_view name);
+    Result<Opened> open_extended(Call& call, uint32_t fid, uint32_t flags, uint32_t read_count);
+    Result<Created> create_extended(uint32_t directory, std::string_view name, const vfs::NewNode& node);
+    Result<Walked> make_node_extended(uint32_t directory, std::string_view name, std::string_view target,
+                                      const vfs::NewNode& node);
     Result<Walked> walk_plain(uint32_t directory, std::string_view name);
     Result<Opened> open_plain(uint32_t fid, uint32_t flags);
     Result<Created> create_plain(uint32_t directory, std::string_view name, const vfs::NewNode& node);

@@ -102,11 +102,14 @@ Result<uint32_t> Transport::acquire() {
     for (;;) {
         if (broken_) return Errno::kIO;
         Result<uint32_t> slot = driver_.acquire();
+        if (slot.is_error()) {
+            collect();  // what that frees wakes nobody yet: look again before waiting
+            slot = driver_.acquire();
+        }
         if (slot.is_ok()) {
             slots_[slot.value()].done = slots_[slot.value()].abandoned = false;
             return slot;
         }
-        collect();
         bool retried = false;
         if (blocking_)
             TRY(slot_free_.wait([&] { return broken_ || std::exchange(retried, true); }, sched::Interruptible::kNo));

@@ -39,6 +39,8 @@ class Transport {
     // Gives a fid back to the server, some time later; `soon`: with the next request (its file's space should be
     // freed). Never blocks.
     void clunk(uint32_t fid, bool soon = false);
+    // Sends what clunk() has kept back. The server takes requests in their order.
+    void send_clunks();
 
     // As negotiated: the largest message; whether the server has the messages of 9P2000.L.kvmsbx.1.
     uint32_t msize = p9::kMinimumMsize;
@@ -57,7 +59,6 @@ class Transport {
     void release(uint32_t slot);
     void submit(uint32_t slot, uint32_t length);
     Result<> wait(uint32_t slot);
-    void send_clunks();
     void fail(const char* why);
 
     p9::RingDriver driver_;
