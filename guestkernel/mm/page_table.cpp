@@ -88,6 +88,13 @@ unsigned drop_kept_tables() {
     return count;
 }
 
+uint64_t kept_table_bytes() {
+    uint64_t count = 0;
+    for (const KeptTree& tree : trees) count += tree.root ? tree.tables + 1 : 0;
+    for (const Kept& list : kept) count += list.count;
+    return count * kPageSize;
+}
+
 Result<> PageTable::create(uint64_t layout) {
     layout_ = layout;
     for (KeptTree& tree : trees) {

@@ -66,5 +66,6 @@ class PageTable {
 
 // Gives kept tables back to the frame allocator (memory is short); how many they were.
 unsigned drop_kept_tables();
+uint64_t kept_table_bytes();
 
 }  // namespace kvmsbx::mm

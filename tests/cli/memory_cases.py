@@ -189,3 +189,17 @@ def test_tmpfs_files_keep_no_memory_for_what_may_follow(world):
     # Each just longer than 2 MiB.
     done = limited(world, 100 * MIB, "for i in $(seq 24); do dd if=/dev/zero of=/tmp/$i bs=2101248 count=1 2>/dev/null || echo failed; done; ls /tmp | wc -l")
     assert done.code == 0 and done.out == "24\n", done
+
+
+@sandbox
+def test_hoarders_of_every_kind_end_and_give_memory_back(world):
+    """Objects of the Sentry, not memory of the application: each kind is made until there are no more, for half a second at most."""
+    program = pathlib.Path(world.kvmsbx).parent / "cli/hoarder"
+    bundle = limited_bundle(world, 64 * MIB, ["/bin/hoarder", "500"])
+    shutil.copy2(program, bundle.root / "bin/hoarder")
+    document = json.loads((bundle.path / "config.json").read_text())
+    for capabilities in document["process"]["capabilities"].values():
+        capabilities += ["CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_IPC_OWNER"]
+    (bundle.path / "config.json").write_text(json.dumps(document))
+    done = world.call("run", bundle.path)
+    assert done.code == 0 and done.out.endswith("all kinds end\n") and "FAIL" not in done.out, done

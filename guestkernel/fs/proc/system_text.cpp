@@ -117,7 +117,7 @@ Result<> put_meminfo(TextSink& sink) {
     } rows[] = {
         {"MemTotal:       ", memory.total},
         {"MemFree:        ", memory.free},
-        {"MemAvailable:   ", std::min(memory.total, memory.free + memory.cached)},
+        {"MemAvailable:   ", std::min(memory.total, memory.free + memory.cached + mm::kept_table_bytes())},
         {"Buffers:        ", 0},
         {"Cached:         ", memory.cached},
         {"SwapCached:     ", 0},
