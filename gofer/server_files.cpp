@@ -42,14 +42,15 @@ Result<Ropenfid> Server::on(const Topenfid& message) {
     if (fid->xattr) return Errno::kINVAL;
     TRY(fids_.check_free(message.newfid));
     Fid open;
-    open.node = fid->node;
+    open.node = message.name.empty() ? fid->node : TRY(walk_one(fid->node, message.name))
+    .node;
     open.uid = fid->uid;
-    open.open = TRY(open_node(*fid->node, message.flags));
+    open.open = TRY(open_node(*open.node, message.flags));
     Ropenfid reply {
         .iounit = iounit(), .attr = TRY(attributes(open.open.get()))
         , .data = {}
     };
-    bool readable = fid->node->type == S_IFREG && (message.flags & kOpenAccessMask) != kOpenWriteOnly;
+    bool readable = open.node->type == S_IFREG && (message.flags & kOpenAccessMask) != kOpenWriteOnly;
     if (readable && message.read_count != 0) {
         std::span<uint8_t> out = payload(data_offset<Ropenfid>(), message.read_count);
         reply.data.bytes = out.first(TRY(read_into(open, 0, out)));

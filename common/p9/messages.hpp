@@ -1,5 +1,5 @@
 #pragma once
-// The messages of 9P2000.L and of its extension 9P2000.L.kvmsbx.1. Boundary 3. Each struct is the one declaration of
+// The messages of 9P2000.L and of its extension 9P2000.L.kvmsbx.2. Boundary 3. Each struct is the one declaration of
 // its message: common/p9/codec.hpp encodes and decodes it, common/p9/describe.hpp prints it, AllMessages lists it for
 // dispatch, tests and fuzzers.
 //
@@ -381,7 +381,7 @@ struct Rgetlock {
     KVMSBX_P9_FIELDS(type, start, length, proc_id, client_id)
 };
 
-// ---- 9P2000.L.kvmsbx.1
+// ---- 9P2000.L.kvmsbx.2
 
 // Walks up to kMaxWalk names and gives the attributes of each inode met; the n-th (from 0) gets a fid of its own,
 // newfid + n. The walk ends after a symlink (the client resolves it) and before a name that fails: `error` is then its
@@ -400,13 +400,14 @@ struct Rwalkattr {
     KVMSBX_P9_FIELDS(error, attrs)
 };
 
-// Opens the inode of fid as newfid (fid stays a fid to walk from), with its attributes and, of a regular file opened
-// for reading, its first min(read_count, msize - 256) bytes: fewer mean end of file. Replaces walk, lopen, getattr,
-// read.
+// Opens the inode of fid, or the one of that name in the directory fid, as newfid (fid stays a fid to walk from), with
+// its attributes and, of a regular file opened for reading, its first min(read_count, msize - 256) bytes: fewer mean
+// end of file. Replaces walk, lopen, getattr, read. ELOOP: the name is a symlink's.
 struct Topenfid {
     KVMSBX_P9_MESSAGE(Topenfid, 162);
     uint32_t fid = 0, newfid = 0, flags = 0, read_count = 0;
-    KVMSBX_P9_FIELDS(fid, newfid, flags, read_count)
+    std::string_view name = {};  // empty: fid's own inode
+    KVMSBX_P9_FIELDS(fid, newfid, flags, read_count, name)
 };
 struct Ropenfid {
     KVMSBX_P9_MESSAGE(Ropenfid, 163);

@@ -36,7 +36,7 @@ inline constexpr uint32_t kMaxName = 255;  // NAME_MAX
 inline constexpr uint32_t kMaxControlSize = 8192;
 
 inline constexpr std::string_view kVersionBase = "9P2000.L";
-inline constexpr std::string_view kVersionExtended = "9P2000.L.kvmsbx.1";  // and messages 160 to 177
+inline constexpr std::string_view kVersionExtended = "9P2000.L.kvmsbx.2";  // and messages 160 to 177
 inline constexpr std::string_view kVersionUnknown = "unknown";
 
 enum QidType : uint8_t { kQidDirectory = 0x80, kQidSymlink = 0x02, kQidFile = 0x00 };

@@ -44,7 +44,7 @@ TEST_F(GoferServer, NegotiatesTheVersion) {
     EXPECT_EQ(client.call(Tversion{65536, "9P2000.L.other.7"}).value().version, "9P2000.L");
     EXPECT_EQ(client.call(Tversion{65536, "9P2000.u"}).value().version, "unknown");
     EXPECT_EQ(client.error(Tattach{.fid = 0, .uname = "", .aname = ""}), Errno::kPROTO);
-    Rversion big = client.call(Tversion{~0u, "9P2000.L.kvmsbx.1"}).value();
+    Rversion big = client.call(Tversion{~0u, "9P2000.L.kvmsbx.2"}).value();
     EXPECT_EQ(big.msize, 0x21000u);
     EXPECT_EQ(client.error(Tversion{100, "9P2000.L"}), Errno::kINVAL);
 }
@@ -387,6 +387,20 @@ TEST_F(GoferServer, OpenfidOpensAndReadsInOneRoundTrip) {
     EXPECT_EQ(client.error(Topenfid{1, 9, kOpenDirectory, 0}), Errno::kNOTDIR);
     EXPECT_EQ(client.error(Topenfid{0, 9, kOpenReadWrite, 0}), Errno::kISDIR);
     EXPECT_EQ(client.error(Topenfid{1, 9, 3, 0}), Errno::kINVAL);
+}
+
+TEST_F(GoferServer, OpenfidOpensByNameToo) {
+    write_file(root() / "f", "hello");
+    fs::create_symlink("f", root() / "link");
+    Ropenfid opened = client.call(Topenfid{0, 2, kOpenReadOnly, 4096, "f"}).value();
+    EXPECT_EQ(std::string(opened.data.bytes.begin(), opened.data.bytes.end()), "hello");
+    EXPECT_EQ(client.read(2), "hello");
+    EXPECT_EQ(client.error(Topenfid{0, 3, kOpenReadOnly, 0, "missing"}), Errno::kNOENT);
+    EXPECT_EQ(client.error(Topenfid{0, 3, kOpenReadOnly, 0, "link"}), Errno::kLOOP);
+    EXPECT_EQ(client.error(Topenfid{0, 3, kOpenReadOnly, 0, "../f"}), Errno::kINVAL);
+    EXPECT_EQ(client.error(Topenfid{0, 3, kOpenReadOnly, 0, ".."}), Errno::kINVAL);
+    EXPECT_EQ(client.error(Topenfid{2, 3, kOpenReadOnly, 0, "f"}), Errno::kNOTDIR);
+    EXPECT_EQ(fixture.server().fid_count(), 2u);
 }
 
 TEST_F(GoferServer, CreatefidMakesANodeAndAnOpenFile) {

@@ -7,7 +7,8 @@ namespace kvmsbx::fs::ninep {
 
 namespace {
 constexpr uint32_t kPermissionBits = 07777;
-}
+constexpr uint64_t kAnyNumber = ~0ULL;
+}  // namespace
 
 vfs::Attributes to_attributes(const p9::Attr& attr) {
     vfs::Attributes to;
@@ -123,19 +124,30 @@ Result<uint32_t> Client::clone(uint32_t fid) {
 
 Result<Client::Opened> Client::open(Call& call, uint32_t fid, uint32_t flags, uint32_t read_count) {
     return with_descriptors([=, this, &call] {
-        return transport_.extended ? open_extended(call, fid, flags, read_count) : open_plain(fid, flags);
+        return transport_.extended ? open_extended(call, {fid, 0, flags, read_count}, kAnyNumber)
+                                   : open_plain(fid, flags);
     });
 }
 
-Result<Client::Opened> Client::open_extended(Call& call, uint32_t fid, uint32_t flags, uint32_t read_count) {
-    p9::Topenfid message;
-    message.fid = fid, message.newfid = transport_.new_fid(), message.flags = flags;
-    message.read_count = read_count < read_limit() ? read_count : read_limit();
+Result<Client::Opened> Client::open_entry(Call& call, uint32_t directory, std::string_view name, uint64_t number,
+                                          uint32_t flags, uint32_t read_count) {
+    return with_descriptors([=, this, &call] {
+        return open_extended(call, {directory, 0, flags, read_count, name}, number);
+    });
+}
+
+Result<Client::Opened> Client::open_extended(Call& call, p9::Topenfid message, uint64_t number) {
+    message.newfid = transport_.new_fid();
+    if (message.read_count > read_limit()) message.read_count = read_limit();
     p9::Ropenfid reply;
     Result<> result = call.exchange(message, reply);
     if (result.is_error()) {
         transport_.recycle(message.newfid);
         return result.error();
+    }
+    if (number != kAnyNumber && reply.attr.qid.path != number) {
+        transport_.clunk(message.newfid);
+        return Errno::kSTALE;
     }
     if (reply.data.bytes.size() > message.read_count) reply.data.bytes = reply.data.bytes.first(message.read_count);
     return Opened{message.newfid, reply.data.bytes, message.read_count > 0};

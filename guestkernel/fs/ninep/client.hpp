@@ -33,6 +33,11 @@ class Client {
         bool has_data = false;  // data was asked for and is the file's start; shorter than asked: the file ends there
     };
     Result<Opened> open(Call& call, uint32_t fid, uint32_t flags, uint32_t read_count);
+    // The same of an entry of the directory fid: one message where the extension is there. ESTALE: the name stands for
+    // another inode than that of `number`.
+    Result<Opened> open_entry(Call& call, uint32_t directory, std::string_view name, uint64_t number, uint32_t flags,
+                              uint32_t read_count);
+    bool opens_by_name() const { return transport_.extended; }
     // Creates and opens (read and write) a regular file.
     struct Created {
         NewFids fids;
@@ -74,7 +79,7 @@ class Client {
     auto with_descriptors(Attempt attempt);
     bool free_descriptors();
     Result<Walked> walk_extended(uint32_t directory, std::string_view name);
-    Result<Opened> open_extended(Call& call, uint32_t fid, uint32_t flags, uint32_t read_count);
+    Result<Opened> open_extended(Call& call, p9::Topenfid message, uint64_t number);
     Result<Created> create_extended(uint32_t directory, std::string_view name, const vfs::NewNode& node);
     Result<Walked> make_node_extended(uint32_t directory, std::string_view name, std::string_view target,
                                       const vfs::NewNode& node);

@@ -51,6 +51,14 @@ Result<uint32_t> Node::walk_to_it() {
     return fid_;
 }
 
+Result<Client::Opened> Node::open_for_reading(Call& call, uint32_t read_count) {
+    const RefPtr<Node> from = origin_;
+    if (fid_ != p9::kNoFid || !from || !client().opens_by_name())
+        return client().open(call, TRY(fid()), p9::kOpenReadOnly, read_count);
+    const String name = TRY(origin_name_.clone());
+    return client().open_entry(call, TRY(from->fid()), name, number(), p9::kOpenReadOnly, read_count);
+}
+
 Result<Attributes> Node::ask() {
     const uint32_t before = changes_;
     const Attributes now = to_attributes(TRY(client().get_attributes(TRY(fid()))));

@@ -71,6 +71,8 @@ class Node : public Inode {
 
     Super& super() const { return static_cast<Super&>(fs()); }
     Client& client() const { return super().client; }
+    // Opens the inode for reading, without a fid of its own where that is not needed: as Client::open().
+    Result<Client::Opened> open_for_reading(Call& call, uint32_t read_count);
     // Walks to the inode if need be. ESTALE: the name stands for another one by now.
     Result<uint32_t> fid() { return fid_ != p9::kNoFid ? Result<uint32_t>(fid_) : walk_to_it(); }
     uint64_t number() const { return attributes_.ino; }

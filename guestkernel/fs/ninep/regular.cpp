@@ -145,9 +145,8 @@ Result<uint32_t> Regular::fid_for_writing() {
 Result<uint32_t> Regular::fid_for_reading() {
     if (write_fid_ != p9::kNoFid) return write_fid_;
     if (read_fid_ != p9::kNoFid) return read_fid_;
-    const uint32_t own = TRY(fid());
     Call call(client().transport());
-    read_fid_ = TRY(client().open(call, own, p9::kOpenReadOnly, 0))
+    read_fid_ = TRY(open_for_reading(call, 0))
     .fid;  // io_lock is held: nobody else did
     keep_fids();
     return read_fid_;
@@ -188,11 +187,10 @@ Result<> Regular::fill(uint64_t index) {
     if (const uint64_t next = pages.cache.next(index); next < end) end = next;
     if (first >= end) return {};
     next_read_ = end;
-    const uint32_t own = TRY(fid());
     Call call(client().transport());
     const uint32_t wanted = static_cast<uint32_t>((end - first) * kPageSize);
     if (first == 0 && read_fid_ == p9::kNoFid && write_fid_ == p9::kNoFid) {
-        const Client::Opened opened = TRY(client().open(call, own, p9::kOpenReadOnly, wanted));
+        const Client::Opened opened = TRY(open_for_reading(call, wanted));
         read_fid_ = opened.fid;
         keep_fids();
         if (opened.has_data) return fill_from(first, end - first, opened.data);

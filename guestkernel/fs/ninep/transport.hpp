@@ -42,7 +42,7 @@ class Transport {
     // Sends what clunk() has kept back. The server takes requests in their order.
     void send_clunks();
 
-    // As negotiated: the largest message; whether the server has the messages of 9P2000.L.kvmsbx.1.
+    // As negotiated: the largest message; whether the server has the messages of 9P2000.L.kvmsbx.2.
     uint32_t msize = p9::kMinimumMsize;
     bool extended = false;
 

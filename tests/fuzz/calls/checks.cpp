@@ -115,7 +115,7 @@ void remove_ipc() {
 void fill_name_cache() {
     struct stat unused;
     char path[64];
-    for (unsigned i = 0; i < 7000; i++) {
+    for (unsigned i = 0; i < 14'000; i++) {
         snprintf(path, sizeof path, "/tmp/no such name %u", i);
         stat(path, &unused);
     }
