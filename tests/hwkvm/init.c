@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/rtc.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -117,6 +118,15 @@ static void keep_a_vm(void) {
     printf("hwkvm: no usable /dev/kvm: %s\n", strerror(errno));
 }
 
+// QEMU 7.2 can forget that an interrupt is pending while a guest of the machine runs: the CPU then stays in that guest
+// for ever, since the timer, whose interrupt it was, is not set again. Any other interrupt wakes it: the real-time
+// clock's, once a second.
+static void start_second_clock(void) {
+    int clock = open("/dev/rtc0", O_RDONLY | O_CLOEXEC);
+    if (clock < 0 || ioctl(clock, RTC_UIE_ON, 0) != 0)
+        printf("hwkvm: no interrupts of the real-time clock: %s\n", strerror(errno));
+}
+
 static void loopback_up(void) {
     struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -206,6 +216,7 @@ int main(void) {
         leave_first_root();
     mount_all();
     keep_a_vm();
+    start_second_clock();
     loopback_up();
     if (iopl(3) != 0) printf("hwkvm: no access to ports: %s\n", strerror(errno));
     int status = run_program();
