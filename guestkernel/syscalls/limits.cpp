@@ -10,11 +10,15 @@ namespace {
 
 constexpr uint64_t kMostFiles = 1 << 20;  // fs.nr_open
 
-// The parts of the kernel that keep a limit of their own are told.
-void apply(Task& task, uint32_t resource, const Rlimit& limit) {
-    if (resource == task::kRlimitStack) task.space().stack_limit = limit.soft;
-    if (resource == task::kRlimitData) task.space().data_limit = limit.soft;
-    if (resource == task::kRlimitAs) task.space().address_limit = limit.soft;
+// The address space keeps limits of its own. A thread that ends has none any more.
+void apply(Process& process, uint32_t resource, const Rlimit& limit) {
+    for (Task& task : process.threads) {
+        if (!task.space_) continue;
+        if (resource == task::kRlimitStack) task.space().stack_limit = limit.soft;
+        if (resource == task::kRlimitData) task.space().data_limit = limit.soft;
+        if (resource == task::kRlimitAs) task.space().address_limit = limit.soft;
+        return;
+    }
 }
 
 Result<> set_limit(Task& caller, Process& process, uint32_t resource, const Rlimit& wanted) {
@@ -25,7 +29,7 @@ Result<> set_limit(Task& caller, Process& process, uint32_t resource, const Rlim
     if (resource == task::kRlimitCpu) TRY(task::ProcessTimers::of(process));
     limit = wanted;
     if (resource == task::kRlimitCpu) process.timers->cpu_limit.watch();
-    if (Task* leader = process.leader()) apply(*leader, resource, wanted);
+    apply(process, resource, wanted);
     return {};
 }
 
