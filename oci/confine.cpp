@@ -29,8 +29,12 @@ Outcome<> mount_empty_tmpfs() {
 }
 
 Outcome<> enter_empty_root() {
-    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0)
-        return errno_failure("making mounts private", errno);
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) {
+        if (errno != EINVAL) return errno_failure("making mounts private", errno);
+        return Failure{
+            "making mounts private: / is no mount point here, as in a plain chroot; bind-mount the folder of the "
+            "chroot onto itself first (mount --bind DIR DIR)"};
+    }
     TRY(mount_empty_tmpfs());
     if (syscall(SYS_pivot_root, ".", ".") < 0) return errno_failure("pivot_root to the empty root", errno);
     if (umount2(".", MNT_DETACH) < 0) return errno_failure("unmounting the old root", errno);
