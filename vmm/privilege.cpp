@@ -25,7 +25,7 @@ constexpr uint8_t kSystemCall[] = {0x0f, 0x05, 0x89, 0x03, 0xf4};  // syscall; a
 constexpr uint64_t kSystemCallLength = 2;
 constexpr uint8_t kReadFsBase[] = {0xf3, 0x48, 0x0f, 0xae, 0xc0, 0x89, 0x03, 0xf4};  // rdfsbase %rax
 
-constexpr double kSurelyNative = 30, kSurelyInterpreted = 300;  // ns per iteration
+constexpr double kSurelyNative = 30, kSomewhereBetween = 100, kSurelyInterpreted = 300;  // ns per iteration
 constexpr unsigned kFirstIterations = 64, kMaxIterations = 8192, kRounds = 3;
 
 double clock_ns(clockid_t clock) {
@@ -136,11 +136,15 @@ void find_ring3_abilities(Probe& probe, Vcpu& vcpu, const CpuFeatures& features,
     if (features.rdtscp && vcpu.set_msr(kMsrTscAux, kTestAux).is_ok())
         if (auto registers = probe.run(kReadTscAux, 3, 0, 0); registers.is_ok())
             made.tsc_aux_works = registers->rcx == kTestAux;
+}
+
+// Not on a KVM that runs ring 0 natively: there SYSCALL is #UD, and the shutdown that follows costs the vCPU its TSC
+// offset (seen with SVM in Linux 6.1), so that its clock would differ from the others'.
+bool works_without_sce(Probe& probe, Vcpu& vcpu) {
     const uint64_t after = probe.code_address() + kSystemCallLength;
-    made.syscall_needs_sce = true;
-    if (vcpu.set_msr(kMsrLstar, after).is_ok())
-        if (auto registers = probe.run(kSystemCall, 3, 0, 0, kEferSce); registers.is_ok())
-            made.syscall_needs_sce = registers->rcx != after;
+    if (vcpu.set_msr(kMsrLstar, after).is_error()) return false;
+    auto registers = probe.run(kSystemCall, 3, 0, 0, kEferSce);
+    return registers.is_ok() && registers->rcx == after;
 }
 
 }  // namespace
@@ -175,17 +179,18 @@ Result<PrivilegeDecision> decide_privilege(const Log& log, Vcpu& vcpu, BootMemor
         return log.fail(probe.error(), "cannot prepare a vCPU for its measurement (errno %d)",
                         static_cast<int>(probe.error()));
     PrivilegeDecision made{};
-    if (choice == PrivilegeChoice::kAuto) {
+    if (choice != PrivilegeChoice::kRing0) {
         auto ns = measure_loop(*probe);
         if (ns.is_error())
             return log.fail(ns.error(), "a test loop does not run on this KVM (exit reason %u); see `kvmsbx doctor`",
                             vcpu.run_page().exit_reason);
         made.ns_per_loop = *ns;
-        made.mode = *ns > 100 ? abi::PrivilegeMode::kRing3 : abi::PrivilegeMode::kRing0;
-    } else {
-        made.mode = choice == PrivilegeChoice::kRing0 ? abi::PrivilegeMode::kRing0 : abi::PrivilegeMode::kRing3;
     }
+    const bool interpreted = made.ns_per_loop > kSomewhereBetween;
+    const bool ring3 = choice == PrivilegeChoice::kAuto ? interpreted : choice == PrivilegeChoice::kRing3;
+    made.mode = ring3 ? abi::PrivilegeMode::kRing3 : abi::PrivilegeMode::kRing0;
     find_ring3_abilities(*probe, vcpu, features, made);
+    made.syscall_needs_sce = !(interpreted && works_without_sce(*probe, vcpu));
     TRY(probe->settle());
     if (!made.fsgsbase_works)
         return log.fail(

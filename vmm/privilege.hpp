@@ -21,8 +21,8 @@ struct PrivilegeDecision {
     bool syscall_needs_sce;  // SYSCALL in ring 3 is #UD with EFER.SCE clear, as the architecture has it
 };
 
-// Runs little loops on vCPU 0 before anything else does, in under 2 ms; takes a few pages of `memory`. `choice` other
-// than kAuto skips the loop. Fails with a line in the log if the vCPU does not run.
+// Runs little loops on vCPU 0 before anything else does, in under 2 ms; takes a few pages of `memory`. `choice` kRing0
+// skips the loop. Fails with a line in the log if the vCPU does not run.
 Result<PrivilegeDecision> decide_privilege(const Log& log, Vcpu& vcpu, BootMemory& memory, const CpuFeatures& features,
                                            PrivilegeChoice choice);
 

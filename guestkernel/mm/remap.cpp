@@ -88,7 +88,8 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
         old_size = new_size;
     }
     if (flags & kMremapFixed) TRY(unmap_range(new_address, new_address + new_size, departed));
-    vma = find(old_address);
+    vma = find(old_address);  // a duplicate of 0 bytes may have gone with what lay at its new place
+    if (!vma || old_size > vma->end - old_address) return Errno::kFAULT;
     MapRequest request = like(*vma, flags & (kMremapFixed | kMremapDontunmap) ? new_address : 0, new_size,
                               flags & kMremapFixed ? kMapFixed : 0);
     request.offset = vma->page_index(old_address) * kPageSize;

@@ -210,6 +210,15 @@ TEST("mremap_old_size_zero_duplicates_shared") {
 
 TEST("mremap_old_size_zero_of_private_is_einval") { CHECK_ERRNO(mremap(map(kPage), 0, kPage, MREMAP_MAYMOVE), EINVAL); }
 
+// What lies at the new place goes first, the source here.
+TEST("mremap_old_size_zero_onto_itself_is_efault") {
+    char* memory =
+        static_cast<char*>(OK(mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)));
+    CHECK_ERRNO(mremap(memory, 0, kPage, MREMAP_MAYMOVE | MREMAP_FIXED, memory), EFAULT);
+    CHECK_ERRNO(msync(memory, kPage, MS_ASYNC), ENOMEM);
+    OK(msync(memory + kPage, kPage, MS_ASYNC));
+}
+
 TEST("mremap_grows_a_file_mapping") {
     int fd = pattern_file(8);
     char* memory = static_cast<char*>(OK(mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE, fd, 2 * kPage)));
