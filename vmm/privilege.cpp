@@ -138,8 +138,8 @@ void find_ring3_abilities(Probe& probe, Vcpu& vcpu, const CpuFeatures& features,
             made.tsc_aux_works = registers->rcx == kTestAux;
 }
 
-// Not on a KVM that runs ring 0 natively: there SYSCALL is #UD, and the shutdown that follows costs the vCPU its TSC
-// offset (seen with SVM in Linux 6.1), so that its clock would differ from the others'.
+// Not on a KVM that runs ring 0 natively: there SYSCALL is #UD, and after the shutdown that follows the vCPU's clock
+// differs from the others' (seen with SVM in Linux 6.1, where a shutdown resets the vCPU).
 bool works_without_sce(Probe& probe, Vcpu& vcpu) {
     const uint64_t after = probe.code_address() + kSystemCallLength;
     if (vcpu.set_msr(kMsrLstar, after).is_error()) return false;

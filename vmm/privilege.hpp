@@ -18,7 +18,8 @@ struct PrivilegeDecision {
     bool fsgsbase_accepted;  // CR4.FSGSBASE may be set
     bool fsgsbase_works;     // RDFSBASE works in ring 3
     bool tsc_aux_works;      // RDTSCP in ring 3 gives the TSC_AUX that was set
-    bool syscall_needs_sce;  // SYSCALL in ring 3 is #UD with EFER.SCE clear, as the architecture has it
+    bool syscall_needs_sce;  // false: SYSCALL in ring 3 works with EFER.SCE clear; tried only where ring 0 is
+                             // interpreted
 };
 
 // Runs little loops on vCPU 0 before anything else does, in under 2 ms; takes a few pages of `memory`. `choice` kRing0
