@@ -28,7 +28,10 @@ void send_or_fall_back(Target& target, const task::SigInfo& info) {
     if (task::queue_signal(target, info).is_error()) task::send_signal(target, task::kernel_signal(task::kSigIo));
 }
 
-// By a thread's number, too (set_if_none).
+// Whatever the number stands for: Linux looks for its struct pid, and for an owner of that kind only when it sends.
+bool is_in_use(int32_t id) { return task::find_task(id) || task::find_process(id) || any_process_in(id); }
+
+// By a thread's number, too.
 task::Process* process_of(int32_t id) {
     if (task::Process* const process = task::find_process(id)) return process;
     task::Task* const thread = task::find_task(id);
@@ -43,13 +46,8 @@ Result<FileOwner*> FileOwner::of(vfs::File& file) {
 }
 
 Result<> FileOwner::set(OwnerKind kind, int32_t id, const auth::Credentials& who) {
-    const int32_t before = id_;
-    const OwnerKind kind_before = kind_;
+    if (id < 0 || (id != 0 && !is_in_use(id))) return Errno::kSRCH;
     kind_ = kind, id_ = id;
-    if (id != 0 && this->id() == 0) {
-        kind_ = kind_before, id_ = before;
-        return Errno::kSRCH;
-    }
     uid_ = who.ruid, euid_ = who.euid;
     return {};
 }

@@ -2,6 +2,7 @@
 #include "guestkernel/task/exit.hpp"
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
 #include "guestkernel/task/life.hpp"
@@ -23,7 +24,7 @@ SigInfo child_signal(Process& child) {
     const int status = child.exit_status;
     info.code = (status & 0x7f) == 0 ? kCldExited : status & 0x80 ? kCldDumped : kCldKilled;
     info.from.status = (status & 0x7f) == 0 ? status >> 8 & 0xff : status & 0x7f;
-    const CpuUsage usage = process_usage(child);
+    const CpuUsage usage = usage_of(child);
     info.from.utime = static_cast<int64_t>(usage.user / 10'000'000);
     info.from.stime = static_cast<int64_t>(usage.system / 10'000'000);
     return info;
@@ -87,7 +88,7 @@ void hang_up_if_orphaned(const Process& member, const Process& parent) {
 
 void Process::unlink_all() {
     if (parent) {
-        parent->children_usage += process_usage(*this);
+        parent->children_usage += usage_of(*this);
         parent->children_usage += children_usage;
     }
     state = State::kReaped;
@@ -114,12 +115,6 @@ CpuUsage Task::usage() const {
     usage.io = io;
     usage.io.read_bytes = storage.read, usage.io.written_bytes = storage.written;
     return usage;
-}
-
-CpuUsage process_usage(Process& process) {
-    CpuUsage sum = process.dead_threads_usage;
-    for (Task& task : process.threads) sum += task.usage();
-    return sum;
 }
 
 void note_resident_size(Task& task) {

@@ -89,7 +89,6 @@ struct WaitOutcome {
 // ECHILD, ERESTARTSYS.
 Result<WaitOutcome> wait_for_child(Task& task, const WaitRequest& request);
 
-CpuUsage process_usage(Process& process);
 // For the most a process ever had resident: sampled when it leaves its address space.
 void note_resident_size(Task& task);
 

@@ -1,4 +1,5 @@
 // wait4(2), waitid(2).
+#include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/trace.hpp"
@@ -18,7 +19,7 @@ uint32_t uid_of(Process& child) { return child.last_uid; }
 bool take_zombie(Process& child, const WaitRequest& request, WaitOutcome& out) {
     if (!(request.options & kWexited) || child.state != Process::State::kZombie) return false;
     const int status = child.exit_status;
-    CpuUsage usage = process_usage(child);
+    CpuUsage usage = usage_of(child);
     usage += child.children_usage;
     out = {child.pid, uid_of(child), status,
            (status & 0x7f) == 0 ? kCldExited
@@ -33,12 +34,12 @@ bool take_stop(Process& child, const WaitRequest& request, WaitOutcome& out) {
     if (child.state != Process::State::kAlive) return false;
     const bool keep = request.options & kWnowait;
     if ((request.options & kWuntraced) && child.stopped && !child.stop_reported) {
-        out = {child.pid, uid_of(child), child.stop_signal << 8 | 0x7f, kCldStopped, process_usage(child)};
+        out = {child.pid, uid_of(child), child.stop_signal << 8 | 0x7f, kCldStopped, usage_of(child)};
         if (!keep) child.stop_reported = true;
         return true;
     }
     if ((request.options & kWcontinued) && !child.stopped && !child.continue_reported) {
-        out = {child.pid, uid_of(child), 0xffff, kCldContinued, process_usage(child)};
+        out = {child.pid, uid_of(child), 0xffff, kCldContinued, usage_of(child)};
         if (!keep) child.continue_reported = true;
         return true;
     }

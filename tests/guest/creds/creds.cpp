@@ -290,27 +290,6 @@ TEST("rlimit_errors") {
     CHECK_ERRNO(getrlimit(static_cast<__rlimit_resource>(99), &limit), EINVAL);
 }
 
-// A process may stay a while, without memory, until its files are closed: /scratch is a real file system.
-TEST("prlimit_of_one_that_ends") {
-    for (int i = 0; i < 60; ++i) {
-        const pid_t child = OK(fork());
-        if (child == 0) {
-            char path[64];
-            snprintf(path, sizeof path, "/scratch/prlimit.%d", i % 4);
-            const int fd = OK(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600));
-            static char bytes[100'000];
-            CHECK_EQ(write(fd, bytes, sizeof bytes), static_cast<ssize_t>(sizeof bytes));
-            _exit(0);
-        }
-        int status;
-        const rlimit wanted = {1 << 20, RLIM_INFINITY};
-        for (pid_t ended = 0; ended == 0; ended = OK(waitpid(child, &status, WNOHANG)))
-            if (prlimit(child, RLIMIT_STACK, &wanted, nullptr) != 0)
-                CHECK(errno == EPERM || errno == ESRCH || errno == EINVAL);
-        CHECK_EXITED(status, 0);
-    }
-}
-
 TEST("prlimit_of_self_and_child") {
     rlimit limit;
     OK(prlimit(0, RLIMIT_STACK, nullptr, &limit));

@@ -5,6 +5,8 @@
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 
+#include <thread>
+
 #include "tests/guest/guest_test.hpp"
 
 #ifndef F_DUPFD_QUERY
@@ -113,6 +115,43 @@ TEST("sigio_when_a_pipe_gets_data") {
     CHECK(fcntl(ends[0], F_GETFL) & O_ASYNC);
     OK(write(ends[1], "x", 1));
     CHECK_EQ(caught, SIGIO);
+}
+
+TEST("owner_by_the_number_of_a_thread") {
+    int ends[2];
+    OK(pipe(ends));
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGIO);
+    OK(sigprocmask(SIG_BLOCK, &set, nullptr));
+    // Not its leader: the process is told while that thread lives, but F_GETOWN knows no process of the number.
+    std::thread([&] {
+        OK(fcntl(ends[0], F_SETOWN, gettid()));
+        CHECK_EQ(fcntl(ends[0], F_GETOWN), 0);
+        OK(fcntl(ends[0], F_SETFL, O_ASYNC));
+        CHECK_EQ(write(ends[1], "x", 1), 1);
+    }).join();
+    const timespec now = {};
+    CHECK_EQ(sigtimedwait(&set, nullptr, &now), SIGIO);
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    CHECK_ERRNO(sigtimedwait(&set, nullptr, &now), EAGAIN);
+}
+
+TEST("owner_of_a_kind_that_its_number_is_not") {
+    int ends[2];
+    OK(pipe(ends));
+    const pid_t pid = OK(fork());
+    if (pid == 0) {
+        pause();
+        _exit(0);
+    }
+    struct f_owner_ex group = {F_OWNER_PGRP, pid};
+    OK(fcntl(ends[0], F_SETOWN_EX, &group));
+    CHECK_EQ(fcntl(ends[0], F_GETOWN), 0);
+    OK(setpgid(pid, pid));
+    CHECK_EQ(fcntl(ends[0], F_GETOWN), -pid);
+    OK(kill(pid, SIGKILL));
+    OK(waitpid(pid, nullptr, 0));
 }
 
 TEST("no_sigio_without_o_async_or_owner") {
