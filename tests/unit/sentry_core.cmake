@@ -1,4 +1,5 @@
 kvmsbx_unit_test(sentry_mm kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_mm_blocks kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_sched kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_elf kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_load kvmsbx_sentry_host)
