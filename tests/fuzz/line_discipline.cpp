@@ -21,6 +21,7 @@ class Host final : public LineHost {
     void signal_key(int signal) override {
         if (signal != 2 && signal != 3 && signal != 20) abort();
     }
+    void input_flushed() override {}
     void discard_output() override {}
     void set_output_stopped(bool stopped) override { stopped_ = stopped; }
     size_t room = 64;

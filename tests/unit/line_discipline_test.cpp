@@ -28,6 +28,7 @@ class Recorder final : public LineHost {
         out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     }
     void signal_key(int signal) override { signals.push_back(signal); }
+    void input_flushed() override { ++flushes; }
     void discard_output() override { ++discards; }
     void set_output_stopped(bool on) override { stopped = on; }
     std::string taken() { return std::exchange(out, {}); }
@@ -35,7 +36,7 @@ class Recorder final : public LineHost {
     std::string out;
     std::vector<int> signals;
     size_t room = 1 << 20;
-    int discards = 0;
+    int discards = 0, flushes = 0;
     bool stopped = false;
 };
 
@@ -158,6 +159,7 @@ TEST_F(LineDisciplineTest, SignalKeysFlush) {
     EXPECT_EQ(host.signals, (std::vector<int>{2}));
     EXPECT_FALSE(line.has_input());
     EXPECT_EQ(host.discards, 1);
+    EXPECT_EQ(host.flushes, 1);
     EXPECT_EQ(host.taken(), "abc\r\n^C");
     type("\x1c\x1a");
     EXPECT_EQ(host.signals, (std::vector<int>{2, 3, 20}));

@@ -89,11 +89,24 @@ Result<vfs::Ownership> SyntheticNode::ownership() {
     return result;
 }
 
+uint32_t SyntheticNode::count_subdirectories() {
+    struct Counter final : vfs::DirectoryVisitor {
+        bool visit(const vfs::DirectoryEntry& entry) override {
+            count += entry.type == kDtDirectory;
+            return true;
+        }
+        uint32_t count = 0;
+    } counter;
+    constexpr uint64_t kBehindDots = 2;
+    (void)read_directory(kBehindDots, counter);  // of a process that is gone: none
+    return counter.count;
+}
+
 Result<vfs::Attributes> SyntheticNode::attributes() {
     vfs::Attributes result;
     result.ino = ino;
     result.mode = mode_;
-    result.nlink = is_directory() ? 2 : 1;
+    result.nlink = is_directory() ? 2 + count_subdirectories() : 1;
     result.block_size = 1024;
     result.size = size();
     owner(result.uid, result.gid);

@@ -56,6 +56,8 @@ class SyntheticNode : public vfs::Inode {
     // What it stands for besides its number: numbers of processes are used again.
     virtual const void* identity() const { return nullptr; }
     virtual uint64_t size() const { return 0; }
+    // What a directory's st_nlink counts besides the directory itself. Overridden where a walk would be long.
+    virtual uint32_t count_subdirectories();
     // Who it belongs to: root, or a process's user.
     virtual void owner(uint32_t& uid, uint32_t& gid) { uid = gid = 0; }
 

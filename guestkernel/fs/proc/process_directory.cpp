@@ -149,6 +149,12 @@ class TaskDirectory final : public SyntheticNode {
   private:
     const void* identity() const override { return subject_.process.get(); }
     void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
+    // Browsers' sandboxes see by it whether they have one thread alone.
+    uint32_t count_subdirectories() override {
+        uint32_t count = 0;
+        for ([[maybe_unused]] const task::Task& task : subject_.process->threads) ++count;
+        return count;
+    }
     const ProcSubject subject_;
 };
 

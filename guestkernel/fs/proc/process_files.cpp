@@ -115,6 +115,7 @@ class FdDirectory final : public SyntheticNode {
   private:
     const void* identity() const override { return subject_.process.get(); }
     void owner(uint32_t& uid, uint32_t& gid) override { uid = subject_.uid(), gid = subject_.gid(); }
+    uint32_t count_subdirectories() override { return 0; }
     uint64_t entry_ino(int fd) const { return ino << kFdInoShift | static_cast<uint64_t>(fd); }
     const ProcSubject subject_;
     const FdView view_;

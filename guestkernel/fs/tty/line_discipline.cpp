@@ -21,7 +21,7 @@ uint8_t to_upper(uint8_t c) { return is_lower(c) ? c - 0x20 : c; }
 // --- settings
 
 void LineDiscipline::set_termios(const Termios& termios) {
-    const bool mode_changes = (termios_.lflag ^ termios.lflag) & kICanon;
+    const bool mode_changes = (termios_.lflag ^ termios.lflag) & (kICanon | kExtProc);
     const bool flow_ends = termios_.has_input(kIxOn) && !termios.has_input(kIxOn);
     termios_ = termios;
     if (mode_changes) {
@@ -40,9 +40,9 @@ void LineDiscipline::set_termios(const Termios& termios) {
 }
 
 void LineDiscipline::set_stopped_by_call(bool stopped) {
+    if (stopped_by_call_ == stopped) return;
     stopped_by_call_ = stopped;
-    stopped_ = stopped;
-    host_.set_output_stopped(stopped);
+    stopped ? stop_output() : start_output();
 }
 
 void LineDiscipline::start_output() {
@@ -107,6 +107,7 @@ void LineDiscipline::flush_input() {
     tail_ = canon_head_ = head_ = 0;
     std::fill(std::begin(delimiters_), std::end(delimiters_), 0);
     erasing_ = literal_next_ = pushed_ = false;
+    host_.input_flushed();
 }
 
 LineDiscipline::ReadResult LineDiscipline::read(std::span<uint8_t> to) {
@@ -141,6 +142,7 @@ LineDiscipline::ReadResult LineDiscipline::read_canonical(std::span<uint8_t> to)
 void LineDiscipline::receive_one(uint8_t c) {
     if (termios_.has_input(kIStrip)) c &= 0x7f;
     if (termios_.has_input(kIucLc) && local(kIExten)) c = to_lower(c);
+    if (edited_by_master()) return put(c, false);
     if (literal_next_) {
         literal_next_ = false;
         return receive_plain(c);

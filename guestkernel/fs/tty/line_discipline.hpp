@@ -26,6 +26,8 @@ class LineHost {
     virtual void output(std::span<const uint8_t> bytes) = 0;
     // A signal key: to the foreground process group.
     virtual void signal_key(int signal) = 0;
+    // Input that was not read yet is dropped.
+    virtual void input_flushed() = 0;
     // Drops what waits for output (a signal key without NOFLSH).
     virtual void discard_output() = 0;
     // ^S and ^Q: hold back output, or let it go on.
@@ -46,7 +48,7 @@ class LineDiscipline {
     // tcsetattr(3): the change applies at once; draining and flushing before it are the caller's. A switch of ICANON
     // keeps what is queued.
     void set_termios(const Termios& termios);
-    bool canonical() const { return termios_.has_local(kICanon); }
+    bool canonical() const { return termios_.has_local(kICanon) && !edited_by_master(); }
 
     // Input from the lower end. Returns how many bytes were taken: fewer than given when the queue is full (never in
     // canonical mode without a finished line, where the excess of an overlong line is dropped).
@@ -71,10 +73,12 @@ class LineDiscipline {
     size_t write(std::span<const uint8_t> bytes);
 
     bool output_stopped() const { return stopped_; }
-    // tcflow(3), TCOOFF and TCOON: holds until TCOON, whatever keys come.
+    // tcflow(3), TCOOFF and TCOON: holds until TCOON, whatever keys come, and TCOON ends no other hold.
     void set_stopped_by_call(bool stopped);
 
   private:
+    // EXTPROC: who holds the master (telnetd) does all that ISIG, ICANON, ECHO and IXON ask for.
+    bool edited_by_master() const { return termios_.has_local(kExtProc); }
     uint8_t at(uint64_t index) const { return queue_[index % kQueueSize]; }
     bool marked(uint64_t index) const { return delimiters_[index % kQueueSize / 64] >> index % 64 & 1; }
     void mark(uint64_t index, bool delimiter);

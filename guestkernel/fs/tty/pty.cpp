@@ -34,13 +34,18 @@ void PtyTerminal::master_closed() {
 
 Result<size_t> PtyTerminal::master_read(mm::IoBuffer& to, bool nonblocking) {
     if (to.empty()) return size_t{0};
-    if (output_.empty()) {
+    if (output_.empty() && !packet_events_) {
         if (slaves_closed_) return Errno::kIO;
         if (nonblocking) return Errno::kAGAIN;
-        TRY(changed_.wait([&] { return !output_.empty() || slaves_closed_; }));
-        if (output_.empty()) return Errno::kIO;
+        TRY(changed_.wait([&] { return !output_.empty() || packet_events_ || slaves_closed_; }));
+        if (output_.empty() && !packet_events_) return Errno::kIO;
     }
     size_t done = 0;
+    if (packet_mode_) {
+        const uint8_t events = std::exchange(packet_events_, uint8_t{0});
+        done = TRY(to.put(&events, 1));
+        if (events) return done;
+    }
     while (!to.empty() && !output_.empty()) {
         uint8_t chunk[kChunk];
         const auto front = output_.front();
@@ -84,9 +89,20 @@ void PtyTerminal::flush_from_master(bool readable, bool written) {
     wake();
 }
 
+void PtyTerminal::set_packet_mode(bool on) {
+    if (!on || !packet_mode_) packet_events_ = 0;
+    packet_mode_ = on;
+}
+
+void PtyTerminal::packet_event(uint8_t events, uint8_t cleared) {
+    if (!packet_mode_) return;
+    packet_events_ = static_cast<uint8_t>((packet_events_ & ~cleared) | events);
+    wake();
+}
+
 vfs::PollState PtyTerminal::master_poll() {
     using namespace vfs;
-    uint32_t events = 0;
+    uint32_t events = packet_events_ ? kPollPri | kPollIn | kPollRdNorm : 0;
     if (!output_.empty()) events |= kPollIn | kPollRdNorm;
     if (slaves_closed_) events |= kPollHup;
     if (discipline().receive_room() > 0 || (discipline().canonical() && !discipline().has_input()))

@@ -28,6 +28,9 @@ class PtyTerminal final : public Terminal {
     void master_closed();
     // tcflush(3) on the master: what it could read, what the slave could.
     void flush_from_master(bool readable, bool written);
+    // TIOCPKT: reads begin with a byte that tells what happened on the slave's side, or that data follow.
+    void set_packet_mode(bool on);
+    bool packet_mode() const { return packet_mode_; }
     size_t waiting_output() const { return output_.size(); }
     PtsFileSystem& instance() const { return *instance_; }
 
@@ -36,6 +39,7 @@ class PtyTerminal final : public Terminal {
     void push_output() override { wake(); }
     void input_taken() override { wake(); }
     void output_discarded() override { output_.clear(); }
+    void packet_event(uint8_t events, uint8_t cleared) override;
     bool line_gone() const override { return !master_open; }
     bool locked() const override { return locked_by_master; }
     void file_opened() override;
@@ -43,6 +47,8 @@ class PtyTerminal final : public Terminal {
 
     RefPtr<PtsFileSystem> instance_;
     unsigned slaves_ = 0;
+    bool packet_mode_ = false;
+    uint8_t packet_events_ = 0;
     bool slaves_closed_ = false;  // the last one closed and none came since: the master reads EIO
 };
 

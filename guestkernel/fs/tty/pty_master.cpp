@@ -67,6 +67,8 @@ Result<int64_t> PtyMaster::ioctl(mm::AddressSpace& space, uint32_t request, uint
             if (argument < 1 || argument > task::kSigMax) return Errno::kINVAL;
             (void)terminal_->signal_foreground(static_cast<int>(argument));
             return 0;
+        case kTiocPkt: terminal_->set_packet_mode(TRY(mm::UserIn<int32_t>{argument}.load(space)) != 0); return 0;
+        case kTiocGpkt: TRY(mm::UserOut<int32_t>{argument}.store(space, terminal_->packet_mode())); return 0;
         case kFionRead:
             TRY(mm::UserOut<int32_t>{argument}.store(space, static_cast<int32_t>(terminal_->waiting_output())));
             return 0;

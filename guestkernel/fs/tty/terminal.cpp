@@ -38,10 +38,12 @@ void Terminal::signal_key(int signal) { (void)signal_foreground(signal); }
 void Terminal::discard_output() {
     held_size_ = 0;
     output_discarded();
+    packet_event(kPktFlushWrite);
 }
 
 void Terminal::set_output_stopped(bool stopped) {
-    if (stopped) return;
+    if (stopped) return packet_event(kPktStop, kPktStart);
+    packet_event(kPktStart, kPktStop);
     output_.put({held_, held_size_});
     held_size_ = 0;
     push_output();

@@ -75,6 +75,8 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
     // The queue has room again.
     virtual void input_taken() {}
     virtual void output_discarded() {}
+    // What a master in packet mode is told: kPkt* bits, of which those of `cleared` no longer hold.
+    virtual void packet_event(uint8_t events, uint8_t cleared = 0) { (void)events, (void)cleared; }
     // EIO: no device behind the terminal any more.
     virtual bool line_gone() const { return false; }
     virtual bool locked() const { return false; }
@@ -85,6 +87,7 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
     size_t output_room() override { return discipline_.output_stopped() ? 0 : output_.room(); }
     void output(std::span<const uint8_t> bytes) override;
     void signal_key(int signal) override;
+    void input_flushed() override { packet_event(kPktFlushRead); }
     void discard_output() override;
     void set_output_stopped(bool stopped) override;
 

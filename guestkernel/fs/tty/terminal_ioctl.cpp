@@ -40,6 +40,11 @@ uint32_t speed_of(uint32_t cflag, uint32_t current) {
     return index == 0 ? current : kHighSpeeds[index];
 }
 
+// Whether who holds the master may stop output by himself on ^S and let it go on with ^Q (pty_set_termios).
+bool has_usual_flow_keys(const Termios& termios) {
+    return termios.has_input(kIxOn) && termios.cc[kVStop] == 023 && termios.cc[kVStart] == 021;
+}
+
 bool waits(uint32_t request) { return request == kTcSetSW || request == kTcSetAW || request == kTcSetSW2; }
 bool flushes(uint32_t request) { return request == kTcSetSF || request == kTcSetAF || request == kTcSetSF2; }
 
@@ -66,7 +71,11 @@ Result<> Terminal::set_attributes(mm::AddressSpace& space, uint32_t request, uin
     if (flushes(request) || waits(request)) TRY(drain());
     // A line of bytes has no parity and no other size (pty_set_termios).
     termios.cflag = (termios.cflag & ~(kCSize | 0400U)) | kCs8 | kCRead;
+    const Termios before = discipline_.termios();
     discipline_.set_termios(termios);
+    if (has_usual_flow_keys(before) != has_usual_flow_keys(termios))
+        packet_event(has_usual_flow_keys(termios) ? kPktDoStop : kPktNoStop, kPktDoStop | kPktNoStop);
+    if (before.has_local(kExtProc) || termios.has_local(kExtProc)) packet_event(kPktIoctl);
     wake();
     return {};
 }

@@ -82,6 +82,7 @@ enum : uint32_t {  // c_lflag
     kEchoPrt = 02000,
     kEchoKe = 04000,
     kIExten = 0100000,
+    kExtProc = 0200000,
 };
 enum : unsigned {  // c_cc
     kVIntr,
@@ -154,9 +155,21 @@ enum : uint32_t {  // ioctl_tty(2)
     kTiocGdev = 0x80045432,
     kTiocSig = 0x40045436,
     kTiocVhangup = 0x5437,
+    kTiocGpkt = 0x80045438,
     kTiocGptlck = 0x80045439,
     kTiocGexcl = 0x80045440,
     kTiocGptpeer = 0x5441,
+};
+
+enum : uint8_t {  // ioctl_tty(2), TIOCPKT: what a read of a master in packet mode starts with
+    kPktData = 0,
+    kPktFlushRead = 1,
+    kPktFlushWrite = 2,
+    kPktStop = 4,
+    kPktStart = 8,
+    kPktNoStop = 16,
+    kPktDoStop = 32,
+    kPktIoctl = 64,
 };
 
 }  // namespace kvmsbx::fs

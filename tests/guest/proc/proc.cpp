@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include <cstdlib>
+#include <thread>
 
 #include "tests/guest/guest_test.hpp"
 
@@ -30,6 +31,23 @@ long value_of(const char* table, const char* name) {
 }
 
 }  // namespace
+
+// Browsers' sandboxes take it for the number of threads.
+TEST("links_of_directories_count_what_is_below") {
+    struct stat status;
+    OK(stat("/proc/self/task", &status));
+    CHECK_EQ(status.st_nlink, 3U);
+    std::thread([&] {
+        OK(stat("/proc/self/task", &status));
+        CHECK_EQ(status.st_nlink, 4U);
+    }).join();
+    OK(stat("/proc/self/fd", &status));
+    CHECK_EQ(status.st_nlink, 2U);
+    OK(stat("/proc", &status));
+    CHECK_GE(status.st_nlink, 3U);
+    OK(stat("/sys/devices/system/cpu/cpu0", &status));
+    CHECK_GE(status.st_nlink, 4U);
+}
 
 TEST("proc_self") {
     char target[64] = {};
