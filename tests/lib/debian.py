@@ -12,7 +12,7 @@ SUITE = "bookworm"
 # What the tests themselves need in a machine, and what they run.
 TOOLS = ["python3", "busybox-static", "iproute2", "procps", "psmisc", "util-linux"]
 PROGRAMS = ["libpython3.11-testsuite", "perl", "gcc", "g++", "make", "git", "sqlite3", "nodejs", "default-jdk-headless", "golang-go", "redis-server", "redis-tools", "nginx-light", "postgresql",
-            "stress-ng", "strace", "gdb", "openssh-server", "openssh-client", "ruby", "php-cli"]
+            "stress-ng", "strace", "gdb", "openssh-server", "openssh-client", "ruby", "php-cli", "chromium", "mariadb-server", "screen"]
 EXCLUDED = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/gocode/*"]
 
 
