@@ -22,9 +22,16 @@ const kvm_cpuid_entry2* find(const std::vector<kvm_cpuid_entry2>& entries, uint3
     return nullptr;
 }
 
-void read_model(const std::vector<kvm_cpuid_entry2>& entries, char (&model)[64]) {
-    for (uint32_t i = 0; i < 3; i++)
-        if (const auto* leaf = find(entries, 0x80000002 + i)) memcpy(model + 16 * i, &leaf->eax, 16);
+// The processor's name: the host's own, which not every KVM reports, in `model` and in the leaves that tell it.
+void take_model(std::vector<kvm_cpuid_entry2>& entries, char (&model)[64]) {
+    for (uint32_t i = 0; i < 3; i++) {
+        kvm_cpuid_entry2 leaf = {};
+        leaf.function = 0x80000002 + i;
+        if (!__get_cpuid(leaf.function, &leaf.eax, &leaf.ebx, &leaf.ecx, &leaf.edx)) return;
+        memcpy(model + 16 * i, &leaf.eax, 16);
+        std::erase_if(entries, [&](const auto& entry) { return entry.function == leaf.function; });
+        entries.push_back(leaf);
+    }
 }
 
 }  // namespace
@@ -48,7 +55,7 @@ Result<CpuFeatures> CpuFeatures::query(int kvm_fd) {
     if (const auto* leaf = find(f.cpuid, 0xd)) f.xcr0_supported = leaf->eax | uint64_t{leaf->edx} << 32;
     if (const auto* leaf = find(f.cpuid, 0xd, 1)) f.xsaveopt = leaf->eax & 1;
     if (const auto* leaf = find(f.cpuid, kKvmFeatureLeaf)) f.pv_eoi = leaf->eax >> 6 & 1;
-    read_model(f.cpuid, f.model);
+    take_model(f.cpuid, f.model);
     return f;
 }
 

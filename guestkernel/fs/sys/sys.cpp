@@ -60,12 +60,13 @@ constexpr StaticEntry kVirtual[] = {directory_entry("net", kVirtualNet)};
 constexpr StaticEntry kClassNet[] = {link_entry("lo", "../../devices/virtual/net/lo")};
 constexpr StaticEntry kClasses[] = {empty_directory("block"), directory_entry("net", kClassNet),
                                     empty_directory("thermal")};
+constexpr StaticEntry kDeviceNumbers[] = {empty_directory("block"), empty_directory("char")};
 constexpr StaticEntry kDevices[] = {directory_entry("virtual", kVirtual)};
 
 // What stands in the root, and in /sys/devices/system by its own class.
 constexpr StaticEntry kRootEntries[] = {
     empty_directory("block"),           empty_directory("bus"),
-    directory_entry("class", kClasses), empty_directory("dev"),
+    directory_entry("class", kClasses), directory_entry("dev", kDeviceNumbers),
     empty_directory("firmware"),        directory_entry("fs", kFileSystems),
     directory_entry("kernel", kKernel), empty_directory("module"),
 };
