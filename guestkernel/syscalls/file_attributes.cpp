@@ -23,8 +23,13 @@ Result<vfs::Path> path_of(Task& task, int fd) {
 
 }  // namespace
 
+Result<int64_t> sys_fchmodat2(Task& task, DirFd directory, UserString path, Mode mode, Flags flags) {
+    if (flags & ~(kAtSymlinkNofollow | kAtEmptyPath)) return Errno::kINVAL;
+    const vfs::Path found = TRY(path_at(task, directory, path, flags, follow_unless(flags & kAtSymlinkNofollow)));
+    return done(vfs::change_mode(task.caller(), found, mode));
+}
 Result<int64_t> sys_fchmodat(Task& task, DirFd directory, UserString path, Mode mode) {
-    return done(vfs::change_mode(task.caller(), TRY(path_at(task, directory, path, 0, Follow::kYes)), mode));
+    return sys_fchmodat2(task, directory, path, mode, {0});
 }
 Result<int64_t> sys_chmod(Task& task, UserString path, Mode mode) { return sys_fchmodat(task, {kAtFdcwd}, path, mode); }
 Result<int64_t> sys_fchmod(Task& task, Fd fd, Mode mode) {

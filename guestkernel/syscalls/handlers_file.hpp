@@ -142,6 +142,7 @@ Result<int64_t> sys_faccessat2(Task&, DirFd directory, UserString path, Mode mod
 Result<int64_t> sys_chmod(Task&, UserString path, Mode mode);
 Result<int64_t> sys_fchmod(Task&, Fd fd, Mode mode);
 Result<int64_t> sys_fchmodat(Task&, DirFd directory, UserString path, Mode mode);
+Result<int64_t> sys_fchmodat2(Task&, DirFd directory, UserString path, Mode mode, Flags flags);
 Result<int64_t> sys_chown(Task&, UserString path, uint32_t uid, uint32_t gid);
 Result<int64_t> sys_lchown(Task&, UserString path, uint32_t uid, uint32_t gid);
 Result<int64_t> sys_fchown(Task&, Fd fd, uint32_t uid, uint32_t gid);

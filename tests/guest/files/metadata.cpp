@@ -120,6 +120,33 @@ TEST("chmod_follows_symlink") {
     CHECK_EQ(info_of("file").st_mode & 07777, 0711);
 }
 
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+
+TEST("fchmodat2_has_flags") {
+    scratch();
+    CHECK(write_file("file", "x"));
+    OK(symlink("file", "link"));
+    const auto change = [](int fd, const char* path, mode_t mode, int flags) {
+        return static_cast<int>(syscall(SYS_fchmodat2, fd, path, mode, flags));
+    };
+    if (change(AT_FDCWD, "file", 0600, 0) != 0 && errno == ENOSYS) SKIP("this kernel has no fchmodat2");
+    OK(change(AT_FDCWD, "link", 0711, 0));
+    CHECK_EQ(info_of("file").st_mode & 07777, 0711);
+    OK(change(AT_FDCWD, "file", 0640, AT_SYMLINK_NOFOLLOW));
+    CHECK_EQ(info_of("file").st_mode & 07777, 0640);
+    CHECK_ERRNO(change(AT_FDCWD, "link", 0600, AT_SYMLINK_NOFOLLOW), EOPNOTSUPP);
+    const int fd = OK(open("file", O_PATH));
+    OK(change(fd, "", 0604, AT_EMPTY_PATH));
+    CHECK_EQ(info_of("file").st_mode & 07777, 0604);
+    CHECK_ERRNO(change(fd, "", 0600, 0), ENOENT);
+    CHECK_ERRNO(change(AT_FDCWD, "file", 0600, 1), EINVAL);
+    CHECK_ERRNO(change(999, "file", 0600, 0), EBADF);
+    CHECK_ERRNO(change(AT_FDCWD, nullptr, 0600, 0), EFAULT);
+    CHECK_ERRNO(change(AT_FDCWD, "none", 0600, 0), ENOENT);
+}
+
 TEST("chown_and_lchown") {
     scratch();
     CHECK(write_file("file", "x"));
