@@ -23,7 +23,8 @@ class FileOwner final : public RefCounted, private sched::Waiter {
     static Result<FileOwner*> of(vfs::File& file);
     static FileOwner* find(vfs::File& file) { return static_cast<FileOwner*>(file.signal_owner.get()); }
 
-    // id 0: nobody. ESRCH: there is no such thread, process or group.
+    // id 0: nobody. ESRCH: no thread, process or group has that number; whether one of that kind does is seen when a
+    // signal is sent.
     Result<> set(OwnerKind kind, int32_t id, const auth::Credentials& who);
     // Without an owner, the caller's process becomes it, for as long as the calling thread lives.
     void set_if_none(const task::Task& caller);
