@@ -110,6 +110,7 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
 
     Result<> get_attributes(mm::AddressSpace& space, uint32_t request, uint64_t argument);
     Result<> set_attributes(mm::AddressSpace& space, uint32_t request, uint64_t argument);
+    Result<> lock_attributes(mm::AddressSpace& space, uint64_t argument);
     Result<int64_t> session_ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument, uint32_t flags,
                                   Side side);
     Result<> make_controlling(uint64_t argument, uint32_t flags);
@@ -123,6 +124,7 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
     static inline uint64_t last_serial = 0;
     const uint64_t device_;
     LineDiscipline discipline_;
+    Termios locked_{};   // TIOCSLCKTRMIOS: what is not zero here stays as it is
     uint8_t held_[256];  // echo that ^S holds back
     size_t held_size_ = 0;
     WindowSize window_{};

@@ -45,6 +45,18 @@ bool has_usual_flow_keys(const Termios& termios) {
     return termios.has_input(kIxOn) && termios.cc[kVStop] == 023 && termios.cc[kVStart] == 021;
 }
 
+// What is locked keeps its value (unset_locked_termios).
+void keep_locked(Termios& termios, const Termios& before, const Termios& locked) {
+    const auto keep = [](uint32_t& now, uint32_t old, uint32_t mask) { now = (now & ~mask) | (old & mask); };
+    keep(termios.iflag, before.iflag, locked.iflag);
+    keep(termios.oflag, before.oflag, locked.oflag);
+    keep(termios.cflag, before.cflag, locked.cflag);
+    keep(termios.lflag, before.lflag, locked.lflag);
+    if (locked.line) termios.line = before.line;
+    for (unsigned i = 0; i < kControlCharacters; ++i)
+        if (locked.cc[i]) termios.cc[i] = before.cc[i];
+}
+
 bool waits(uint32_t request) { return request == kTcSetSW || request == kTcSetAW || request == kTcSetSW2; }
 bool flushes(uint32_t request) { return request == kTcSetSF || request == kTcSetAF || request == kTcSetSF2; }
 
@@ -72,12 +84,18 @@ Result<> Terminal::set_attributes(mm::AddressSpace& space, uint32_t request, uin
     // A line of bytes has no parity and no other size (pty_set_termios).
     termios.cflag = (termios.cflag & ~(kCSize | 0400U)) | kCs8 | kCRead;
     const Termios before = discipline_.termios();
+    keep_locked(termios, before, locked_);
     discipline_.set_termios(termios);
     if (has_usual_flow_keys(before) != has_usual_flow_keys(termios))
         packet_event(has_usual_flow_keys(termios) ? kPktDoStop : kPktNoStop, kPktDoStop | kPktNoStop);
     if (before.has_local(kExtProc) || termios.has_local(kExtProc)) packet_event(kPktIoctl);
     wake();
     return {};
+}
+
+Result<> Terminal::lock_attributes(mm::AddressSpace& space, uint64_t argument) {
+    if (!task::current().credentials().has(auth::Capability::kSysAdmin)) return Errno::kPERM;
+    return mm::copy_from_user(space, &locked_, argument, kTermios1Size);
 }
 
 Result<> Terminal::simulate_input(mm::AddressSpace& space, uint64_t argument) {
@@ -144,6 +162,8 @@ Result<int64_t> Terminal::ioctl(mm::AddressSpace& space, uint32_t request, uint6
         case kTcSetA:
         case kTcSetAW:
         case kTcSetAF: TRY(set_attributes(space, request, argument)); return 0;
+        case kTiocGlckTermios: TRY(mm::copy_to_user(space, argument, &locked_, kTermios1Size)); return 0;
+        case kTiocSlckTermios: TRY(lock_attributes(space, argument)); return 0;
         case kTiocSctty:
         case kTiocNotty:
         case kTiocSpgrp:

@@ -159,6 +159,8 @@ enum : uint32_t {  // ioctl_tty(2)
     kTiocGptlck = 0x80045439,
     kTiocGexcl = 0x80045440,
     kTiocGptpeer = 0x5441,
+    kTiocGlckTermios = 0x5456,
+    kTiocSlckTermios = 0x5457,
 };
 
 enum : uint8_t {  // ioctl_tty(2), TIOCPKT: what a read of a master in packet mode starts with

@@ -365,3 +365,34 @@ TEST("tty_stop_key_and_continue") {
     put(pty.master, "ok\n");
     CHECK_EXITED(wait_for(child), 0);
 }
+
+TEST("locked_attributes_stay") {
+    Pty pty;
+    termios locked, t;
+    memset(&locked, 0xff, sizeof locked);
+    OK(ioctl(pty.slave, TIOCGLCKTRMIOS, &locked));
+    CHECK_EQ(locked.c_lflag, 0U);
+    CHECK_EQ(locked.c_cc[VINTR], 0);
+    locked.c_lflag = ECHO;
+    locked.c_cc[VINTR] = 1;
+    OK(ioctl(pty.master, TIOCSLCKTRMIOS, &locked));  // of the slave, through either end
+    OK(ioctl(pty.slave, TIOCGLCKTRMIOS, &t));
+    CHECK_EQ(t.c_lflag, static_cast<tcflag_t>(ECHO));
+    OK(tcgetattr(pty.slave, &t));
+    t.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON);
+    t.c_cc[VINTR] = 'i', t.c_cc[VQUIT] = 'q';
+    OK(tcsetattr(pty.slave, TCSANOW, &t));
+    OK(tcgetattr(pty.slave, &t));
+    CHECK_EQ(t.c_lflag & (ECHO | ICANON), static_cast<tcflag_t>(ECHO));
+    CHECK_EQ(t.c_cc[VINTR], 3);
+    CHECK_EQ(t.c_cc[VQUIT], 'q');
+    CHECK_ERRNO(ioctl(pty.slave, TIOCSLCKTRMIOS, nullptr), EFAULT);
+    CHECK_ERRNO(ioctl(pty.slave, TIOCGLCKTRMIOS, nullptr), EFAULT);
+    CHECK_EXITED(run_child([&] {
+                     OK(setuid(1000));
+                     CHECK_ERRNO(ioctl(pty.slave, TIOCSLCKTRMIOS, &locked), EPERM);
+                     OK(ioctl(pty.slave, TIOCGLCKTRMIOS, &t));
+                     return 0;
+                 }),
+                 0);
+}
