@@ -96,8 +96,7 @@ TEST("flushes_are_told") {
     pty.type("abc");
     OK(tcflush(pty.slave, TCIFLUSH));
     CHECK_EQ(pty.event(), TIOCPKT_FLUSHREAD);
-    pty.say("lost");
-    OK(tcflush(pty.slave, TCOFLUSH));
+    OK(tcflush(pty.slave, TCOFLUSH));  // nothing was written: Linux may have moved it to the master already
     CHECK_EQ(pty.event(), TIOCPKT_FLUSHWRITE);
     pty.type("\003");  // a signal key flushes both
     CHECK_EQ(pty.event(), TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE);
