@@ -222,14 +222,15 @@ void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed_bytes
     backed = static_cast<uint32_t>(backed_bytes / kPageSize);
     frame_count = static_cast<uint32_t>(size / kPageSize);
     for (uint32_t& list : free_lists) list = kNone;
-    const Phys array = (first_free + kPageSize - 1) & ~(kPageSize - 1);
-    frames = static_cast<Frame*>(arch::phys_to_virt(array));
-    const Phys array_end = array + uint64_t{frame_count} * sizeof(Frame);
-    const uint32_t first = static_cast<uint32_t>((array_end - ram + kPageSize - 1) / kPageSize);
-    fresh = (first + 511) & ~511U;
+    // The array ends with a block, so that what is free besides whole blocks lies in front of it, where the host has
+    // memory for the image's block anyway: an idle sandbox touches few blocks.
+    const uint64_t array_size = (uint64_t{frame_count} * sizeof(Frame) + kPageSize - 1) & ~(kPageSize - 1);
+    const auto first = static_cast<uint32_t>((first_free - ram + kPageSize - 1) / kPageSize);
+    const auto array_pages = static_cast<uint32_t>(array_size / kPageSize);
+    fresh = (first + array_pages + 511) & ~511U;
+    frames = static_cast<Frame*>(arch::phys_to_virt(ram + uint64_t{fresh - array_pages} * kPageSize));
     free_frames = frame_count - fresh;
-    // The rest of the block in which the array ends is as good as any other.
-    for (uint32_t index = first; index < fresh; ++index) {
+    for (uint32_t index = first; index < fresh - array_pages; ++index) {
         frames[index].references = 0;
         give_back(index, 0);
     }
