@@ -59,6 +59,8 @@ void dispatch(Task& task) {
     if (!entry || task.call_watchers) [[unlikely]]
         return dispatch_slowly(task);
     regs.rax = to_register(entry->invoke(task, regs));
+    if (task.trace) [[unlikely]]  // since the call began; an event may have stopped it (exec, clone)
+        task::trace_syscall_exit(task);
 }
 
 }  // namespace kvmsbx::syscalls

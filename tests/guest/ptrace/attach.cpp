@@ -152,6 +152,36 @@ TEST("seized_fork_child_starts_with_event_stop") {
     OK(kill(pid, SIGKILL));
 }
 
+// The same for execve(2): a tracer that resumes an event with PTRACE_SYSCALL waits for the end of the call around it.
+TEST("call_that_began_before_the_tracer_came_ends_with_a_stop") {
+    int began[2], go[2];
+    OK(pipe(began));
+    OK(pipe(go));
+    const pid_t pid = untraced([=] {
+        sigset_t blocked;
+        sigemptyset(&blocked);
+        sigaddset(&blocked, SIGCHLD);  // no stop for it
+        OK(sigprocmask(SIG_BLOCK, &blocked, nullptr));
+        char byte = 0;
+        if (vfork() == 0) _exit(write(began[1], &byte, 1) == 1 && read(go[0], &byte, 1) == 1 ? 0 : 1);
+        _exit(7);
+    });
+    char byte = 0;
+    CHECK_EQ(read(began[0], &byte, 1), 1);
+    OK(ptrace(static_cast<__ptrace_request>(PTRACE_SEIZE), pid, nullptr,
+              PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEVFORKDONE));
+    CHECK_EQ(write(go[1], &byte, 1), 1);
+    expect_event(wait_status(pid), PTRACE_EVENT_VFORK_DONE);
+    to_syscall(pid);
+    expect_syscall_stop(pid);
+    CHECK_GT(static_cast<long>(registers(pid).rax), 0);  // the child's number: the end of vfork, not a call that begins
+    to_syscall(pid);
+    expect_syscall_stop(pid);
+    CHECK_EQ(static_cast<long>(registers(pid).rax), -ENOSYS);
+    cont(pid);
+    CHECK_EXITED(wait_status(pid), 7);
+}
+
 TEST("exitkill_when_the_tracer_ends") {
     int fds[2];
     OK(pipe(fds));
