@@ -1,25 +1,15 @@
 // Packet mode of a pty's master (TIOCPKT), and lines that who holds the master edits himself (EXTPROC).
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/ioctl.h>
-#include <termios.h>
 
-#include <cstdlib>
 #include <string>
 
-#include "tests/guest/guest_test.hpp"
+#include "tests/guest/tty/pty.hpp"
 
 using namespace guest;
 
 namespace {
 
-struct Pty {
-    int master, slave;
-    Pty() {
-        master = OK(open("/dev/ptmx", O_RDWR | O_NOCTTY));
-        OK(unlockpt(master));
-        slave = OK(open(ptsname(master), O_RDWR | O_NOCTTY));
-    }
+struct PacketPty : Pty {
     void set_packet_mode(int on) const { OK(ioctl(master, TIOCPKT, &on)); }
     // Sets and clears flags of the slave.
     void change(tcflag_t termios::*flags, tcflag_t set, tcflag_t cleared, int when = TCSANOW) const {
@@ -59,7 +49,7 @@ struct Pty {
 }  // namespace
 
 TEST("packet_mode_is_told_and_only_masters_have_it") {
-    Pty pty;
+    PacketPty pty;
     int on = 7;
     OK(ioctl(pty.master, TIOCGPKT, &on));
     CHECK_EQ(on, 0);
@@ -73,11 +63,11 @@ TEST("packet_mode_is_told_and_only_masters_have_it") {
 }
 
 TEST("packets_of_data_begin_with_a_zero") {
-    Pty pty;
+    PacketPty pty;
     pty.set_packet_mode(1);
     CHECK(pty.silent());
     pty.say("hello");
-    CHECK(Pty::revents(pty.master) == POLLIN);
+    CHECK(PacketPty::revents(pty.master) == POLLIN);
     CHECK(pty.packet(1) == std::string(1, '\0'));  // room for the first byte alone
     CHECK(pty.packet(3) == std::string("\0he", 3));
     CHECK(pty.packet() == std::string("\0llo", 4));
@@ -90,7 +80,7 @@ TEST("packets_of_data_begin_with_a_zero") {
 }
 
 TEST("flushes_are_told") {
-    Pty pty;
+    PacketPty pty;
     pty.change(&termios::c_lflag, 0, ECHO);
     pty.set_packet_mode(1);
     pty.type("abc");
@@ -106,7 +96,7 @@ TEST("flushes_are_told") {
 }
 
 TEST("stopped_output_is_told") {
-    Pty pty;
+    PacketPty pty;
     pty.set_packet_mode(1);
     OK(tcflow(pty.slave, TCOOFF));
     CHECK_EQ(pty.event(), TIOCPKT_STOP);
@@ -127,7 +117,7 @@ TEST("stopped_output_is_told") {
 }
 
 TEST("other_flow_keys_are_told") {
-    Pty pty;
+    PacketPty pty;
     pty.set_packet_mode(1);
     pty.change(&termios::c_iflag, 0, IXON);
     CHECK_EQ(pty.event(), TIOCPKT_NOSTOP);
@@ -143,7 +133,7 @@ TEST("other_flow_keys_are_told") {
 }
 
 TEST("events_come_before_data") {
-    Pty pty;
+    PacketPty pty;
     pty.set_packet_mode(1);
     pty.say("data");
     pty.change(&termios::c_iflag, 0, IXON);
@@ -156,7 +146,7 @@ TEST("events_come_before_data") {
 }
 
 TEST("an_event_is_there_after_the_slave_is_closed") {
-    Pty pty;
+    PacketPty pty;
     pty.set_packet_mode(1);
     pty.change(&termios::c_iflag, 0, IXON);
     OK(close(pty.slave));
@@ -166,7 +156,7 @@ TEST("an_event_is_there_after_the_slave_is_closed") {
 }
 
 TEST("a_blocked_reader_gets_the_event") {
-    Pty pty;
+    PacketPty pty;
     pty.set_packet_mode(1);
     const pid_t pid = OK(fork());
     if (pid == 0) {
@@ -181,7 +171,7 @@ TEST("a_blocked_reader_gets_the_event") {
 }
 
 TEST("extproc_leaves_keys_and_lines_to_the_master") {
-    Pty pty;
+    PacketPty pty;
     pty.set_packet_mode(1);
     pty.change(&termios::c_lflag, EXTPROC, 0);
     CHECK_EQ(pty.event(), TIOCPKT_IOCTL);

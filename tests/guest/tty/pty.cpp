@@ -1,26 +1,12 @@
 // Pseudoterminals, their line discipline, sessions and job control.
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <termios.h>
 
-#include <cstdlib>
-
-#include "tests/guest/guest_test.hpp"
+#include "tests/guest/tty/pty.hpp"
 
 using namespace guest;
 
 namespace {
-
-struct Pty {
-    int master, slave;
-    Pty() {
-        master = OK(open("/dev/ptmx", O_RDWR | O_NOCTTY));
-        OK(unlockpt(master));
-        slave = OK(open(ptsname(master), O_RDWR | O_NOCTTY));
-    }
-};
 
 void make_raw(int fd, unsigned char minimum = 1, unsigned char time = 0) {
     termios t;
