@@ -9,7 +9,7 @@
 // - Single steps: the trap flag is put into rflags on the way to ring 3 only (arm_step) and taken out at the next stop,
 //   so that neither tracer nor signal frames see it.
 // - An untraced task pays for all of this with Task::trace_work and kWatchTracer in Task::call_watchers, which are
-//   looked at where others are.
+//   looked at where others are, and with a look at Task::trace at the end of each call.
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::task {

@@ -3,6 +3,7 @@
 #include <cpuid.h>
 
 #include "guestkernel/arch/arch.hpp"
+#include "guestkernel/fs/proc/nodes.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -63,7 +64,7 @@ void put_processor(TextSink& sink, unsigned cpu) {
     const uint64_t khz = boot.tsc_khz;
     format_to(sink,
               "processor\t: {}\nvendor_id\t: {}\ncpu family\t: {}\nmodel\t\t: {}\nmodel name\t: {}\nstepping\t: {}\n",
-              cpu, vendor_of(cpuid(0), vendor), family, model, std::string_view(boot.cpu_model), leaf1.a & 15);
+              cpu, vendor_of(cpuid(0), vendor), family, model, trimmed(boot.cpu_model), leaf1.a & 15);
     format_to(sink,
               "cpu MHz\t\t: {}.{03}\nphysical id\t: 0\nsiblings\t: {}\ncore id\t\t: {}\ncpu cores\t: {}\napicid\t\t: "
               "{}\ninitial apicid\t: {}\n",
