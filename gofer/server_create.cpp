@@ -146,10 +146,7 @@ Result<Rmakenode> Server::on(const Tmakenode& message) {
 Result<Rsymlink> Server::on(const Tsymlink& message) {
     Fid* fid = TRY(fids_.find(message.dfid));
     NewNode what{.mode = S_IFLNK | 0777, .target = message.target};
-    return Rsymlink {
-        TRY(make_node(*fid, message.name, what, {fid->uid, message.gid}))
-        .attr.qid
-    };
+    return Rsymlink{TRY(make_node(*fid, message.name, what, {fid->uid, message.gid})).attr.qid};
 }
 
 Result<Rmknod> Server::on(const Tmknod& message) {
@@ -158,19 +155,13 @@ Result<Rmknod> Server::on(const Tmknod& message) {
     if ((mode & S_IFMT) == 0) mode |= S_IFREG;  // mknod(2)
     if ((mode & S_IFMT) == S_IFDIR || (mode & S_IFMT) == S_IFLNK) return Errno::kINVAL;
     NewNode what{.mode = mode, .major = message.major, .minor = message.minor};
-    return Rmknod {
-        TRY(make_node(*fid, message.name, what, {fid->uid, message.gid}))
-        .attr.qid
-    };
+    return Rmknod{TRY(make_node(*fid, message.name, what, {fid->uid, message.gid})).attr.qid};
 }
 
 Result<Rmkdir> Server::on(const Tmkdir& message) {
     Fid* fid = TRY(fids_.find(message.dfid));
     NewNode what{.mode = S_IFDIR | (message.mode & 07777)};
-    return Rmkdir {
-        TRY(make_node(*fid, message.name, what, {fid->uid, message.gid}))
-        .attr.qid
-    };
+    return Rmkdir{TRY(make_node(*fid, message.name, what, {fid->uid, message.gid})).attr.qid};
 }
 
 }  // namespace kvmsbx::gofer

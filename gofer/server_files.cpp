@@ -42,14 +42,10 @@ Result<Ropenfid> Server::on(const Topenfid& message) {
     if (fid->xattr) return Errno::kINVAL;
     TRY(fids_.check_free(message.newfid));
     Fid open;
-    open.node = message.name.empty() ? fid->node : TRY(walk_one(fid->node, message.name))
-    .node;
+    open.node = message.name.empty() ? fid->node : TRY(walk_one(fid->node, message.name)).node;
     open.uid = fid->uid;
     open.open = TRY(open_node(*open.node, message.flags));
-    Ropenfid reply {
-        .iounit = iounit(), .attr = TRY(attributes(open.open.get()))
-        , .data = {}
-    };
+    Ropenfid reply{.iounit = iounit(), .attr = TRY(attributes(open.open.get())), .data = {}};
     bool readable = open.node->type == S_IFREG && (message.flags & kOpenAccessMask) != kOpenWriteOnly;
     if (readable && message.read_count != 0) {
         std::span<uint8_t> out = payload(data_offset<Ropenfid>(), message.read_count);
@@ -120,7 +116,7 @@ Result<Rallocate> Server::on(const Tallocate& message) {
     if (message.offset > LLONG_MAX || message.length > LLONG_MAX) return Errno::kINVAL;
     TRY(checked(fallocate(fid->open.get(), static_cast<int>(message.mode), static_cast<off_t>(message.offset),
                           static_cast<off_t>(message.length))));
-    return Rallocate { TRY(attributes(fid->open.get())) };
+    return Rallocate{TRY(attributes(fid->open.get()))};
 }
 
 Result<Rfsync> Server::on(const Tfsync& message) {
@@ -132,7 +128,7 @@ Result<Rfsync> Server::on(const Tfsync& message) {
 
 Result<Rgetattr> Server::on(const Tgetattr& message) {
     Fid* fid = TRY(fids_.find(message.fid));
-    return Rgetattr { TRY(attributes(fid->node->fd.get())) };
+    return Rgetattr{TRY(attributes(fid->node->fd.get()))};
 }
 
 namespace {
@@ -155,10 +151,8 @@ Result<> Server::apply(Fid& fid, const SetAttr& set) {
         return node.type == S_IFDIR ? Errno::kISDIR : Errno::kINVAL;
     if ((set.valid & kSetMode) != 0 && node.type == S_IFLNK) return Errno::kOPNOTSUPP;
     if ((set.valid & kSetSize) != 0 && set.size > LLONG_MAX) return Errno::kINVAL;
-    timespec times[2] = {
-        TRY(time_to_set(set.valid, kSetAtime, kSetAtimeSet, set.atime_sec, set.atime_nsec)),
-        TRY(time_to_set(set.valid, kSetMtime, kSetMtimeSet, set.mtime_sec, set.mtime_nsec))
-    };
+    timespec times[2] = {TRY(time_to_set(set.valid, kSetAtime, kSetAtimeSet, set.atime_sec, set.atime_nsec)),
+                         TRY(time_to_set(set.valid, kSetMtime, kSetMtimeSet, set.mtime_sec, set.mtime_nsec))};
 
     if ((set.valid & (kSetUid | kSetGid)) != 0) {
         uint32_t uid = (set.valid & kSetUid) != 0 ? set.uid : kNoUid;
@@ -183,7 +177,7 @@ Result<Rsetattr> Server::on(const Tsetattr& message) {
 Result<Rsetattrget> Server::on(const Tsetattrget& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     TRY(apply(*fid, message.set));
-    return Rsetattrget { TRY(attributes(fid->node->fd.get())) };
+    return Rsetattrget{TRY(attributes(fid->node->fd.get()))};
 }
 
 Result<Rstatfs> Server::on(const Tstatfs& message) {

@@ -162,8 +162,7 @@ Result<Rrename> Server::on(const Trename& message) {
     NodePtr parent = TRY(parent_of(*fid->node, now, old_name));
     TRY(checked(renameat(parent->fd.get(), old_name.c_str(), to->fd.get(), new_name.c_str())));
     OwnedFd again = TRY(reopener_.open_path(fid->node->fd.get()));
-    fid->node = TRY(node_of(std::move(again), to, to->tree, new_name.c_str()))
-    .node;
+    fid->node = TRY(node_of(std::move(again), to, to->tree, new_name.c_str())).node;
     return Rrename{};
 }
 

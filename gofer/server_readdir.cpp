@@ -57,8 +57,7 @@ Result<Data> Server::read_directory(uint32_t number, uint64_t offset, uint32_t c
         fid->directory_position = kUnknown;
         TRY(checked(lseek(fd, static_cast<off_t>(offset), SEEK_SET)));
     }
-    uint64_t device = TRY(stat_fd(fd))
-    .device;
+    uint64_t device = TRY(stat_fd(fd)).device;
     std::span<uint8_t> out = payload(data_offset, count);
     Encoder encoder(out);
     size_t filled = 0;  // entries that are in whole
@@ -98,15 +97,12 @@ Result<Data> Server::read_directory(uint32_t number, uint64_t offset, uint32_t c
 }
 
 Result<Rreaddir> Server::on(const Treaddir& message) {
-    return Rreaddir {
-        TRY(read_directory<DirEntry>(message.fid, message.offset, message.count, data_offset<Rreaddir>()))
-    };
+    return Rreaddir{TRY(read_directory<DirEntry>(message.fid, message.offset, message.count, data_offset<Rreaddir>()))};
 }
 
 Result<Rreaddirattr> Server::on(const Treaddirattr& message) {
-    return Rreaddirattr {
-        TRY(read_directory<DirEntryAttr>(message.fid, message.offset, message.count, data_offset<Rreaddirattr>()))
-    };
+    return Rreaddirattr{
+        TRY(read_directory<DirEntryAttr>(message.fid, message.offset, message.count, data_offset<Rreaddirattr>()))};
 }
 
 }  // namespace kvmsbx::gofer

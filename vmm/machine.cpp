@@ -119,7 +119,8 @@ class MachineBuilder {
         TRY(sentry_.map(region + kCodeOffset, code, sizeof image.code, sentry_user()));
         TRY(sentry_.map(region + kAreaOffset, area, abi::kPageSize, data_flags | sentry_user()));
         GuestPhys stacks = TRY(copy_pages(&image.stacks_page, abi::kPageSize));
-        GuestPhys application_stacks = ring3_ ? TRY(copy_pages(&image.application_stacks_page, abi::kPageSize)) : stacks;
+        GuestPhys application_stacks =
+            ring3_ ? TRY(copy_pages(&image.application_stacks_page, abi::kPageSize)) : stacks;
         TRY(sentry_.map(region + kStacksOffset, stacks, abi::kPageSize, data_flags | sentry_user()));
         TRY(sentry_.map(region + kApplicationStacksOffset, application_stacks, abi::kPageSize,
                         data_flags | sentry_user()));

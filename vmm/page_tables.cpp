@@ -21,8 +21,9 @@ Result<uint64_t*> PageTableBuilder::entry(uint64_t address, unsigned level) {
     for (unsigned at = 4; at > level; at--) {
         uint64_t& slot = memory_->as<uint64_t>(table)[index_of(address, at)];
         if (slot & kHuge) return Errno::kEXIST;
-        if (!(slot & kPresent)) slot = TRY(memory_->allocate(abi::kPageSize))
-        .value | kPresent | kWrite | kAccessed | (user_upper_ ? kUser : 0);
+        if (!(slot & kPresent))
+            slot = TRY(memory_->allocate(abi::kPageSize)).value | kPresent | kWrite | kAccessed |
+                   (user_upper_ ? kUser : 0);
         table = {slot & kAddressMask};
     }
     return &memory_->as<uint64_t>(table)[index_of(address, level)];

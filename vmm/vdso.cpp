@@ -186,10 +186,7 @@ Result<VdsoImage> build_vdso(CpuNumberSource cpu_number) {
         uint64_t sigreturn = 0;
         for (const VdsoFunction& function : code.functions)
             if (!strcmp(function.name, "__kernel_rt_sigreturn")) sigreturn = kCodeOffset + function.offset;
-        return VdsoImage {
-            TRY(ImageBuilder(code).build())
-            , sigreturn
-        };
+        return VdsoImage{TRY(ImageBuilder(code).build()), sigreturn};
     } catch (const Xbyak::Error&) { return Errno::kNOSPC; }
 }
 

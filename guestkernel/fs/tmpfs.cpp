@@ -82,8 +82,8 @@ Result<uint64_t> parse_size(std::string_view text) {
     if (text.empty()) return Errno::kINVAL;
     unsigned shift = 0;
     const char last = static_cast<char>(text.back() | 0x20);
-    if (text.back() == '%') return TRY(parse_number(text.substr(0, text.size() - 1), 10))
-    *(mm::memory_statistics().total / 100);
+    if (text.back() == '%')
+        return TRY(parse_number(text.substr(0, text.size() - 1), 10)) * (mm::memory_statistics().total / 100);
     if (last == 'k') shift = 10;
     if (last == 'm') shift = 20;
     if (last == 'g') shift = 30;
@@ -211,9 +211,6 @@ Result<> add_seals(vfs::File& file, uint32_t seals) {
     return {};
 }
 
-Result<uint32_t> get_seals(vfs::File& file) {
-    return TRY(sealable_pages(file))
-    ->seals;
-}
+Result<uint32_t> get_seals(vfs::File& file) { return TRY(sealable_pages(file))->seals; }
 
 }  // namespace kvmsbx::fs

@@ -7,8 +7,7 @@ InodeWatches* InodeWatches::find(vfs::Inode& inode) { return static_cast<InodeWa
 
 Result<InodeWatches*> InodeWatches::of(vfs::Inode& inode) {
     if (inode.watches) return find(inode);
-    return TRY(make_own<InodeWatches>(inode))
-    .leak();
+    return TRY(make_own<InodeWatches>(inode)).leak();
 }
 
 void InodeWatches::happened(uint32_t events, std::string_view name, uint32_t cookie, bool unlinked) {

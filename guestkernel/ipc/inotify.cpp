@@ -185,8 +185,7 @@ Result<> copy_event(const Event& event, size_t length, mm::IoBuffer& to) {
     memcpy(record, &head, sizeof head);
     memcpy(record + sizeof head, event.name.c_str(), event.name.size());
     const size_t size = sizeof head + length;
-    return TRY(to.put(record, size))
-    == size ? Result<>() : Result<>(Errno::kFAULT);
+    return TRY(to.put(record, size)) == size ? Result<>() : Result<>(Errno::kFAULT);
 }
 
 }  // namespace

@@ -118,10 +118,7 @@ Result<RefPtr<PosixQueue>> Directory::add(std::string_view name, const vfs::NewN
         TRY(check_attributes(task.credentials(), *wanted));
         maximum = wanted->maximum, message_size = wanted->message_size;
     }
-    Entry entry {
-        TRY(String::create(name))
-        , nullptr, ++last_cookie_
-    };
+    Entry entry{TRY(String::create(name)), nullptr, ++last_cookie_};
     TRY(queues_.reserve(queues_.size() + 1));
     TRY(charge(node.uid, charge_of(maximum, message_size), task.limit(task::kRlimitMsgqueue)));
     auto queue = make_ref<PosixQueue>(RefPtr<vfs::FileSystem>(fs()), node, maximum, message_size);
@@ -157,8 +154,7 @@ Result<> Directory::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visit
         if (!next) return {};
         at = next->cookie;
         const String name = TRY(next->name.clone());  // the visitor may block
-        const uint64_t ino = TRY(next->queue->attributes())
-        .ino;
+        const uint64_t ino = TRY(next->queue->attributes()).ino;
         if (!visitor.visit({name, ino, kDtRegular, at})) return {};
     }
 }
@@ -234,8 +230,7 @@ Result<> unlink_queue(task::Task& task, std::string_view name) {
     const auth::Credentials& who = task.credentials();
     TRY(vfs::check_permission(who, *all->directory, kMayWrite));
     const vfs::Ownership directory = TRY(all->directory->ownership());
-    const bool own = who.fsuid == TRY(queue->ownership())
-    .uid || who.fsuid == directory.uid;
+    const bool own = who.fsuid == TRY(queue->ownership()).uid || who.fsuid == directory.uid;
     if ((directory.mode & vfs::kModeSticky) && !own && !who.has(Capability::kFowner)) return Errno::kPERM;
     return all->directory->remove(name);
 }

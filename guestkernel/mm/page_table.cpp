@@ -104,8 +104,7 @@ Result<> PageTable::create(uint64_t layout) {
         tree = {};
         return {};
     }
-    root_ = TRY(allocate_table(4))
-    ->phys();
+    root_ = TRY(allocate_table(4))->phys();
     const uint64_t* upper = entries(arch::boot_info().user_pml4_template) + 256;
     if (memcmp(entries(root_) + 256, upper, 256 * sizeof(uint64_t)) != 0)
         memcpy(entries(root_) + 256, upper, 256 * sizeof(uint64_t));
@@ -145,8 +144,7 @@ Result<uint64_t*> PageTable::obtain_table(UserAddress address, unsigned level) {
         uint64_t& entry = table[slot(address, at)];
         if (entry & kPteHuge) TRY(split_huge(*as_pte(&entry)));
         if (!(entry & kPtePresent)) {
-            entry = TRY(allocate_table(at - 1))
-            ->phys() | kTableBits;
+            entry = TRY(allocate_table(at - 1))->phys() | kTableBits;
             ++tables_;
         }
         table = entries(entry & kPteAddress);

@@ -56,8 +56,7 @@ Result<> put_executable(Taskstats& to, RefPtr<RefCounted> executable) {
     const vfs::Path* path = executable ? static_cast<vfs::File*>(executable.get())->path() : nullptr;
     if (!path) return {};
     to.executable_device = path->inode().fs().device;
-    to.executable_inode = TRY(path->inode().attributes())
-    .ino;
+    to.executable_inode = TRY(path->inode().attributes()).ino;
     return {};
 }
 

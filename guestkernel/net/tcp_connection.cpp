@@ -106,8 +106,7 @@ void TcpSocket::forget_addresses() {
 
 Result<> TcpSocket::start_connect(const Endpoint& to) {
     if (to.address.is_broadcast() || to.address.is_multicast()) return Errno::kNETUNREACH;
-    RefPtr<TcpStream> in = TRY(make_ref<TcpStream>())
-    , out = TRY(make_ref<TcpStream>());
+    RefPtr<TcpStream> in = TRY(make_ref<TcpStream>()), out = TRY(make_ref<TcpStream>());
     const bool had_port = has_port();
     if (!had_port) TRY(bind_any_port());
     const Endpoint from{address_bound_ ? local_.address : source_for(to.address), local_.port};

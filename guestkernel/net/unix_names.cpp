@@ -74,8 +74,7 @@ Result<> UnixSocket::bind_path(task::Task& task, const Address& address) {
     kept.bytes[kept.length - 1] = std::byte{0};
     RefPtr<UnixName> name = TRY(make_name(*this, kept));
     uint32_t mode = 0777;
-    if (inode()) mode = TRY(inode()->attributes())
-    .mode & 07777;
+    if (inode()) mode = TRY(inode()->attributes()).mode & 07777;
     const vfs::Path base = task.fs().cwd;
     Result<vfs::Path> made = vfs::make_node(task.caller(), base, path, vfs::kModeSocket | mode, 0);
     if (made.is_error()) return made.error() == Errno::kEXIST ? Errno::kADDRINUSE : made.error();

@@ -367,8 +367,7 @@ Result<RefPtr<Socket>> create_unix(task::Task&, int type, int protocol, uint32_t
 
 Result<> create_unix_pair(task::Task& task, int type, int protocol, uint32_t file_flags, RefPtr<Socket> (&pair)[2]) {
     const int usable = TRY(usable_type(type, protocol));
-    auto a = TRY(UnixSocket::create(usable, file_flags))
-    , b = TRY(UnixSocket::create(usable, file_flags));
+    auto a = TRY(UnixSocket::create(usable, file_flags)), b = TRY(UnixSocket::create(usable, file_flags));
     UnixSocket::make_pair(task, *a, *b);
     pair[0] = std::move(a), pair[1] = std::move(b);
     return {};

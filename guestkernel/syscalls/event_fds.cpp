@@ -58,7 +58,7 @@ Result<int64_t> sys_eventfd(Task& task, uint32_t count) { return sys_eventfd2(ta
 
 Result<int64_t> sys_signalfd4(Task& task, Fd fd, UserIn<uint64_t> mask, size_t mask_size, OpenFlags flags) {
     if (mask_size != sizeof(uint64_t)) return Errno::kINVAL;
-    const task::SignalSet set { TRY(mask.load(task.space())) };
+    const task::SignalSet set{TRY(mask.load(task.space()))};
     if (flags & ~kFileFlags) return Errno::kINVAL;
     if (fd == -1) return install(task, TRY(make_ref<SignalFd>(set, flags & vfs::kONonblock)), flags);
     const RefPtr<vfs::File> file = TRY(task.files().get(fd));
@@ -83,10 +83,7 @@ Result<int64_t> sys_timerfd_settime(Task& task, Fd fd, Flags flags, UserIn<PollI
                                     UserOut<PollItimerspec> old) {
     const PollItimerspec wanted = TRY(setting.load(task.space()));
     if (static_cast<uint32_t>(flags) & ~(kTimerAbsolute | kTimerCancelOnSet)) return Errno::kINVAL;
-    const TimerFd::Setting times {
-        TRY(to_nanoseconds(wanted.interval))
-        , TRY(to_nanoseconds(wanted.value))
-    };
+    const TimerFd::Setting times{TRY(to_nanoseconds(wanted.interval)), TRY(to_nanoseconds(wanted.value))};
     const RefPtr<vfs::File> file = TRY(timer_file(task, fd));
     const TimerFd::Setting before = TimerFd::from(*file)->set(times, flags & kTimerAbsolute);
     if (old) TRY(old.store(task.space(), to_itimerspec(before)));

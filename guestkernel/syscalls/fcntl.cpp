@@ -124,7 +124,7 @@ Result<int64_t> record_lock(Task& task, RefPtr<File> file, int fd, int32_t comma
 Result<int64_t> duplicate(Task& task, RefPtr<File> file, uint64_t minimum, bool close_on_exec) {
     const uint64_t limit = task.limit(task::kRlimitNofile);
     if (minimum >= limit || minimum > 0x7fffffff) return Errno::kINVAL;
-    return int64_t { TRY(task.files().install(std::move(file), close_on_exec, limit, static_cast<int>(minimum))) };
+    return int64_t{TRY(task.files().install(std::move(file), close_on_exec, limit, static_cast<int>(minimum)))};
 }
 
 // Whether the object can tell by a signal that it became ready: sockets, pipes, terminals and inotify, as on Linux.
@@ -166,8 +166,7 @@ Result<int64_t> get_owner_ex(Task& task, File& file, UserOut<OwnerEx> user) {
 
 Result<int64_t> set_signal(File& file, uint64_t signal) {
     if (signal > task::kSigMax) return Errno::kINVAL;
-    TRY(ipc::FileOwner::of(file))
-    ->signal = static_cast<int32_t>(signal);
+    TRY(ipc::FileOwner::of(file))->signal = static_cast<int32_t>(signal);
     return int64_t{0};
 }
 

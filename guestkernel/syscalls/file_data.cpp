@@ -145,8 +145,7 @@ Result<> store_offset(Task& task, File& file, UserInOut<int64_t> offset, uint64_
 }  // namespace
 
 Result<int64_t> sys_sendfile(Task& task, Fd out, Fd in, UserInOut<int64_t> offset, size_t count) {
-    RefPtr<File> from = TRY(file_of(task, in))
-    , to = TRY(file_of(task, out));
+    RefPtr<File> from = TRY(file_of(task, in)), to = TRY(file_of(task, out));
     if (!from->readable() || !to->writable()) return Errno::kBADF;
     if (to->flags & vfs::kOAppend) return Errno::kINVAL;
     uint64_t position = TRY(start_offset(task, *from, offset));
@@ -159,8 +158,7 @@ Result<int64_t> sys_sendfile(Task& task, Fd out, Fd in, UserInOut<int64_t> offse
 
 Result<int64_t> sys_copy_file_range(Task& task, Fd in, UserInOut<int64_t> in_offset, Fd out,
                                     UserInOut<int64_t> out_offset, size_t count, Flags flags) {
-    RefPtr<File> from = TRY(file_of(task, in))
-    , to = TRY(file_of(task, out));
+    RefPtr<File> from = TRY(file_of(task, in)), to = TRY(file_of(task, out));
     if (flags.value != 0) return Errno::kINVAL;
     for (const RefPtr<File>& file : {from, to}) {
         if (!file->inode()) return Errno::kINVAL;
@@ -168,8 +166,7 @@ Result<int64_t> sys_copy_file_range(Task& task, Fd in, UserInOut<int64_t> in_off
         if (file->inode()->type() != vfs::kModeRegular) return Errno::kINVAL;
     }
     if (!from->readable() || !to->writable() || (to->flags & vfs::kOAppend)) return Errno::kBADF;
-    uint64_t source = TRY(start_offset(task, *from, in_offset))
-    , target = TRY(start_offset(task, *to, out_offset));
+    uint64_t source = TRY(start_offset(task, *from, in_offset)), target = TRY(start_offset(task, *to, out_offset));
     if (from->inode() == to->inode() && source < target + count && target < source + count) return Errno::kINVAL;
     const size_t moved =
         TRY(copy_between(task, *from, source, *to, &target, count < mm::kMaxTransfer ? count : mm::kMaxTransfer));

@@ -33,7 +33,7 @@ Result<vfs::Path> path_at(Task& task, int directory, UserString path, uint64_t f
 }
 
 Result<int64_t> install(Task& task, RefPtr<vfs::File> file, bool close_on_exec) {
-    return int64_t { TRY(task.files().install(std::move(file), close_on_exec, task.limit(task::kRlimitNofile))) };
+    return int64_t{TRY(task.files().install(std::move(file), close_on_exec, task.limit(task::kRlimitNofile)))};
 }
 
 }  // namespace kvmsbx::syscalls

@@ -30,8 +30,7 @@ Result<> limit_size(Task& task, File& file, IoBuffer& from, uint64_t offset, boo
     const uint64_t limit = task.limit(task::kRlimitFsize);
     vfs::Inode* inode = file.inode();
     if (limit == task::kRlimInfinity || !inode || inode->type() != vfs::kModeRegular) return {};
-    if (at_position) offset = file.flags & vfs::kOAppend ? TRY(inode->attributes())
-    .size : file.position;
+    if (at_position) offset = file.flags & vfs::kOAppend ? TRY(inode->attributes()).size : file.position;
     if (offset >= limit) {
         task::send_signal(task, task::kernel_signal(task::kSigXfsz));
         return Errno::kFBIG;
@@ -145,8 +144,7 @@ constexpr uint64_t kFionread = 0x541b, kFionbio = 0x5421, kFionclex = 0x5450, kF
                    kFiosetown = 0x8901, kSiocspgrp = 0x8902, kFiogetown = 0x8903, kSiocgpgrp = 0x8904;
 
 Result<int64_t> bytes_to_read(Task& task, File& file, uint64_t argument) {
-    const uint64_t size = TRY(file.inode()->attributes())
-    .size;
+    const uint64_t size = TRY(file.inode()->attributes()).size;
     const uint64_t rest = size > file.position ? size - file.position : 0;
     return done(
         UserOut<int32_t>{argument}.store(task.space(), static_cast<int32_t>(rest < 0x7fffffff ? rest : 0x7fffffff)));

@@ -31,7 +31,7 @@ Result<int64_t> sys_inotify_add_watch(Task& task, Fd fd, UserString path, Flags 
     if ((mask & ipc::kInOnlyDirectory) && !found.inode().is_directory()) return Errno::kNOTDIR;
     constexpr uint32_t kMayRead = 4;
     TRY(vfs::check_permission(task.credentials(), found.inode(), kMayRead));
-    return int64_t { TRY(inotify->add(found, mask)) };
+    return int64_t{TRY(inotify->add(found, mask))};
 }
 
 Result<int64_t> sys_inotify_rm_watch(Task& task, Fd fd, int32_t descriptor) {

@@ -148,8 +148,7 @@ enum StatmountMask : uint64_t {
 Result<> put_numbers(const Mount& mount, const Path& root, uint64_t wanted, MountStatistics& to) {
     if (wanted & kSuperBasic) {
         to.device_major = vfs::major_of(mount.fs().device), to.device_minor = vfs::minor_of(mount.fs().device);
-        to.magic = TRY(mount.fs().statistics())
-        .type;
+        to.magic = TRY(mount.fs().statistics()).type;
         to.fs_flags = mount.fs().readonly ? 1 : 0;
     }
     if (wanted & kMountBasic) {

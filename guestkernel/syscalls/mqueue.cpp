@@ -22,10 +22,7 @@ struct Opened {
 };
 
 Result<Opened> queue_of(Task& task, int fd) {
-    Opened opened {
-        TRY(file_of(task, fd))
-        , nullptr
-    };
+    Opened opened{TRY(file_of(task, fd)), nullptr};
     opened.queue_file = PosixQueueFile::from(*opened.file);
     if (!opened.queue_file) return Errno::kBADF;
     return opened;

@@ -36,8 +36,7 @@ Result<int64_t> sys_renameat2(Task& task, DirFd directory, UserString path, DirF
     constexpr uint64_t kNoReplace = 1, kExchange = 2, kWhiteout = 4;
     if (flags & ~(kNoReplace | kExchange | kWhiteout)) return Errno::kINVAL;
     if ((flags & kExchange) && (flags & (kNoReplace | kWhiteout))) return Errno::kINVAL;
-    const NameAt from = TRY(name_at(task, directory, path))
-    , to = TRY(name_at(task, new_directory, new_path));
+    const NameAt from = TRY(name_at(task, directory, path)), to = TRY(name_at(task, new_directory, new_path));
     return done(vfs::rename(task.caller(), from.base, from.text, to.base, to.text, static_cast<uint32_t>(flags.value)));
 }
 Result<int64_t> sys_renameat(Task& task, DirFd directory, UserString path, DirFd new_directory, UserString new_path) {

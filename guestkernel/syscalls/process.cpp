@@ -262,14 +262,8 @@ Result<int64_t> sys_getppid(Task& task) {
 }
 Result<int64_t> sys_gettid(Task& task) { return task.tid; }
 Result<int64_t> sys_getpgrp(Task& task) { return task.process().group; }
-Result<int64_t> sys_getpgid(Task& task, Pid pid) {
-    return TRY(find_or_self(task, pid))
-    ->group;
-}
-Result<int64_t> sys_getsid(Task& task, Pid pid) {
-    return TRY(find_or_self(task, pid))
-    ->session->id;
-}
+Result<int64_t> sys_getpgid(Task& task, Pid pid) { return TRY(find_or_self(task, pid))->group; }
+Result<int64_t> sys_getsid(Task& task, Pid pid) { return TRY(find_or_self(task, pid))->session->id; }
 
 Result<int64_t> sys_setpgid(Task& task, Pid pid, Pid group) {
     if (group.value < 0 || pid.value < 0) return Errno::kINVAL;

@@ -92,8 +92,7 @@ Result<SchedulingAttributes> load_attributes(Task& task, UserInOut<SchedulingAtt
     if (size == 0) size = kFirstVersion;
     bool known = size >= kFirstVersion && size <= kMost;
     for (uint32_t at = sizeof loaded; known && at < size; ++at)
-        known = TRY(UserIn<char>{from.address + at}.load(task.space()))
-    == 0;
+        known = TRY(UserIn<char>{from.address + at}.load(task.space())) == 0;
     if (!known) {
         TRY(UserOut<uint32_t>{from.address}.store(task.space(), sizeof loaded));
         return Errno::k2BIG;

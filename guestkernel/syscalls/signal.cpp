@@ -219,10 +219,7 @@ Result<int64_t> sys_rt_sigpending(Task& task, UserOut<uint64_t> set, size_t set_
 Result<int64_t> sys_rt_sigtimedwait(Task& task, UserIn<uint64_t> set, UserOut<SigInfo> out, UserIn<TimeSpec> timeout,
                                     size_t set_size) {
     if (set_size != kSetSize) return Errno::kINVAL;
-    SignalSet wanted {
-        TRY(set.load(task.space()))
-        &~kUnblockable.bits
-    };
+    SignalSet wanted{TRY(set.load(task.space())) & ~kUnblockable.bits};
     sched::Nanoseconds deadline = sched::kNever;
     if (timeout) {
         const TimeSpec t = TRY(timeout.load(task.space()));

@@ -32,9 +32,9 @@ class FileEnd final : public fs::SpliceEnd {
         const bool in = direction_ == Direction::kIn;
         const size_t count = at_offset_ ? TRY(in ? file_.read_at(bytes, offset_) : file_.write_at(bytes, offset_))
                                         : TRY(in ? file_.read(bytes) : file_.write(bytes));
-                                        offset_ += count;
-                                        if (count > 0) vfs::report(file_, in ? vfs::kWatchAccess : vfs::kWatchModify);
-                                        return count;
+        offset_ += count;
+        if (count > 0) vfs::report(file_, in ? vfs::kWatchAccess : vfs::kWatchModify);
+        return count;
     }
 
   private:
@@ -76,8 +76,7 @@ Result<int64_t> sys_splice(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, F
                            size_t count, uint32_t flags) {
     if (count == 0) return int64_t{0};
     if (flags & ~kAllFlags) return Errno::kINVAL;
-    const RefPtr<File> in = TRY(file_of(task, in_fd))
-    , out = TRY(file_of(task, out_fd));
+    const RefPtr<File> in = TRY(file_of(task, in_fd)), out = TRY(file_of(task, out_fd));
     const bool from_pipe = fs::is_pipe(*in), to_pipe = fs::is_pipe(*out), nonblocking = flags & kNonblock;
     if ((from_pipe && in_offset) || (to_pipe && out_offset)) return Errno::kSPIPE;
     if (!in->readable() || !out->writable()) return Errno::kBADF;
@@ -92,8 +91,7 @@ Result<int64_t> sys_splice(Task& task, Fd in_fd, UserInOut<int64_t> in_offset, F
 Result<int64_t> sys_tee(Task& task, Fd in_fd, Fd out_fd, size_t count, uint32_t flags) {
     if (flags & ~kAllFlags) return Errno::kINVAL;
     if (count == 0) return int64_t{0};
-    const RefPtr<File> in = TRY(file_of(task, in_fd))
-    , out = TRY(file_of(task, out_fd));
+    const RefPtr<File> in = TRY(file_of(task, in_fd)), out = TRY(file_of(task, out_fd));
     if (!in->readable() || !out->writable()) return Errno::kBADF;
     if (!fs::is_pipe(*in) || !fs::is_pipe(*out)) return Errno::kINVAL;
     return static_cast<int64_t>(TRY(fs::pipe_to_pipe(*in, *out, count, fs::Transfer::kCopy, flags & kNonblock)));

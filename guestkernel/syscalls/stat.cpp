@@ -22,10 +22,7 @@ constexpr uint64_t kMountRoot = 0x2000, kAutomount = 0x1000, kDax = 0x200000;  /
 Result<Found> look_at(const vfs::Path& path) {
     const vfs::Mount& mount = path.mount();
     vfs::FileSystem& fs = path.inode().fs();
-    Found found {
-        TRY(path.inode().attributes())
-        , fs.device, static_cast<uint64_t>(mount.id), mount.unique_id()
-    };
+    Found found{TRY(path.inode().attributes()), fs.device, static_cast<uint64_t>(mount.id), mount.unique_id()};
     if (mount.root() == &path.dentry()) found.flags = kMountRoot;
     found.known_flags = fs.statx_attributes() | kMountRoot | kAutomount | kDax;
     return found;
@@ -47,10 +44,7 @@ Result<Found> look_at_fd(Task& task, int fd) {
     RefPtr<vfs::File> file = TRY(file_or_path_of(task, fd));
     if (file->path()) return look_at(*file->path());
     if (!file->inode()) return anonymous(*file);
-    return Found {
-        TRY(file->inode()->attributes())
-        , file->inode()->fs().device
-    };
+    return Found{TRY(file->inode()->attributes()), file->inode()->fs().device};
 }
 
 Result<Found> look_at_name(Task& task, int directory, UserString path, uint64_t flags) {

@@ -58,7 +58,7 @@ Result<int64_t> shm_status(Task& task, int32_t id, int32_t command, UserBuffer b
 }  // namespace
 
 Result<int64_t> sys_shmget(Task& task, int32_t key, size_t size, IpcFlags flags) {
-    return int64_t { TRY(sysv::get_segment(task.credentials(), key, size, flags)) };
+    return int64_t{TRY(sysv::get_segment(task.credentials(), key, size, flags))};
 }
 
 Result<int64_t> sys_shmat(Task& task, int32_t id, Address address, IpcFlags flags) {
@@ -121,7 +121,7 @@ Result<int64_t> msg_status(Task& task, int32_t id, int32_t command, UserBuffer b
 }  // namespace
 
 Result<int64_t> sys_msgget(Task& task, int32_t key, IpcFlags flags) {
-    return int64_t { TRY(sysv::get_queue(task.credentials(), key, flags)) };
+    return int64_t{TRY(sysv::get_queue(task.credentials(), key, flags))};
 }
 
 Result<int64_t> sys_msgsnd(Task& task, int32_t id, UserBuffer message, int64_t size, IpcFlags flags) {

@@ -95,7 +95,7 @@ Result<int64_t> access_values(Task& task, int32_t id, int32_t number, int32_t co
 }  // namespace
 
 Result<int64_t> sys_semget(Task& task, int32_t key, int32_t count, IpcFlags flags) {
-    return int64_t { TRY(sysv::get_semaphores(task.credentials(), key, count, flags)) };
+    return int64_t{TRY(sysv::get_semaphores(task.credentials(), key, count, flags))};
 }
 
 Result<int64_t> sys_semop(Task& task, int32_t id, UserIn<SemaphoreOperation> operations, uint32_t count) {

@@ -151,10 +151,7 @@ Result<int64_t> sys_timer_gettime(Task& task, int32_t id, UserOut<ITimerSpec> ou
     return 0;
 }
 
-Result<int64_t> sys_timer_getoverrun(Task& task, int32_t id) {
-    return TRY(posix_timer(task, id))
-    ->overrun();
-}
+Result<int64_t> sys_timer_getoverrun(Task& task, int32_t id) { return TRY(posix_timer(task, id))->overrun(); }
 
 Result<int64_t> sys_timer_delete(Task& task, int32_t id) {
     TRY(posix_timer(task, id));

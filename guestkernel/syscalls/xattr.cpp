@@ -24,10 +24,7 @@ struct NewValue {
 
 Result<NewValue> load_value(Task& task, UserString name, UserBuffer value, size_t size, uint64_t flags) {
     if (flags & ~uint64_t{vfs::kXattrCreate | vfs::kXattrReplace}) return Errno::kINVAL;
-    NewValue loaded {
-        TRY(load_name(task, name))
-        , {}, static_cast<uint32_t>(flags)
-    };
+    NewValue loaded{TRY(load_name(task, name)), {}, static_cast<uint32_t>(flags)};
     if (size > vfs::kMaxXattrValue) return Errno::k2BIG;
     TRY(loaded.value.resize(size));
     TRY(mm::copy_from_user(task.space(), loaded.value.data(), value.address, size));

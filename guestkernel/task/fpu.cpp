@@ -16,8 +16,7 @@ unsigned area_pages() {
 }  // namespace
 
 Result<> allocate_fpu(Task& task) {
-    task.fpu_area = TRY(mm::allocate_contiguous(area_pages(), mm::Zero::kNo))
-    ->data();
+    task.fpu_area = TRY(mm::allocate_contiguous(area_pages(), mm::Zero::kNo))->data();
     arch::init_fpu_area(task.fpu_area);
     return {};
 }

@@ -118,10 +118,7 @@ Result<FutexKey> futex_key_of(AddressSpace& space, UserAddress address, bool sha
 
 Result<int64_t> futex_wait(Task& task, const FutexWait& wait) {
     if (wait.bitset == 0) return Errno::kINVAL;
-    Waiter waiter {
-        TRY(key_of(task.space(), wait.address, wait.shared))
-        , wait.bitset, task, false, {}
-    };
+    Waiter waiter{TRY(key_of(task.space(), wait.address, wait.shared)), wait.bitset, task, false, {}};
     if (TRY(load_user_word(task.space(), wait.address)) != wait.expected) return Errno::kAGAIN;
     bucket_of(waiter.key).push_back(waiter);
     while (!waiter.woken) {

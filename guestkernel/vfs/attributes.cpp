@@ -63,8 +63,7 @@ Result<> change_times(const Caller& caller, const Path& path, const Change& chan
     if (path.mount().readonly()) return Errno::kROFS;
     Inode& inode = path.inode();
     const auth::Credentials& who = caller.credentials;
-    const bool owner = who.fsuid == TRY(inode.ownership())
-    .uid || who.has(Capability::kFowner);
+    const bool owner = who.fsuid == TRY(inode.ownership()).uid || who.has(Capability::kFowner);
     if (!owner && explicit_times) return Errno::kPERM;
     if (!owner) TRY(check_permission(who, inode, 2));
     if (change.valid == 0) return {};
@@ -88,8 +87,7 @@ Result<> truncate(const Caller& caller, const Path& path, uint64_t size) {
 Result<> drop_set_id(const auth::Credentials& credentials, Inode& inode) {
     if (inode.has_capabilities) TRY(inode.remove_xattr(kXattrCapability));
     if (inode.type() != kModeRegular || credentials.has(Capability::kFsetid)) return {};
-    const uint32_t mode = TRY(inode.ownership())
-    .mode & 07777;
+    const uint32_t mode = TRY(inode.ownership()).mode & 07777;
     uint32_t kept = mode & ~kModeSetuid;
     if (kept & 010) kept &= ~kModeSetgid;
     if (kept == mode) return {};

@@ -53,8 +53,7 @@ Result<size_t> InodeFile::write(mm::IoBuffer& from) {
 }
 
 Result<size_t> InodeFile::append(mm::IoBuffer& from, uint64_t& end) {
-    const uint64_t size = TRY(inode_->attributes())
-    .size;
+    const uint64_t size = TRY(inode_->attributes()).size;
     const size_t count = TRY(write_at(from, size));
     end = size + count;
     return count;
@@ -66,8 +65,7 @@ Result<uint64_t> InodeFile::seek(int64_t offset, int whence) {
     uint64_t base = 0;
     if (whence == kCurrent) base = position;
     if (whence >= kEnd && whence <= kHole) {
-        const uint64_t size = TRY(inode_->attributes())
-        .size;
+        const uint64_t size = TRY(inode_->attributes()).size;
         if (whence != kEnd && (offset < 0 || static_cast<uint64_t>(offset) >= size)) return Errno::kNXIO;
         if (whence == kData) return position = static_cast<uint64_t>(offset);
         if (whence == kHole) return position = size;
@@ -119,8 +117,7 @@ Result<uint64_t> parent_number(const Path& path, uint64_t own) {
         if (!place.mount().place.is_set()) return own;
         place = Path(place.mount().place);
     }
-    return TRY(place.dentry().parent()->inode()->attributes())
-    .ino;
+    return TRY(place.dentry().parent()->inode()->attributes()).ino;
 }
 
 }  // namespace
@@ -128,8 +125,7 @@ Result<uint64_t> parent_number(const Path& path, uint64_t own) {
 Result<> DirectoryFile::read_directory(DirectoryVisitor& visitor) {
     sched::MutexGuard guard(position_lock);
     if (path_.dentry().is_dropped() && path_.dentry().parent()) return Errno::kNOENT;
-    const uint64_t own = TRY(inode_->attributes())
-    .ino;
+    const uint64_t own = TRY(inode_->attributes()).ino;
     PositionKeeper keeper(visitor, position, own, TRY(parent_number(path_, own)));
     TRY(inode_->read_directory(position, keeper));
     report(path_, kWatchAccess);

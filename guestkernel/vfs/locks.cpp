@@ -49,8 +49,7 @@ const LockRange* blocker(const Vector<LockRange>& held, const LockRange& wanted)
 
 Result<LockList*> list_of(Inode& inode) {
     if (inode.locks) return inode.locks;
-    inode.locks = TRY(make_own<LockList>(inode))
-    .leak();
+    inode.locks = TRY(make_own<LockList>(inode)).leak();
     all_lists.push_back(*inode.locks);
     return inode.locks;
 }

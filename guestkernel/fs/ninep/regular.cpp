@@ -133,8 +133,7 @@ Result<uint32_t> Regular::fid_for_writing() {
     if (write_fid_ != p9::kNoFid) return write_fid_;
     const uint32_t own = TRY(fid());
     Call call(client().transport());
-    const uint32_t opened = TRY(client().open(call, own, p9::kOpenReadWrite, 0))
-    .fid;
+    const uint32_t opened = TRY(client().open(call, own, p9::kOpenReadWrite, 0)).fid;
     if (write_fid_ != p9::kNoFid)
         client().transport().clunk(opened);
     else
@@ -146,8 +145,7 @@ Result<uint32_t> Regular::fid_for_reading() {
     if (write_fid_ != p9::kNoFid) return write_fid_;
     if (read_fid_ != p9::kNoFid) return read_fid_;
     Call call(client().transport());
-    read_fid_ = TRY(open_for_reading(call, 0))
-    .fid;  // io_lock is held: nobody else did
+    read_fid_ = TRY(open_for_reading(call, 0)).fid;  // io_lock is held: nobody else did
     keep_fids();
     return read_fid_;
 }

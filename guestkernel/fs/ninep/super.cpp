@@ -46,8 +46,7 @@ Result<RefPtr<Node>> Super::create(uint32_t fid, const Attributes& attributes) {
 }
 
 Result<RefPtr<Node>> Super::obtain(const Client::Walked& walked) {
-    if (!table_) table_ = TRY(make_own<Table>())
-    .leak();
+    if (!table_) table_ = TRY(make_own<Table>()).leak();
     const Attributes attributes = to_attributes(walked.attr);
     if (auto known = table_->nodes.find(attributes.ino); known != table_->nodes.end()) {
         RefPtr<Node> node(*known);
@@ -103,8 +102,7 @@ Result<RefPtr<vfs::Inode>> make_ninep(const vfs::MountOptions& options) {
 Result<> initialize(std::span<uint8_t> channel, void (*doorbell)(), bool shared) {
     TRY(transport().initialize(channel, doorbell));
     if (!connection) {
-        connection = TRY(make_own<Connection>())
-        .leak();
+        connection = TRY(make_own<Connection>()).leak();
         TRY(vfs::register_file_system("9p", make_ninep));
     }
     connection->shared = shared;

@@ -60,10 +60,7 @@ class FdLink final : public MagicLink {
         const vfs::Path* path = file->path();
         return path ? Result<vfs::Path>(*path) : Errno::kNXIO;
     }
-    Result<String> describe() override {
-        return TRY(file_of(subject_, fd_))
-        ->describe();
-    }
+    Result<String> describe() override { return TRY(file_of(subject_, fd_))->describe(); }
     const int fd_;
 };
 

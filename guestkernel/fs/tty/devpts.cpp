@@ -187,15 +187,11 @@ Result<RefPtr<vfs::File>> open_aux(const vfs::Path& path, uint32_t minor, uint32
 
 Result<> PtsFileSystem::configure(std::string_view data) {
     std::string_view value;
-    if (vfs::mount_option(data, "mode", value)) mode_ = TRY(parse_number(value, 8))
-    &07777;
-    if (vfs::mount_option(data, "ptmxmode", value)) ptmx_mode_ = TRY(parse_number(value, 8))
-    &07777;
+    if (vfs::mount_option(data, "mode", value)) mode_ = TRY(parse_number(value, 8)) & 07777;
+    if (vfs::mount_option(data, "ptmxmode", value)) ptmx_mode_ = TRY(parse_number(value, 8)) & 07777;
     if (vfs::mount_option(data, "max", value)) maximum_ = std::min(TRY(parse_number(value, 10)), kMaximum);
-    if (vfs::mount_option(data, "uid", value)) uid_ = TRY(parse_number(value, 10))
-    , has_uid_ = true;
-    if (vfs::mount_option(data, "gid", value)) gid_ = TRY(parse_number(value, 10))
-    , has_gid_ = true;
+    if (vfs::mount_option(data, "uid", value)) uid_ = TRY(parse_number(value, 10)), has_uid_ = true;
+    if (vfs::mount_option(data, "gid", value)) gid_ = TRY(parse_number(value, 10)), has_gid_ = true;
     return {};
 }
 

@@ -57,10 +57,7 @@ Result<int64_t> PtyMaster::flush_queue(uint64_t queue) {
 Result<int64_t> PtyMaster::ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument) {
     switch (request) {
         case kTiocGptn: TRY(mm::UserOut<uint32_t>{argument}.store(space, terminal_->index)); return 0;
-        case kTiocSptlck:
-            terminal_->locked_by_master = TRY(mm::UserIn<int32_t>{argument}.load(space))
-            != 0;
-            return 0;
+        case kTiocSptlck: terminal_->locked_by_master = TRY(mm::UserIn<int32_t>{argument}.load(space)) != 0; return 0;
         case kTiocGptlck: TRY(mm::UserOut<int32_t>{argument}.store(space, terminal_->locked_by_master)); return 0;
         case kTiocGptpeer: return open_peer(static_cast<uint32_t>(argument));
         case kTiocSig:

@@ -190,8 +190,8 @@ Result<int64_t> Terminal::ioctl(mm::AddressSpace& space, uint32_t request, uint6
         case kTiocGexcl: TRY(mm::UserOut<int32_t>{argument}.store(space, exclusive_)); return 0;
         case kTiocGetd: TRY(mm::UserOut<int32_t>{argument}.store(space, kDisciplineNtty)); return 0;
         case kTiocSetd:
-            return TRY(mm::UserIn<int32_t>{argument}.load(space))
-            == kDisciplineNtty ? Result<int64_t>(0) : Errno::kINVAL;
+            return TRY(mm::UserIn<int32_t>{argument}.load(space)) == kDisciplineNtty ? Result<int64_t>(0)
+                                                                                     : Errno::kINVAL;
         case kTiocGdev: TRY(mm::UserOut<uint32_t>{argument}.store(space, static_cast<uint32_t>(device_))); return 0;
         case kTiocVhangup:
             if (!task::current().credentials().has(auth::Capability::kSysAdmin)) return Errno::kPERM;
