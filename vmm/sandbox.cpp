@@ -14,9 +14,9 @@
 #include <cstring>
 #include <thread>
 
+#include "vmm/kvm/vcpu_thread.hpp"
 #include "vmm/main_loop.hpp"
 #include "vmm/seccomp.hpp"
-#include "vmm/vcpu_thread.hpp"
 
 namespace kvmsbx::vmm {
 namespace {

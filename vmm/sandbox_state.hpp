@@ -6,8 +6,8 @@
 
 #include "vmm/console.hpp"
 #include "vmm/host_events.hpp"
-#include "vmm/machine.hpp"
-#include "vmm/ram_backing.hpp"
+#include "vmm/kvm/machine.hpp"
+#include "vmm/kvm/ram_backing.hpp"
 #include "vmm/sandbox.hpp"
 
 namespace kvmsbx::vmm {

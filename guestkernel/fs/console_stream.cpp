@@ -106,8 +106,8 @@ Result<size_t> StreamFile::read(mm::IoBuffer& to) {
 Result<> StreamFile::send(std::span<const uint8_t> bytes, size_t& done) {
     while (!bytes.empty()) {
         if (stream_.broken) return Errno::kPIPE;
-        const int64_t sent = arch::hypercall(abi::HypercallNumber::kConsoleWrite, arch::virt_to_phys(bytes.data()),
-                                             bytes.size(), stream_.number);
+        const int64_t sent = platform::hypercall(abi::HypercallNumber::kConsoleWrite,
+                                                 platform::virt_to_phys(bytes.data()), bytes.size(), stream_.number);
         if (sent > 0) {
             const size_t part = std::min<size_t>(static_cast<size_t>(sent), bytes.size());
             bytes = bytes.subspan(part);
@@ -190,8 +190,8 @@ void HostStream::fill() {
     if (ended || !ring.empty()) return;
     if (!ring.room() && ring.create(kStreamPages).is_error()) return;
     const auto space = ring.free_run();
-    const int64_t got =
-        arch::hypercall(abi::HypercallNumber::kConsoleRead, arch::virt_to_phys(space.data()), space.size(), number);
+    const int64_t got = platform::hypercall(abi::HypercallNumber::kConsoleRead, platform::virt_to_phys(space.data()),
+                                            space.size(), number);
     if (got == failed(Errno::kAGAIN)) return;
     if (got > 0 && static_cast<size_t>(got) <= space.size())
         ring.add(static_cast<size_t>(got));

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "guestkernel/arch/arch.hpp"
 #include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/dev.hpp"
 #include "guestkernel/fs/ninep/ninep.hpp"
@@ -14,6 +13,7 @@
 #include "guestkernel/ipc/inotify.hpp"
 #include "guestkernel/ipc/mqueue.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/platform/platform.hpp"
 #include "guestkernel/vfs/dentry.hpp"
 
 namespace kvmsbx::fs {
@@ -25,8 +25,8 @@ void report(std::string_view what, const Result<>& result) {
 }
 
 Result<> connect_gofer(bool shared_access) {
-    uint8_t* channel = static_cast<uint8_t*>(arch::phys_to_virt(abi::kChannelGpa));
-    TRY(ninep::initialize({channel, arch::boot_info().channel_size}, arch::ring_gofer, shared_access));
+    uint8_t* channel = static_cast<uint8_t*>(platform::phys_to_virt(abi::kChannelGpa));
+    TRY(ninep::initialize({channel, platform::boot_info().channel_size}, platform::ring_gofer, shared_access));
     return {};
 }
 

@@ -21,11 +21,12 @@ constexpr int kExitOwnFailure = 125, kExitNotExecutable = 126, kExitNotFound = 1
 void say(std::string_view line) {
     FixedText<1024> text;  // on a kernel stack, so in the direct map
     format_to(text, "kvmsbx: {}\n", line);
-    arch::hypercall(abi::HypercallNumber::kConsoleWrite, arch::virt_to_phys(text.c_str()), text.view().size(), 2);
+    platform::hypercall(abi::HypercallNumber::kConsoleWrite, platform::virt_to_phys(text.c_str()), text.view().size(),
+                        2);
 }
 
 [[noreturn]] void leave(int code) {
-    for (;;) arch::hypercall(abi::HypercallNumber::kExit, static_cast<uint64_t>(code));
+    for (;;) platform::hypercall(abi::HypercallNumber::kExit, static_cast<uint64_t>(code));
 }
 
 [[noreturn]] void fail(std::string_view what, std::string_view name, Errno error, std::string_view advice) {
@@ -132,9 +133,9 @@ Result<> execute_found(task::Task& task, const AppSpec& spec) {
 }  // namespace
 
 void run_first_task(task::Task& task) {
-    const abi::BootInfo& boot = arch::boot_info();
+    const abi::BootInfo& boot = platform::boot_info();
     // SAFETY: the VMM put the spec into RAM below ram_first_free.
-    const std::span bytes(static_cast<const std::byte*>(arch::phys_to_virt(boot.app_spec_gpa)), boot.app_spec_size);
+    const std::span bytes(static_cast<const std::byte*>(platform::phys_to_virt(boot.app_spec_gpa)), boot.app_spec_size);
     auto spec = parse_app_spec(bytes);
     if (spec.is_error()) panic("the application spec is malformed");
     mm::set_memory_limit(spec->options.memory_limit);
@@ -167,7 +168,7 @@ void exit_sandbox(int status) {
 void handle_host_events() {
     for (;;) {
         abi::HostEvent event{};
-        if (arch::hypercall(abi::HypercallNumber::kNextHostEvent, arch::virt_to_phys(&event)) != 1) return;
+        if (platform::hypercall(abi::HypercallNumber::kNextHostEvent, platform::virt_to_phys(&event)) != 1) return;
         switch (event.type) {
             case abi::HostEventType::kConsole: fs::console_host_event(event.arg); break;
             case abi::HostEventType::kSignal: fs::console_signal(static_cast<int>(event.arg)); break;

@@ -1,6 +1,6 @@
 // The Sentry's start: sentry_start on every vCPU; vCPU 0 sets everything up and makes the first task, whose bootstrap
 // (first_task.cpp) goes on from there.
-#include "guestkernel/arch/x86_64/start.hpp"
+#include "guestkernel/platform/kvm/start.hpp"
 #include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/ninep/channel.hpp"
 #include "guestkernel/init/first_task.hpp"
@@ -21,13 +21,14 @@ namespace {
 bool started;
 
 char* entry_stack_of(const abi::CpuArea& area) {
-    return reinterpret_cast<char*>(area.entry_stack - arch::kStackSize);  // SAFETY: the VMM made this stack
+    return reinterpret_cast<char*>(area.entry_stack - platform::kStackSize);  // SAFETY: the VMM made this stack
 }
 
 void prepare_cpu(abi::CpuArea& area) {
-    sched::prepare_idle(area,
-                        *reinterpret_cast<arch::StackHeader*>(entry_stack_of(area)));  // SAFETY: see arch::StackHeader
-    arch::init_lapic_timer();
+    sched::prepare_idle(
+        area,
+        *reinterpret_cast<platform::StackHeader*>(entry_stack_of(area)));  // SAFETY: see platform::StackHeader
+    platform::init_lapic_timer();
     task::install_traps(area);
 }
 
@@ -43,7 +44,7 @@ void set_up_sentry(const abi::BootInfo& info) {
     mm::init_frames(info.ram_gpa, info.ram_size, info.ram_first_free, info.ram_backed);
     random::seed(info.random_seed);
     sched::init_clock();
-    if (info.vdso_size) sched::update_vdso_data(arch::phys_to_virt(info.vdso_gpa - arch::kPageSize));
+    if (info.vdso_size) sched::update_vdso_data(platform::phys_to_virt(info.vdso_gpa - platform::kPageSize));
     syscalls::init_strace();
     task::dispatch_system_call = syscalls::dispatch;
     task::sandbox_exit = exit_sandbox;
@@ -56,7 +57,7 @@ void set_up_sentry(const abi::BootInfo& info) {
 extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, abi::CpuArea* area) {
     if (area->cpu_id == 0) {
         run_constructors();
-        arch::set_boot_info(*info);
+        platform::set_boot_info(*info);
         prepare_cpu(*area);
         sched::lock_kernel();
         set_up_sentry(*info);
@@ -65,7 +66,7 @@ extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, abi::CpuAre
         sched::start(*first.value());
         __atomic_store_n(&started, true, __ATOMIC_RELEASE);
     } else {
-        while (!__atomic_load_n(&started, __ATOMIC_ACQUIRE)) arch::relax();
+        while (!__atomic_load_n(&started, __ATOMIC_ACQUIRE)) platform::relax();
         prepare_cpu(*area);
         sched::lock_kernel();
     }
@@ -78,7 +79,7 @@ extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, abi::CpuAre
 namespace kvmsbx {
 
 bool debug_enabled() {
-    static const bool enabled = arch::hypercall(abi::HypercallNumber::kDebugLevel) & 1;
+    static const bool enabled = platform::hypercall(abi::HypercallNumber::kDebugLevel) & 1;
     return enabled;
 }
 
@@ -87,7 +88,7 @@ void log_line(std::string_view line) {
     FixedText<1024> copy;
     copy.put(line);
     if (!line.ends_with('\n')) copy.put("\n");
-    arch::hypercall(abi::HypercallNumber::kLog, arch::virt_to_phys(copy.c_str()), copy.view().size());
+    platform::hypercall(abi::HypercallNumber::kLog, platform::virt_to_phys(copy.c_str()), copy.view().size());
 }
 
 }  // namespace kvmsbx

@@ -42,8 +42,8 @@ void AddressSpace::clear() {
         mailbox_ = nullptr;
     }
     // 0: it may be this one all the same, see flush_here().
-    const Phys loaded = arch::cpu().loaded_cr3;
-    if (table_.root() && (loaded == table_.root() || loaded == 0)) arch::drop_user_space();
+    const Phys loaded = platform::cpu().loaded_cr3;
+    if (table_.root() && (loaded == table_.root() || loaded == 0)) platform::drop_user_space();
     table_.destroy();
 }
 
@@ -62,7 +62,7 @@ void AddressSpace::flush() {
 
 void AddressSpace::flush_here() {
     // This vCPU loads the page table again before it resumes.
-    if (arch::cpu().loaded_cr3 == cr3()) arch::cpu().loaded_cr3 = 0;
+    if (platform::cpu().loaded_cr3 == cr3()) platform::cpu().loaded_cr3 = 0;
 }
 
 Vma* AddressSpace::find_from(UserAddress address) {
@@ -484,7 +484,7 @@ char* AddressSpace::translate(UserAddress address, Access access) const {
     // Only where they are missing: a hypervisor that shadows page tables takes a fault for each write to one.
     constexpr uint64_t kUsed = kPteDirty | kPteAccessed;
     if (access == Access::kWrite && (pte->value & kUsed) != kUsed) const_cast<Pte*>(pte)->value |= kUsed;
-    return static_cast<char*>(arch::phys_to_virt(pte->phys() & ~offset_mask)) + (address & offset_mask);
+    return static_cast<char*>(platform::phys_to_virt(pte->phys() & ~offset_mask)) + (address & offset_mask);
 }
 
 }  // namespace kvmsbx::mm

@@ -440,7 +440,7 @@ Result<> AddressSpace::fault(UserAddress address, Access access) {
 Result<Frame*> AddressSpace::pin(UserAddress address, Access access) {
     for (;;) {
         if (char* at = translate(address, access)) {
-            Frame* frame = frame_of(arch::virt_to_phys(at));
+            Frame* frame = frame_of(platform::virt_to_phys(at));
             frame->ref();
             return frame;
         }

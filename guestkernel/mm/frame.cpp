@@ -58,7 +58,8 @@ bool fresh_available() {
     constexpr uint32_t kBlock = 1U << kMaxOrder;
     if (fresh >= frame_count) return false;
     if (fresh + kBlock <= backed) return true;
-    const int64_t bytes = arch::hypercall(abi::HypercallNumber::kBackMemory, (uint64_t{fresh} + kBlock) * kPageSize);
+    const int64_t bytes =
+        platform::hypercall(abi::HypercallNumber::kBackMemory, (uint64_t{fresh} + kBlock) * kPageSize);
     if (bytes < 0) return false;
     backed = static_cast<uint32_t>(static_cast<uint64_t>(bytes) / kPageSize);
     return true;
@@ -97,7 +98,7 @@ struct ReleaseTimer final : sched::Timer {
              index != kNone && dirty_free_blocks > kKeepBlocks && released < kReleaseBatch;) {
             const uint32_t next = frames[index].next;
             if (!(frames[index].flags & Frame::kKnownZero) &&
-                arch::hypercall(abi::HypercallNumber::kReleaseMemory, frames[index].phys(), kHugePageSize) == 0) {
+                platform::hypercall(abi::HypercallNumber::kReleaseMemory, frames[index].phys(), kHugePageSize) == 0) {
                 frames[index].flags |= Frame::kKnownZero;
                 --dirty_free_blocks;
                 ++released;
@@ -228,7 +229,7 @@ void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed_bytes
     const auto first = static_cast<uint32_t>((first_free - ram + kPageSize - 1) / kPageSize);
     const auto array_pages = static_cast<uint32_t>(array_size / kPageSize);
     fresh = (first + array_pages + 511) & ~511U;
-    frames = static_cast<Frame*>(arch::phys_to_virt(ram + uint64_t{fresh - array_pages} * kPageSize));
+    frames = static_cast<Frame*>(platform::phys_to_virt(ram + uint64_t{fresh - array_pages} * kPageSize));
     free_frames = frame_count - fresh;
     for (uint32_t index = first; index < fresh - array_pages; ++index) {
         frames[index].references = 0;

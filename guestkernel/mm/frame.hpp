@@ -5,13 +5,13 @@
 #include <cstdint>
 
 #include "common/base/result.hpp"
-#include "guestkernel/arch/arch.hpp"
+#include "guestkernel/platform/platform.hpp"
 
 namespace kvmsbx::mm {
 
-using arch::kHugePageSize;
-using arch::kPageSize;
-using arch::Phys;
+using platform::kHugePageSize;
+using platform::kPageSize;
+using platform::Phys;
 
 struct Frame {
     uint32_t references;
@@ -22,7 +22,7 @@ struct Frame {
     uint32_t next, previous;  // free lists
 
     Phys phys() const;
-    void* data() const { return arch::phys_to_virt(phys()); }  // kPageSize bytes
+    void* data() const { return platform::phys_to_virt(phys()); }  // kPageSize bytes
     void ref() { ++references; }
 };
 static_assert(sizeof(Frame) == 16);

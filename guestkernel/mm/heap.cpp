@@ -78,7 +78,7 @@ void free_small(Slab* slab, void* object) {
     if (slab->used-- == slab->capacity) link(slab);
     if (slab->used == 0 && (slab->next || slab->previous)) {
         unlink(slab);
-        Frame* frame = frame_of(arch::virt_to_phys(slab));
+        Frame* frame = frame_of(platform::virt_to_phys(slab));
         frame->flags = 0;
         release(frame);
     }
@@ -99,10 +99,10 @@ void* heap_allocate(size_t size) {
 
 void heap_free(void* object) {
     if (!object) return;
-    const Phys phys = arch::virt_to_phys(object);
+    const Phys phys = platform::virt_to_phys(object);
     Frame* frame = frame_of(phys);
     if (frame->flags & Frame::kSlab)
-        free_small(static_cast<Slab*>(arch::phys_to_virt(phys & ~(kPageSize - 1))), object);
+        free_small(static_cast<Slab*>(platform::phys_to_virt(phys & ~(kPageSize - 1))), object);
     else
         release_contiguous(frame, 1U << frame->order);
 }
@@ -112,12 +112,12 @@ void heap_free(void* object) {
 namespace kvmsbx::sched {
 
 char* allocate_stack() {
-    auto frame = mm::allocate_contiguous(arch::kStackSize / arch::kPageSize, mm::Zero::kNo);
+    auto frame = mm::allocate_contiguous(platform::kStackSize / platform::kPageSize, mm::Zero::kNo);
     return frame.is_ok() ? static_cast<char*>(frame.value()->data()) : nullptr;
 }
 
 void free_stack(char* stack) {
-    mm::release_contiguous(mm::frame_of(arch::virt_to_phys(stack)), arch::kStackSize / arch::kPageSize);
+    mm::release_contiguous(mm::frame_of(platform::virt_to_phys(stack)), platform::kStackSize / platform::kPageSize);
 }
 
 }  // namespace kvmsbx::sched

@@ -10,7 +10,7 @@ namespace {
 constexpr uint64_t kTableBits = kPtePresent | kPteWrite | kPteUser;
 
 // SAFETY: a table page is 512 entries of 8 bytes; Pte is one of them.
-uint64_t* entries(Phys table) { return static_cast<uint64_t*>(arch::phys_to_virt(table)); }
+uint64_t* entries(Phys table) { return static_cast<uint64_t*>(platform::phys_to_virt(table)); }
 Pte* as_pte(uint64_t* entry) { return reinterpret_cast<Pte*>(entry); }
 
 unsigned slot(UserAddress address, unsigned level) { return address >> (12 + 9 * (level - 1)) & 511; }
@@ -105,7 +105,7 @@ Result<> PageTable::create(uint64_t layout) {
         return {};
     }
     root_ = TRY(allocate_table(4))->phys();
-    const uint64_t* upper = entries(arch::boot_info().user_pml4_template) + 256;
+    const uint64_t* upper = entries(platform::boot_info().user_pml4_template) + 256;
     if (memcmp(entries(root_) + 256, upper, 256 * sizeof(uint64_t)) != 0)
         memcpy(entries(root_) + 256, upper, 256 * sizeof(uint64_t));
     return {};

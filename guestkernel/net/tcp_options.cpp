@@ -112,7 +112,7 @@ Result<> TcpSocket::set_tcp_option(int name, std::span<const std::byte> value) {
 Result<size_t> TcpSocket::get_option(task::Task& task, int level, int name, std::span<std::byte> out) {
     if (level == kSolTcp) return get_tcp_option(name, out);
     if (level == kSolSocket && name == kSoIncomingCpu)
-        return put_integer(out, static_cast<int32_t>(arch::cpu().cpu_id));
+        return put_integer(out, static_cast<int32_t>(platform::cpu().cpu_id));
     return InetSocket::get_option(task, level, name, out);
 }
 

@@ -22,7 +22,8 @@ struct AwayFromHome : Switching {
     }
 
     static Context empty_stack(const Thread& thread) {
-        return make_fcontext(thread.stack_ + arch::kStackSize, arch::kStackSize - sizeof(arch::StackHeader), begin);
+        return make_fcontext(thread.stack_ + platform::kStackSize, platform::kStackSize - sizeof(platform::StackHeader),
+                             begin);
     }
 
     static void run_away_from_home(Thread& thread, void (*body)(Thread&)) {
@@ -69,7 +70,7 @@ struct AwayFromHome : Switching {
 
 Result<> create_standby(CpuArea& home) { return AwayFromHome::create_standby(home); }
 uint64_t standby_stack_top(const CpuArea& home) {
-    return reinterpret_cast<uint64_t>(cpus[home.cpu_id].standby.stack()) + arch::kStackSize;  // SAFETY: a number
+    return reinterpret_cast<uint64_t>(cpus[home.cpu_id].standby.stack()) + platform::kStackSize;  // SAFETY: a number
 }
 void run_away_from_home(Thread& thread, void (*body)(Thread&)) { AwayFromHome::run_away_from_home(thread, body); }
 void return_home(Thread& thread, CpuArea& home) { AwayFromHome::return_home(thread, home); }

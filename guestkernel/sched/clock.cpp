@@ -24,9 +24,9 @@ ClockSample ask_host() {
     uint64_t shortest = ~0ULL;
     for (int i = 0; i < 3; ++i) {
         abi::HostTime time{};
-        const uint64_t before = arch::read_tsc();
-        VERIFY(arch::hypercall(abi::HypercallNumber::kGetTime, arch::virt_to_phys(&time)) >= 0);
-        const uint64_t after = arch::read_tsc();
+        const uint64_t before = platform::read_tsc();
+        VERIFY(platform::hypercall(abi::HypercallNumber::kGetTime, platform::virt_to_phys(&time)) >= 0);
+        const uint64_t after = platform::read_tsc();
         if (after - before >= shortest) continue;
         shortest = after - before;
         best = {before + (after - before) / 2, time.realtime_ns, time.monotonic_ns, time.boottime_ns};
@@ -67,12 +67,12 @@ void resynchronize() {
 // Nanoseconds since tsc_base.
 Nanoseconds elapsed() {
     // Another vCPU's TSC may be a few ticks behind the one that set the base.
-    const uint64_t tsc = arch::read_tsc();
+    const uint64_t tsc = platform::read_tsc();
     const uint64_t ticks = tsc > data.tsc_base ? tsc - data.tsc_base : 0;
     if (ticks < next_sync_ticks || synchronizing) [[likely]]
         return ticks_to_ns(ticks, data.mult);
     resynchronize();
-    const uint64_t again = arch::read_tsc();
+    const uint64_t again = platform::read_tsc();
     return ticks_to_ns(again > data.tsc_base ? again - data.tsc_base : 0, data.mult);
 }
 
@@ -111,7 +111,7 @@ abi::VdsoData synchronize(const abi::VdsoData& previous, const ClockSample& last
 }
 
 void init_clock() {
-    const uint64_t khz = arch::boot_info().tsc_khz;
+    const uint64_t khz = platform::boot_info().tsc_khz;
     VERIFY(khz > 0);
     nominal_mult = (1'000'000ULL << 32) / khz;
     last_sample = ask_host();

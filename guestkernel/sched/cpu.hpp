@@ -4,8 +4,8 @@
 
 namespace kvmsbx::sched {
 
-using arch::CpuArea;
-using arch::Phys;
+using platform::CpuArea;
+using platform::Phys;
 
 // Set by the layers above at start; called with the kernel lock held.
 struct Hooks {
@@ -18,7 +18,7 @@ struct Hooks {
 extern Hooks hooks;
 
 // Makes the calling stack, whose header is `header`, that of the vCPU's idle thread.
-void prepare_idle(CpuArea& area, arch::StackHeader& header);
+void prepare_idle(CpuArea& area, platform::StackHeader& header);
 // Runs the scheduler on the idle thread, forever. Kernel lock held.
 [[noreturn]] void run_idle(CpuArea& area);
 // Serves an interrupt that came while an application ran (already counted; the EOI is done here).

@@ -1,6 +1,6 @@
 #pragma once
 // Boost.Context's fcontext, declared here: its own header pulls in exceptions. In the guest it is ours
-// (arch/x86_64/context.cpp), on the host the library's.
+// (platform/freestanding/context.cpp), on the host the library's.
 #include <cstddef>
 
 namespace kvmsbx::sched {

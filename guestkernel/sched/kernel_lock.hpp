@@ -1,6 +1,6 @@
 #pragma once
 // The one lock of the Sentry (see sched.hpp).
-#include "guestkernel/arch/arch.hpp"
+#include "guestkernel/platform/platform.hpp"
 
 namespace kvmsbx::sched {
 
@@ -8,7 +8,7 @@ extern bool kernel_lock_word;
 
 inline void lock_kernel() {
     while (__atomic_test_and_set(&kernel_lock_word, __ATOMIC_ACQUIRE))
-        while (__atomic_load_n(&kernel_lock_word, __ATOMIC_RELAXED)) arch::relax();
+        while (__atomic_load_n(&kernel_lock_word, __ATOMIC_RELAXED)) platform::relax();
 }
 inline void unlock_kernel() { __atomic_clear(&kernel_lock_word, __ATOMIC_RELEASE); }
 

@@ -50,7 +50,7 @@ Thread* first_for(CpuState& cpu) {
     if (Thread* thread = first_of(cpu.queue, cpu)) return thread;
     Thread* found = nullptr;
     uint32_t longest = 0;
-    for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+    for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
         if (cpus[id].queued <= longest) continue;
         if (Thread* thread = first_of(cpus[id].queue, cpu)) found = thread, longest = cpus[id].queued;
     }
@@ -61,8 +61,8 @@ Thread* first_for(CpuState& cpu) {
 // its slice is over, the next one: so threads that are no multiple of the vCPUs get equal shares.
 enum class Origin { kWoken, kSliceOver };
 CpuState& place_for(const Thread& thread, Origin origin) {
-    const uint32_t count = arch::boot_info().cpu_count,
-                   known = thread.last_cpu ? thread.last_cpu->cpu_id : arch::cpu().cpu_id;
+    const uint32_t count = platform::boot_info().cpu_count,
+                   known = thread.last_cpu ? thread.last_cpu->cpu_id : platform::cpu().cpu_id;
     CpuState* best = nullptr;
     uint32_t least = 0;
     for (uint32_t i = 0; i < count; ++i) {
@@ -77,7 +77,7 @@ CpuState& place_for(const Thread& thread, Origin origin) {
 template <typename Visit>
 void for_each_waiting(Visit visit) {
     for (Thread& thread : real_time_queue) visit(thread);
-    for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id)
+    for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id)
         for (Thread& thread : cpus[id].queue) visit(thread);
 }
 
@@ -105,7 +105,7 @@ bool takes_over(const Thread& next, const Thread& running) {
 void arm(CpuState& cpu, Nanoseconds deadline, Nanoseconds time) {
     if (cpu.timer <= deadline) return;
     cpu.timer = deadline;
-    arch::set_timer(deadline > time ? deadline - time : 1);
+    platform::set_timer(deadline > time ? deadline - time : 1);
 }
 
 }  // namespace
@@ -128,11 +128,11 @@ struct Scheduler : Switching {
     static Result<> create_stack(Thread& thread) {
         thread.stack_ = allocate_stack();
         if (!thread.stack_) return Errno::kNOMEM;
-        arch::prepare_stack(thread.stack_);
-        thread.header_ = reinterpret_cast<arch::StackHeader*>(thread.stack_);  // SAFETY: see arch::StackHeader
-        *thread.header_ = {&thread, nullptr, arch::kStackCanary};
-        thread.context_ =
-            make_fcontext(thread.stack_ + arch::kStackSize, arch::kStackSize - sizeof(arch::StackHeader), thread_entry);
+        platform::prepare_stack(thread.stack_);
+        thread.header_ = reinterpret_cast<platform::StackHeader*>(thread.stack_);  // SAFETY: see platform::StackHeader
+        *thread.header_ = {&thread, nullptr, platform::kStackCanary};
+        thread.context_ = make_fcontext(thread.stack_ + platform::kStackSize,
+                                        platform::kStackSize - sizeof(platform::StackHeader), thread_entry);
         return {};
     }
 
@@ -165,19 +165,19 @@ struct Scheduler : Switching {
         auto at = real_time_queue.begin();
         while (at != real_time_queue.end() && at->real_time_priority >= thread.real_time_priority) ++at;
         real_time_queue.insert(at, thread);
-        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+        for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
             CpuState& cpu = cpus[id];
             if (!cpu.area || !may_run_on(thread, cpu)) continue;
             if (cpu.halted || cpu.running->real_time_priority >= thread.real_time_priority) continue;
             slice_over[id] = true;
-            if (&cpu != &this_cpu()) arch::send_ipi(*cpu.area);
+            if (&cpu != &this_cpu()) platform::send_ipi(*cpu.area);
             return;
         }
     }
 
     static void wake(Thread& thread) {
-        if (thread.state_ == Thread::State::kRunning && thread.last_cpu != &arch::cpu())
-            arch::send_ipi(*thread.last_cpu);
+        if (thread.state_ == Thread::State::kRunning && thread.last_cpu != &platform::cpu())
+            platform::send_ipi(*thread.last_cpu);
         if (thread.state_ != Thread::State::kBlocked) return;
         if (!thread.interruptible_) --uninterruptible_threads;
         enqueue(thread);
@@ -233,11 +233,11 @@ struct Scheduler : Switching {
 
     // For a thread that cannot go on here: an idle vCPU takes it, a busy one learns that somebody waits.
     static void call_allowed_cpus(const Thread& thread) {
-        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+        for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
             CpuState& cpu = cpus[id];
             if (&cpu == &this_cpu() || !cpu.area || !may_run_on(thread, cpu)) continue;
             cpu.halted = false;
-            arch::send_ipi(*cpu.area);
+            platform::send_ipi(*cpu.area);
         }
     }
 
@@ -251,7 +251,7 @@ struct Scheduler : Switching {
         if (may_run_on(thread, cpu)) return;
         if (&thread == &current()) return yield();
         slice_over[cpu.area->cpu_id] = true;
-        arch::send_ipi(*cpu.area);
+        platform::send_ipi(*cpu.area);
     }
 
     static void exit_current() {
@@ -279,11 +279,11 @@ struct Scheduler : Switching {
     }
 
     static bool wake_idle_cpu_for(const Thread& thread) {
-        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+        for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
             CpuState& cpu = cpus[id];
             if (!cpu.halted || !may_run_on(thread, cpu)) continue;
             cpu.halted = false;
-            arch::send_ipi(*cpu.area);
+            platform::send_ipi(*cpu.area);
             return true;
         }
         return false;
@@ -294,10 +294,10 @@ struct Scheduler : Switching {
     static void wake_idle_cpus() {
         for_each_waiting([](const Thread& thread) {
             if (wake_idle_cpu_for(thread) || may_run_on(thread, this_cpu())) return;
-            for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+            for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
                 CpuState& cpu = cpus[id];
                 if (!cpu.area || !may_run_on(thread, cpu) || cpu.timer <= now() + kTimeSlice) continue;
-                arch::send_ipi(*cpu.area);
+                platform::send_ipi(*cpu.area);
             }
         });
     }
@@ -327,10 +327,10 @@ struct Scheduler : Switching {
     }
 
     static void poll_gofer(CpuState& cpu) {
-        if (hooks.gofer_pending()) arch::drop_user_space();
+        if (hooks.gofer_pending()) platform::drop_user_space();
         for (unsigned i = 0; i < kGoferPollRounds && hooks.gofer_pending(); ++i) {
             unlock_kernel();
-            for (unsigned j = 0; j < kGoferPollRelax; ++j) arch::relax();
+            for (unsigned j = 0; j < kGoferPollRelax; ++j) platform::relax();
             lock_kernel();
             hooks.gofer_collect();
             if (first_for(cpu)) return;
@@ -340,9 +340,9 @@ struct Scheduler : Switching {
     static void halt(CpuState& cpu) {
         if (hooks.gofer_arm && !hooks.gofer_arm()) return;
         cpu.halted = true;
-        arch::drop_user_space();
+        platform::drop_user_space();
         unlock_kernel();
-        const uint64_t came = arch::wait_for_interrupts();
+        const uint64_t came = platform::wait_for_interrupts();
         lock_kernel();
         cpu.halted = false;
         for (unsigned bit = 0; bit <= abi::kVectorLast - abi::kVectorFirst; ++bit)
@@ -367,12 +367,12 @@ struct Scheduler : Switching {
         }
     }
 
-    static void prepare_idle(CpuArea& area, arch::StackHeader& header) {
+    static void prepare_idle(CpuArea& area, platform::StackHeader& header) {
         CpuState& cpu = cpus[area.cpu_id];
         cpu.area = &area;
         cpu.idle.header_ = &header;
         cpu.idle.state_ = Thread::State::kRunning;
-        header = {&cpu.idle, &area, arch::kStackCanary};
+        header = {&cpu.idle, &area, platform::kStackCanary};
     }
 
     static CpuTimes cpu_times(const CpuState& cpu) {
@@ -383,7 +383,7 @@ struct Scheduler : Switching {
 
     static bool run_beside(Thread& thread) {
         if (thread.state_ != Thread::State::kNew && thread.state_ != Thread::State::kBlocked) return false;
-        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+        for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
             CpuState& cpu = cpus[id];
             if (!cpu.area || &cpu == &this_cpu() || cpu.running == &cpu.idle || cpu.running == &cpu.standby) continue;
             if (cpu.running->real_time_priority) continue;
@@ -391,7 +391,7 @@ struct Scheduler : Switching {
             if (thread.state_ == Thread::State::kNew) thread.ref();
             put_first(thread, cpu);
             cpu.preempted = slice_over[id] = true;
-            arch::send_ipi(*cpu.area);
+            platform::send_ipi(*cpu.area);
             return true;
         }
         return false;
@@ -399,15 +399,15 @@ struct Scheduler : Switching {
 
     static void end_slice(const CpuArea& area) {
         slice_over[area.cpu_id] = true;
-        arch::send_ipi(area);
+        platform::send_ipi(area);
     }
 
     static bool wake_idle_cpu() {
-        for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+        for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
             CpuState& cpu = cpus[id];
             if (!cpu.halted) continue;
             cpu.halted = false;
-            arch::send_ipi(*cpu.area);
+            platform::send_ipi(*cpu.area);
             return true;
         }
         return false;
@@ -451,7 +451,7 @@ void Switching::switch_away() {
     cpu.running = next;
     ++switches;
     ++(previous.state_ == Thread::State::kRunnable ? previous.involuntary_switches : previous.voluntary_switches);
-    VERIFY(arch::stack_header().canary == arch::kStackCanary);
+    VERIFY(platform::stack_header().canary == platform::kStackCanary);
     previous.switched_out();
     next->header_->cpu = cpu.area;
     finish_switch(jump_fcontext(next->context_, &previous));
@@ -504,14 +504,14 @@ uint64_t context_switches() { return switches; }
 uint64_t interrupts(unsigned cpu, InterruptKind kind) { return cpus[cpu].interrupts[static_cast<size_t>(kind)]; }
 uint64_t active_threads() {
     uint64_t active = waiting_threads + uninterruptible_threads;
-    for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) active += cpus[id].running != &cpus[id].idle;
+    for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) active += cpus[id].running != &cpus[id].idle;
     return active;
 }
 
-void prepare_idle(CpuArea& area, arch::StackHeader& header) { Scheduler::prepare_idle(area, header); }
+void prepare_idle(CpuArea& area, platform::StackHeader& header) { Scheduler::prepare_idle(area, header); }
 void run_idle(CpuArea& area) { Scheduler::run_idle(area); }
 void serve_interrupt(uint8_t vector) {
-    arch::end_of_interrupt();
+    platform::end_of_interrupt();
     Scheduler::dispatch_interrupt(vector);
 }
 bool timer_is_due(const CpuArea& area) {
@@ -534,8 +534,8 @@ namespace {
 // is_in_sentry(CpuArea&): for those that are there already, and wait for the kernel lock.
 template <typename Concerns, typename IsInSentry>
 void interrupt_users(Concerns concerns, IsInSentry is_in_sentry) {
-    const uint32_t self = arch::cpu().cpu_id;
-    for (uint32_t id = 0; id < arch::boot_info().cpu_count; ++id) {
+    const uint32_t self = platform::cpu().cpu_id;
+    for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
         CpuArea* area = cpus[id].area;
         if (id == self || !area || !concerns(*area)) continue;
         const uint64_t entries = __atomic_load_n(&area->entries, __ATOMIC_ACQUIRE);
@@ -543,8 +543,8 @@ void interrupt_users(Concerns concerns, IsInSentry is_in_sentry) {
             is_in_sentry(*area);
             continue;
         }
-        arch::send_ipi(*area);
-        while (__atomic_load_n(&area->entries, __ATOMIC_ACQUIRE) == entries) arch::relax();
+        platform::send_ipi(*area);
+        while (__atomic_load_n(&area->entries, __ATOMIC_ACQUIRE) == entries) platform::relax();
     }
 }
 

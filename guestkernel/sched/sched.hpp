@@ -17,9 +17,9 @@
 #include <cstdint>
 
 #include "common/base/result.hpp"
-#include "guestkernel/arch/arch.hpp"
 #include "guestkernel/lib/list.hpp"
 #include "guestkernel/lib/ref.hpp"
+#include "guestkernel/platform/platform.hpp"
 
 namespace kvmsbx::sched {
 
@@ -50,7 +50,7 @@ class Thread : public RefCounted {
 
     State state() const { return state_; }
     bool interruptible() const { return interruptible_; }  // while blocked: S or D of ps(1)
-    arch::CpuArea* last_cpu = nullptr;                     // the vCPU it runs or last ran on
+    platform::CpuArea* last_cpu = nullptr;                 // the vCPU it runs or last ran on
     char* stack() const { return stack_; }
     uint64_t affinity = ~0ULL;       // bit n: may run on vCPU n
     Nanoseconds cpu_time = 0;        // time on a vCPU so far, Sentry and application
@@ -73,7 +73,7 @@ class Thread : public RefCounted {
     friend struct Switching;
     friend struct AwayFromHome;
     char* stack_ = nullptr;  // lowest address; null for an idle thread, whose stack is not its own
-    arch::StackHeader* header_ = nullptr;
+    platform::StackHeader* header_ = nullptr;
     void* context_ = nullptr;  // fcontext while switched out
     State state_ = State::kNew;
     bool interruptible_ = false;  // of the present block
@@ -85,7 +85,7 @@ class Thread : public RefCounted {
 };
 
 // The thread that calls.
-inline Thread& current() { return *arch::stack_header().thread; }
+inline Thread& current() { return *platform::stack_header().thread; }
 // Makes a new thread runnable.
 void start(Thread& thread);
 // Puts a blocked thread on the run queue; makes one that runs on another vCPU enter the Sentry (to see a signal). No
@@ -101,7 +101,7 @@ void move_to_allowed_cpu(Thread& thread);
 [[noreturn]] void exit_thread();
 // True if another thread waits for this vCPU and the caller's time slice is over (asked on the way back to ring 3).
 extern bool slice_over[abi::kMaxCpus];  // by vCPU; the scheduler's own
-inline bool should_yield() { return slice_over[arch::cpu().cpu_id]; }
+inline bool should_yield() { return slice_over[platform::cpu().cpu_id]; }
 
 // Sentry stacks, kStackSize bytes and alignment; null when memory is out. mm/ defines them.
 char* allocate_stack();

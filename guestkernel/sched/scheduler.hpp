@@ -29,7 +29,7 @@ struct CpuState {
 };
 extern CpuState cpus[abi::kMaxCpus];
 
-inline CpuState& this_cpu() { return cpus[arch::cpu().cpu_id]; }
+inline CpuState& this_cpu() { return cpus[platform::cpu().cpu_id]; }
 
 struct Switching {
     // First on the new stack.

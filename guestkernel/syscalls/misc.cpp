@@ -105,14 +105,16 @@ Result<int64_t> sys_arch_prctl(Task& task, int32_t option, uint64_t address) {
         case kSetFs:
         case kSetGs:
             if (address >= abi::kUserEnd) return Errno::kPERM;
-            option == kSetFs ? arch::write_fs_base(address) : arch::write_gs_base(address);
+            option == kSetFs ? platform::write_fs_base(address) : platform::write_gs_base(address);
             return 0;
-        case kGetFs: TRY(UserOut<uint64_t>{address}.store(task.space(), arch::read_fs_base())); return 0;
-        case kGetGs: TRY(UserOut<uint64_t>{address}.store(task.space(), arch::read_gs_base())); return 0;
+        case kGetFs: TRY(UserOut<uint64_t>{address}.store(task.space(), platform::read_fs_base())); return 0;
+        case kGetGs: TRY(UserOut<uint64_t>{address}.store(task.space(), platform::read_gs_base())); return 0;
         case kGetCpuid: return 1;
         case kSetCpuid: return Errno::kNODEV;  // CPUID cannot be made to fault
         case kGetXcompSupported:
-        case kGetXcompPermitted: TRY(UserOut<uint64_t>{address}.store(task.space(), arch::boot_info().xcr0)); return 0;
+        case kGetXcompPermitted:
+            TRY(UserOut<uint64_t>{address}.store(task.space(), platform::boot_info().xcr0));
+            return 0;
         case kRequestXcomp: return address < kStateComponents ? Errno::kOPNOTSUPP : Errno::kINVAL;
         default: return Errno::kINVAL;
     }

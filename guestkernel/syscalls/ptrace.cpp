@@ -127,7 +127,7 @@ Result<RegisterSet> register_set(uint64_t type) {
         case kNtPrstatus: return RegisterSet{sizeof(UserRegisters), 8};
         case kNtFpregset: return RegisterSet{floating_size(false), 8};
         case kNtXstate:
-            if (!arch::boot_info().xcr0) return Errno::kNODEV;
+            if (!platform::boot_info().xcr0) return Errno::kNODEV;
             return RegisterSet{floating_size(true), 8};
         default: return Errno::kINVAL;
     }

@@ -17,7 +17,7 @@ enum AttributeFlag : uint32_t {
     kAttrKnown = 0x1f
 };
 uint64_t online_cpus() {
-    const uint32_t count = arch::boot_info().cpu_count;
+    const uint32_t count = platform::boot_info().cpu_count;
     return count >= 64 ? ~0ULL : (1ULL << count) - 1;
 }
 
@@ -117,13 +117,13 @@ Result<int64_t> sys_sched_yield(Task&) {
 }
 
 Result<int64_t> sys_getcpu(Task& task, UserOut<uint32_t> cpu, UserOut<uint32_t> node, uint64_t) {
-    if (cpu) TRY(cpu.store(task.space(), arch::cpu().cpu_id));
+    if (cpu) TRY(cpu.store(task.space(), platform::cpu().cpu_id));
     if (node) TRY(node.store(task.space(), 0U));
     return 0;
 }
 
 Result<int64_t> sys_sched_getaffinity(Task& task, Pid tid, uint32_t size, UserBuffer mask) {
-    if (size % 8 != 0 || static_cast<uint64_t>(size) * 8 < arch::boot_info().cpu_count) return Errno::kINVAL;
+    if (size % 8 != 0 || static_cast<uint64_t>(size) * 8 < platform::boot_info().cpu_count) return Errno::kINVAL;
     Task* target = TRY(affinity_target(task, tid));
     const uint64_t bits = target->affinity & online_cpus();
     TRY(mm::copy_to_user(task.space(), mask.address, &bits, sizeof bits));

@@ -64,7 +64,7 @@ Result<sched::Nanoseconds> cpu_clock_now(int32_t clock) {
 
 sched::Nanoseconds earliest_on_cpu_clock(sched::Nanoseconds left) {
     constexpr sched::Nanoseconds kShortestPoll = 1'000'000;
-    const sched::Nanoseconds soonest = left / arch::boot_info().cpu_count;
+    const sched::Nanoseconds soonest = left / platform::boot_info().cpu_count;
     return saturating_add(sched::now(), soonest > kShortestPoll ? soonest : kShortestPoll);
 }
 

@@ -92,8 +92,8 @@ void copy_scheduling(const Task& parent, Task& child) {
 
 void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
     child.regs = parent.regs;
-    child.regs.fs_base = request.flags & kCloneSettls ? request.tls : arch::read_fs_base();
-    child.regs.gs_base = arch::read_gs_base();
+    child.regs.fs_base = request.flags & kCloneSettls ? request.tls : platform::read_fs_base();
+    child.regs.gs_base = platform::read_gs_base();
     child.regs.rax = 0;
     if (request.stack) child.regs.rsp = request.stack;
     memcpy(child.name, parent.name, sizeof child.name);

@@ -142,8 +142,8 @@ void start_program(Task& task, const LoadedProgram& program) {
     task.regs.rflags = 0x202;
     task.regs.cs = abi::kUserCs, task.regs.ss = abi::kUserSs;
     task.regs.trap = abi::kTrapNone;
-    arch::write_fs_base(0);
-    arch::write_gs_base(0);
+    platform::write_fs_base(0);
+    platform::write_gs_base(0);
     reset_fpu(task);
 }
 

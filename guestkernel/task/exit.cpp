@@ -102,11 +102,11 @@ void Process::unlink_all() {
 }
 
 CpuUsage Task::usage() const {
-    const uint64_t khz = arch::boot_info().tsc_khz;
+    const uint64_t khz = platform::boot_info().tsc_khz;
     // On another vCPU right now? Then the present stay in ring 3 has not been counted yet.
     const bool in_user =
         state() == State::kRunning && last_cpu && !(__atomic_load_n(&last_cpu->entries, __ATOMIC_ACQUIRE) & 1);
-    const uint64_t ticks = user_ticks + (in_user ? arch::read_tsc() - resumed_at : 0), total = total_cpu_time();
+    const uint64_t ticks = user_ticks + (in_user ? platform::read_tsc() - resumed_at : 0), total = total_cpu_time();
     CpuUsage usage;
     usage.user = ticks / khz * 1'000'000 + ticks % khz * 1'000'000 / khz;
     usage.system = total > usage.user ? total - usage.user : 0;

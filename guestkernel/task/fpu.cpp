@@ -9,7 +9,7 @@ namespace {
 
 // XSAVE wants 64-byte alignment; areas come from whole pages or from power-of-two heap sizes, which do not promise it.
 unsigned area_pages() {
-    const uint64_t pages = (arch::boot_info().fpu_area_size + mm::kPageSize - 1) / mm::kPageSize;
+    const uint64_t pages = (platform::boot_info().fpu_area_size + mm::kPageSize - 1) / mm::kPageSize;
     return static_cast<unsigned>(std::bit_ceil(pages));
 }
 
@@ -17,36 +17,36 @@ unsigned area_pages() {
 
 Result<> allocate_fpu(Task& task) {
     task.fpu_area = TRY(mm::allocate_contiguous(area_pages(), mm::Zero::kNo))->data();
-    arch::init_fpu_area(task.fpu_area);
+    platform::init_fpu_area(task.fpu_area);
     return {};
 }
 
 void free_fpu(Task& task) {
-    if (task.fpu_area) mm::release_contiguous(mm::frame_of(arch::virt_to_phys(task.fpu_area)), area_pages());
+    if (task.fpu_area) mm::release_contiguous(mm::frame_of(platform::virt_to_phys(task.fpu_area)), area_pages());
     task.fpu_area = nullptr;
 }
 
 Result<> copy_fpu(Task& parent, Task& child) {
     TRY(allocate_fpu(child));
     fpu_to_area(parent);
-    memcpy(child.fpu_area, parent.fpu_area, arch::boot_info().fpu_area_size);
+    memcpy(child.fpu_area, parent.fpu_area, platform::boot_info().fpu_area_size);
     return {};
 }
 
 void reset_fpu(Task& task) {
-    arch::init_fpu_area(task.fpu_area);
+    platform::init_fpu_area(task.fpu_area);
     task.fpu_in_area_only = true;
 }
 
 void fpu_to_area(Task& task) {
-    if (!task.fpu_in_area_only) arch::save_fpu(task.fpu_area);
+    if (!task.fpu_in_area_only) platform::save_fpu(task.fpu_area);
 }
 
 void fpu_area_changed(Task& task) { task.fpu_in_area_only = true; }
 
 void load_fpu(Task& task) {
     if (!task.fpu_in_area_only) return;
-    arch::restore_fpu(task.fpu_area);
+    platform::restore_fpu(task.fpu_area);
     task.fpu_in_area_only = false;
 }
 

@@ -122,7 +122,7 @@ Result<uint64_t> map_image(mm::AddressSpace& space, RefPtr<vfs::File> file, cons
 class FixedFrames final : public mm::Mappable {
   public:
     // Keeps a reference to each frame, so that the last unmap does not free it.
-    FixedFrames(arch::Phys start, uint64_t pages) : start_(start), pages_(pages) {
+    FixedFrames(platform::Phys start, uint64_t pages) : start_(start), pages_(pages) {
         for (uint64_t i = 0; i < pages; ++i) cached_page(i)->ref();
     }
     Result<mm::Frame*> get_page(uint64_t index, bool) override {
@@ -136,13 +136,13 @@ class FixedFrames final : public mm::Mappable {
     }
 
   private:
-    arch::Phys start_;
+    platform::Phys start_;
     uint64_t pages_;
 };
 
 // [vvar][vdso], the data page first, as the vDSO's code expects it.
 Result<> map_vdso(mm::AddressSpace& space) {
-    const abi::BootInfo& boot = arch::boot_info();
+    const abi::BootInfo& boot = platform::boot_info();
     if (boot.vdso_size == 0) return {};
     static RefPtr<mm::Mappable>* object;
     const uint64_t pages = (boot.vdso_size + kPageSize - 1) / kPageSize;
@@ -200,7 +200,7 @@ Result<> push_word(Vector<uint64_t>& words, uint64_t value) { return words.push_
 Result<Vector<uint64_t>> auxiliary_vector(const mm::AddressSpace& space, const elf::Image& image,
                                           const Placement& placement, const ProgramIdentity& identity,
                                           UserAddress platform, UserAddress random, UserAddress name) {
-    const abi::BootInfo& boot = arch::boot_info();
+    const abi::BootInfo& boot = platform::boot_info();
     const uint64_t headers = image.headers_address ? image.headers_address + placement.bias : 0;
     const uint64_t pairs[][2] = {
         {kAtSysinfoEhdr, space.vdso},

@@ -3,9 +3,9 @@
 #include <asm/unistd_64.h>
 
 #include "common/abi/mailbox.hpp"
-#include "guestkernel/arch/arch.hpp"
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/platform/platform.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
@@ -72,7 +72,7 @@ abi::CpuArea* poller;            // the vCPU that polls
 uint64_t poller_looked;          // TSC of its last look
 uint64_t backoff, paused_until;  // ns and TSC: after polling that did not pay
 
-uint64_t ticks(uint64_t ns) { return ns * arch::boot_info().tsc_khz / 1'000'000; }
+uint64_t ticks(uint64_t ns) { return ns * platform::boot_info().tsc_khz / 1'000'000; }
 
 // Calls that need more of the registers than their arguments, that end the thread, or that are quicker at home: they
 // have its TLB flushed, or are made to block.
@@ -177,7 +177,7 @@ Settled settle(Task& task, Home& home) {
 
 void go_on_at_home(sched::Thread& thread) {
     Task& task = static_cast<Task&>(thread);
-    Home& home = homes[arch::cpu().cpu_id];
+    Home& home = homes[platform::cpu().cpu_id];
     if (settle(task, home) == Settled::kHandle) handle_trap(task);
     return_to_user(task);
 }
@@ -195,7 +195,7 @@ void go_on_at_home(sched::Thread& thread) {
     const uint64_t fs_base = task.regs.fs_base, gs_base = task.regs.gs_base;
     task.regs = home.regs;
     task.regs.fs_base = fs_base, task.regs.gs_base = gs_base;
-    task.user_ticks += arch::read_tsc() - task.resumed_at;
+    task.user_ticks += platform::read_tsc() - task.resumed_at;
     sched::restart_on_own_stack(task, go_on_at_home);
 }
 
@@ -208,7 +208,7 @@ void go_on_at_home(sched::Thread& thread) {
         home->lent = false;
         home->mailbox->result = task.regs.rax;
         task.away_from = nullptr;
-        task.resumed_at = arch::read_tsc();
+        task.resumed_at = platform::read_tsc();
         home->set_state(MailboxState::kDone);
         sched::return_home(task, *home->area);
     }
@@ -236,12 +236,12 @@ bool serve(Home& home) {
     regs.r10 = box.r10, regs.r8 = box.r8, regs.r9 = box.r9;
     regs.rip = box.rcx;
     regs.trap = abi::kTrapSyscall;
-    task.user_ticks += arch::read_tsc() - task.resumed_at;
+    task.user_ticks += platform::read_tsc() - task.resumed_at;
     home.lent = true;
     home.answered = false;
     task.away_from = &home;
     sched::run_away_from_home(task, make_call);
-    if (!poller) poller = &arch::cpu();  // see left_poller()
+    if (!poller) poller = &platform::cpu();  // see left_poller()
     // It has blocked: home waits for it a little, unless others want to run there.
     if (home.lent && sched::waiting_threads) home.set_state(MailboxState::kRefused);
     return true;
@@ -249,7 +249,7 @@ bool serve(Home& home) {
 
 Home* find_posted(const abi::CpuArea& self) {
     const unsigned count =
-        arch::boot_info().cpu_count < abi::kMailboxes ? arch::boot_info().cpu_count : abi::kMailboxes;
+        platform::boot_info().cpu_count < abi::kMailboxes ? platform::boot_info().cpu_count : abi::kMailboxes;
     for (unsigned cpu = 0; cpu < count; ++cpu)
         if (cpu != self.cpu_id && homes[cpu].posted()) return &homes[cpu];
     return nullptr;
@@ -267,29 +267,29 @@ template <typename Over>
 Ended poll(abi::CpuArea& self, unsigned& served, Over over) {
     const uint64_t quiet = ticks(kQuiet), stolen = ticks(kStolen), interrupt_look = ticks(kInterruptLook),
                    announce = ticks(kAnnounce);
-    const uint64_t begin = arch::read_tsc();
+    const uint64_t begin = platform::read_tsc();
     uint64_t last_call = begin, looked_for_interrupts = begin, waits_since = 0, lost = 0;
     poller = &self;
     poller_looked = begin;
     set_call_entries(abi::kStubPost);
     auto poll_on = [&] {
         sched::unlock_kernel();
-        const uint64_t time = arch::read_tsc();
+        const uint64_t time = platform::read_tsc();
         __atomic_store_n(&poller_looked, time, __ATOMIC_RELAXED);
         Home* home = find_posted(self);
         for (unsigned i = 0; i < kLooksPerRound && !home; ++i) {
-            arch::relax();
+            platform::relax();
             home = find_posted(self);
         }
-        const uint64_t gap = arch::read_tsc() - time;
+        const uint64_t gap = platform::read_tsc() - time;
         const bool look_for_interrupts = time - looked_for_interrupts > interrupt_look;
-        const bool interrupted = look_for_interrupts && arch::interrupt_waits();
+        const bool interrupted = look_for_interrupts && platform::interrupt_waits();
         if (look_for_interrupts) looked_for_interrupts = time;
         sched::lock_kernel();
         if (gap > stolen) lost += gap;
         if (home && serve(*home)) {
             ++served;
-            last_call = arch::read_tsc();
+            last_call = platform::read_tsc();
         }
         // Others' vCPUs learn of a thread that waits only when they trap; most block soon by themselves.
         if (!sched::waiting_threads)
@@ -305,7 +305,7 @@ Ended poll(abi::CpuArea& self, unsigned& served, Over over) {
     };
     Ended ended = Ended::kNeeded;
     while (!poll_on() && poller == &self && !sched::timer_is_due(self) && !over()) {
-        const uint64_t time = arch::read_tsc();
+        const uint64_t time = platform::read_tsc();
         if (lost * kLostShare > time - begin + ticks(kLostAtOnce)) {
             ended = Ended::kStolen;
             break;
@@ -328,7 +328,7 @@ class PaidPoller final : public sched::Thread {
   public:
     // No effect while it serves another, nobody waits for this vCPU, or it did not pay lately.
     void serve_for(Task& task) {
-        const uint64_t time = arch::read_tsc();
+        const uint64_t time = platform::read_tsc();
         if (payer_ || time < paused_until_ || !sched::thread_waits()) return;
         if (!stack() && create_stack().is_error()) return;
         if (sched::run_beside(*this)) payer_ = RefPtr<Task>(task);
@@ -348,12 +348,12 @@ class PaidPoller final : public sched::Thread {
         const sched::Nanoseconds begin = sched::now(), end = begin + sched::time_slice(*payer_) / 2;
         unsigned served = 0;
         if (!poller)
-            (void)poll(arch::cpu(), served,
+            (void)poll(platform::cpu(), served,
                        [&] { return sched::now() >= end || homes[home.cpu_id].task != payer_.get(); });
         const sched::Nanoseconds took = sched::now() - begin;
         payer_->cpu_time += took;
         if (homes[home.cpu_id].task == payer_.get()) sched::end_slice(home);
-        if (served * kTrapCost < took) paused_until_ = arch::read_tsc() + ticks(kPaidPause);
+        if (served * kTrapCost < took) paused_until_ = platform::read_tsc() + ticks(kPaidPause);
         payer_ = {};
     }
 
@@ -375,20 +375,20 @@ void want_poller(Task& task, uint64_t time) {
 // Counts the calls that came by the trap.
 void note_call(Task& task, Home& home) {
     if (++home.calls < kCallsPerLook) return;
-    const uint64_t time = arch::read_tsc();
+    const uint64_t time = platform::read_tsc();
     if (time - home.looked_at < kCallsPerLook * ticks(kOften)) want_poller(task, time);
     home.calls = 0;
     home.looked_at = time;
 }
 
 bool poller_is_awake() {
-    return poller && arch::read_tsc() - __atomic_load_n(&poller_looked, __ATOMIC_RELAXED) < ticks(kFresh);
+    return poller && platform::read_tsc() - __atomic_load_n(&poller_looked, __ATOMIC_RELAXED) < ticks(kFresh);
 }
 
 }  // namespace
 
 void install_mailbox(abi::CpuArea& area) {
-    if (!area.syscall_target || arch::boot_info().cpu_count < 2 || area.cpu_id >= abi::kMailboxes) return;
+    if (!area.syscall_target || platform::boot_info().cpu_count < 2 || area.cpu_id >= abi::kMailboxes) return;
     homes[area.cpu_id].area = &area;
     sched::hooks.serve_calls = serve_calls;
 }
@@ -418,7 +418,7 @@ void prepare_entry(Task& task, abi::CpuArea& area) {
 void serve_calls() {
     if (!wanted || poller) return;
     unsigned served = 0;
-    const Ended ended = poll(arch::cpu(), served, sched::thread_waits);
+    const Ended ended = poll(platform::cpu(), served, sched::thread_waits);
     if (ended == Ended::kNeeded) return;
     wanted = false;
     if (ended == Ended::kQuiet && served >= kWorthwhile) {
@@ -426,17 +426,17 @@ void serve_calls() {
         return;
     }
     backoff = backoff == 0 ? kShortestPause : backoff * 2 > kLongestPause ? kLongestPause : backoff * 2;
-    paused_until = arch::read_tsc() + ticks(backoff);
+    paused_until = platform::read_tsc() + ticks(backoff);
 }
 
 void left_poller() {
-    if (poller == &arch::cpu()) poller = nullptr;
+    if (poller == &platform::cpu()) poller = nullptr;
 }
 
 void fetch_registers(Task& task) {
     while (Home* home = task.away_from) {
         home->set_state(MailboxState::kRefused);
-        arch::send_ipi(*home->area);
+        platform::send_ipi(*home->area);
         (void)home->handed_over.wait([&] { return !task.away_from; }, sched::Interruptible::kNo).is_ok();
     }
 }

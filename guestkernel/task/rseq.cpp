@@ -36,11 +36,11 @@ Result<> leave_critical_section(Task& task) {
 Result<> update(Task& task) {
     // A system call is no part of a critical section.
     if (task.regs.trap != abi::kTrapSyscall) TRY(leave_critical_section(task));
-    const uint32_t cpu = arch::cpu().cpu_id;
+    const uint32_t cpu = platform::cpu().cpu_id;
     if (task.rseq_cpu == cpu) return {};
     const uint32_t numbers[2] = {cpu, cpu};
     TRY(mm::copy_to_user(task.space(), task.rseq_address, numbers, sizeof numbers));
-    if (arch::cpu().cpu_id == cpu) task.rseq_cpu = cpu;
+    if (platform::cpu().cpu_id == cpu) task.rseq_cpu = cpu;
     return {};
 }
 

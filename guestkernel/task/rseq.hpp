@@ -17,7 +17,7 @@ inline constexpr uint32_t kRseqUninitialized = ~0U;  // RSEQ_CPU_ID_UNINITIALIZE
 
 // The thread is about to run application code on this vCPU after it was away from one.
 inline void rseq_note_switch(Task& task) {
-    const bool moved = task.rseq_cpu != arch::cpu().cpu_id, preempted = task.regs.trap != abi::kTrapSyscall;
+    const bool moved = task.rseq_cpu != platform::cpu().cpu_id, preempted = task.regs.trap != abi::kTrapSyscall;
     task.rseq_pending = moved || preempted;
 }
 // Does what is pending. SIGSEGV for a bad area. May block.

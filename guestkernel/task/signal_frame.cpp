@@ -15,22 +15,22 @@ constexpr uint64_t kUserFlags = 0x50dd5;
 constexpr uint32_t kMxcsrMask = 0xffff;
 constexpr uint64_t kFpSse = 3;  // XSTATE_BV: x87 and SSE
 
-bool has_xsave() { return arch::boot_info().xcr0 != 0; }
+bool has_xsave() { return platform::boot_info().xcr0 != 0; }
 
 // Bytes of the FPU part of a frame.
-uint64_t frame_fpu_size() { return has_xsave() ? arch::boot_info().fpu_area_size + sizeof(uint32_t) : kFxsaveSize; }
+uint64_t frame_fpu_size() { return has_xsave() ? platform::boot_info().fpu_area_size + sizeof(uint32_t) : kFxsaveSize; }
 
 char* area_bytes(Task& task) { return static_cast<char*>(task.fpu_area); }
 
 Result<> push_fpu(Task& task, uint64_t at) {
     fpu_to_area(task);
-    const uint64_t size = arch::boot_info().fpu_area_size;
+    const uint64_t size = platform::boot_info().fpu_area_size;
     if (!has_xsave()) return mm::copy_to_user(task.space(), at, task.fpu_area, kFxsaveSize);
     TRY(mm::copy_to_user(task.space(), at, task.fpu_area, size));
     FpuSoftwareBytes software{};
     software.magic1 = kFpXstateMagic1;
     software.extended_size = static_cast<uint32_t>(size + sizeof(uint32_t));
-    software.features = arch::boot_info().xcr0;
+    software.features = platform::boot_info().xcr0;
     software.xstate_size = static_cast<uint32_t>(size);
     TRY(mm::copy_to_user(task.space(), at + kFpuSoftwareOffset, &software, sizeof software));
     const uint32_t magic2 = kFpXstateMagic2;
@@ -93,7 +93,7 @@ Result<> pop_legacy_fpu(Task& task, uint64_t from) {
     uint32_t mxcsr;
     memcpy(&mxcsr, legacy + kMxcsrOffset, sizeof mxcsr);
     if (mxcsr & ~kMxcsrMask) return Errno::kFAULT;
-    arch::init_fpu_area(task.fpu_area);
+    platform::init_fpu_area(task.fpu_area);
     memcpy(task.fpu_area, legacy, kFpuSoftwareOffset);
     fpu_area_changed(task);
     return {};
@@ -102,7 +102,7 @@ Result<> pop_legacy_fpu(Task& task, uint64_t from) {
 // True if the software bytes say that a whole XSAVE area of our size is there.
 Result<bool> has_extended_state(Task& task, uint64_t from, FpuSoftwareBytes& software) {
     TRY(mm::copy_from_user(task.space(), &software, from + kFpuSoftwareOffset, sizeof software));
-    const uint64_t size = arch::boot_info().fpu_area_size;
+    const uint64_t size = platform::boot_info().fpu_area_size;
     if (software.magic1 != kFpXstateMagic1 || software.xstate_size < kXsaveMinimum || software.xstate_size > size ||
         software.xstate_size > software.extended_size)
         return false;
@@ -113,7 +113,7 @@ Result<bool> has_extended_state(Task& task, uint64_t from, FpuSoftwareBytes& sof
 
 Result<> pop_fpu(Task& task, uint64_t from) {
     if (from == 0) {
-        arch::init_fpu_area(task.fpu_area);
+        platform::init_fpu_area(task.fpu_area);
         fpu_area_changed(task);
         return {};
     }
@@ -127,8 +127,8 @@ Result<> pop_fpu(Task& task, uint64_t from) {
     memcpy(&features, copy.data() + kXsaveHeaderOffset, sizeof features);
     features &= software.features;
     memcpy(copy.data() + kXsaveHeaderOffset, &features, sizeof features);
-    if (!xsave_area_is_valid(copy.data(), arch::boot_info().xcr0)) return Errno::kFAULT;
-    memset(task.fpu_area, 0, arch::boot_info().fpu_area_size);
+    if (!xsave_area_is_valid(copy.data(), platform::boot_info().xcr0)) return Errno::kFAULT;
+    memset(task.fpu_area, 0, platform::boot_info().fpu_area_size);
     memcpy(task.fpu_area, copy.data(), copy.size());
     memset(area_bytes(task) + kFpuSoftwareOffset, 0, sizeof software);
     fpu_area_changed(task);

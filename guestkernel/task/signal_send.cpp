@@ -73,8 +73,8 @@ uint64_t queue_limit(const Process& process) { return process.limits[kRlimitSigp
 void interrupt_task(Task& task) {
     if (task.state() == sched::Thread::State::kBlocked) {
         if (task.interruptible()) sched::wake(task);
-    } else if (task.state() == sched::Thread::State::kRunning && task.last_cpu && task.last_cpu != &arch::cpu()) {
-        arch::send_ipi(*task.last_cpu);
+    } else if (task.state() == sched::Thread::State::kRunning && task.last_cpu && task.last_cpu != &platform::cpu()) {
+        platform::send_ipi(*task.last_cpu);
     }
 }
 

@@ -6,10 +6,10 @@
 // Lifetimes: a Process holds no reference to its Tasks but lists them; a Task holds its Process; the scheduler holds a
 // running Task. A dead Process stays in its parent's list as a zombie until it is waited for; the registry holds a
 // reference as long as the number is taken.
-#include "guestkernel/arch/arch.hpp"
 #include "guestkernel/auth/credentials.hpp"
 #include "guestkernel/lib/list.hpp"
 #include "guestkernel/mm/address_space.hpp"
+#include "guestkernel/platform/platform.hpp"
 #include "guestkernel/sched/sched.hpp"
 #include "guestkernel/task/pi_waiter.hpp"
 #include "guestkernel/task/seccomp_filter.hpp"

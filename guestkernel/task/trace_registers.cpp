@@ -15,7 +15,7 @@ constexpr uint16_t kInitialControlWord = 0x37f;
 constexpr uint32_t kInitialMxcsr = 0x1f80;
 constexpr size_t kXmmOffset = 160, kXmmSize = 256, kX87Size = 24, kStOffset = 32, kStSize = 128;
 
-bool has_xsave() { return arch::boot_info().xcr0 != 0; }
+bool has_xsave() { return platform::boot_info().xcr0 != 0; }
 
 // A component in its initial state may be missing from the area.
 void complete_legacy(char* area) {
@@ -81,7 +81,7 @@ Result<> set_registers(Task& tracee, const UserRegisters& in) {
     return {};
 }
 
-size_t floating_size(bool extended) { return extended ? arch::boot_info().fpu_area_size : kFxsaveSize; }
+size_t floating_size(bool extended) { return extended ? platform::boot_info().fpu_area_size : kFxsaveSize; }
 
 void get_floating(const Task& tracee, bool extended, char* out) {
     const char* area = static_cast<const char*>(tracee.fpu_area);
@@ -95,7 +95,7 @@ void get_floating(const Task& tracee, bool extended, char* out) {
     memcpy(out, head, kFxsaveSize);
     if (!extended) return;
     memcpy(out + kXsaveHeaderOffset, area + kXsaveHeaderOffset, floating_size(true) - kXsaveHeaderOffset);
-    const uint64_t features = arch::boot_info().xcr0;
+    const uint64_t features = platform::boot_info().xcr0;
     memcpy(out + kFpuSoftwareOffset, &features, sizeof features);
 }
 
@@ -105,7 +105,7 @@ Result<> set_floating(Task& tracee, bool extended, const char* in) {
     memcpy(&mxcsr, in + kMxcsrOffset, sizeof mxcsr);
     if (mxcsr & ~0xffffU) return Errno::kINVAL;
     if (extended && has_xsave()) {
-        if (!xsave_area_is_valid(in, arch::boot_info().xcr0)) return Errno::kINVAL;
+        if (!xsave_area_is_valid(in, platform::boot_info().xcr0)) return Errno::kINVAL;
         memcpy(area, in, floating_size(true));
         memset(area + kFpuSoftwareOffset, 0, sizeof(FpuSoftwareBytes));
     } else {

@@ -41,7 +41,7 @@ void page_fault(Task& task) {
 bool becomes_system_call(Task& task) {
     constexpr uint16_t kSyscall = 0x050f;
     abi::UserRegs& regs = task.regs;
-    if (arch::boot_info().privilege != abi::PrivilegeMode::kRing3) return false;
+    if (platform::boot_info().privilege != abi::PrivilegeMode::kRing3) return false;
     const auto instruction = mm::UserIn<uint16_t>{regs.rip}.load(task.space());
     if (instruction.is_error() || instruction.value() != kSyscall) return false;
     regs.rip += sizeof kSyscall;
@@ -56,7 +56,7 @@ bool becomes_system_call(Task& task) {
     if (trap == abi::kTrapSyscall) return dispatch_system_call(task);
     if (trap == kPageFault) return page_fault(task);
     if (trap >= abi::kVectorFirst && trap <= abi::kVectorLast) {
-        if (trap == abi::kVectorIpi) arch::cpu().loaded_cr3 = 0;  // see sched::shoot_down
+        if (trap == abi::kVectorIpi) platform::cpu().loaded_cr3 = 0;  // see sched::shoot_down
         return sched::serve_interrupt(static_cast<uint8_t>(trap));
     }
     if (trap == abi::kVectorSpurious) return;
@@ -71,9 +71,9 @@ bool becomes_system_call(Task& task) {
 }
 
 // The vCPU is not where it was: another page table comes, or ring 3 mode, where that is always so.
-[[gnu::noinline]] void prepare_to_load(Task& task, arch::CpuArea& area) {
+[[gnu::noinline]] void prepare_to_load(Task& task, platform::CpuArea& area) {
     // No vCPU gives up the kernel lock with a page table loaded that another could free.
-    if (area.loaded_cr3 != arch::boot_info().sentry_pml4) arch::drop_user_space();
+    if (area.loaded_cr3 != platform::boot_info().sentry_pml4) platform::drop_user_space();
     if (area.syscall_target) prepare_entry(task, area);
 }
 
@@ -82,21 +82,21 @@ bool becomes_system_call(Task& task) {
     while (has_signal_work(task) || sched::should_yield()) [[unlikely]] work_before_return(task);
     sched::before_resume();
     if (task.fpu_in_area_only) load_fpu(task);
-    arch::CpuArea& area = arch::cpu();
-    const arch::Phys cr3 = task.space().cr3();
+    platform::CpuArea& area = platform::cpu();
+    const platform::Phys cr3 = task.space().cr3();
     area.user_cr3 = cr3;
     if (area.loaded_cr3 != cr3) prepare_to_load(task, area);
-    task.resumed_at = arch::read_tsc();
+    task.resumed_at = platform::read_tsc();
     __atomic_fetch_add(&area.entries, 1, __ATOMIC_ACQ_REL);
     sched::unlock_kernel();
-    arch::resume_user();
+    platform::resume_user();
 }
 
-[[noreturn]] void trap_entry(abi::UserRegs*, arch::CpuArea* area) {
+[[noreturn]] void trap_entry(abi::UserRegs*, platform::CpuArea* area) {
     __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
     sched::lock_kernel();
     Task& task = static_cast<Task&>(sched::current());
-    task.user_ticks += arch::read_tsc() - task.resumed_at;
+    task.user_ticks += platform::read_tsc() - task.resumed_at;
     handle(task);
     leave_sentry(task);
 }
@@ -107,7 +107,9 @@ uint64_t address_of(Function* function) {
     return reinterpret_cast<uint64_t>(function);
 }
 
-[[noreturn]] void fault_entry(abi::SentryFault* fault, arch::CpuArea* area) { arch::panic_with_fault(*fault, *area); }
+[[noreturn]] void fault_entry(abi::SentryFault* fault, platform::CpuArea* area) {
+    platform::panic_with_fault(*fault, *area);
+}
 
 }  // namespace
 
@@ -115,13 +117,13 @@ void handle_trap(Task& task) { handle(task); }
 
 void return_to_user(Task& task) { leave_sentry(task); }
 
-void enter_on_own_stack(Task& task, arch::CpuArea& area) {
+void enter_on_own_stack(Task& task, platform::CpuArea& area) {
     area.user_regs = address_of(&task.regs);
-    area.kernel_stack = address_of(task.stack()) + arch::kStackSize;
+    area.kernel_stack = address_of(task.stack()) + platform::kStackSize;
     area.trap_entry = address_of(trap_entry);
 }
 
-void install_traps(arch::CpuArea& area) {
+void install_traps(platform::CpuArea& area) {
     area.trap_entry = address_of(trap_entry);
     area.fault_entry = address_of(fault_entry);
     area.entries = 1;  // odd: in the Sentry
@@ -139,19 +141,19 @@ uint64_t Task::limit(unsigned resource) const { return process().limits[resource
 
 void Task::switched_out() {
     if (away_from) return left_poller();
-    if (!fpu_in_area_only) arch::save_fpu(fpu_area);
+    if (!fpu_in_area_only) platform::save_fpu(fpu_area);
     fpu_in_area_only = true;
-    regs.fs_base = arch::read_fs_base();
-    regs.gs_base = arch::read_gs_base();
+    regs.fs_base = platform::read_fs_base();
+    regs.gs_base = platform::read_gs_base();
 }
 
 void Task::switched_in() {
     if (away_from) return;
-    arch::CpuArea& area = arch::cpu();
+    platform::CpuArea& area = platform::cpu();
     area.user_regs = reinterpret_cast<uint64_t>(&regs);  // SAFETY: as the entry code wants it
-    area.kernel_stack = reinterpret_cast<uint64_t>(stack()) + arch::kStackSize;
-    arch::write_fs_base(regs.fs_base);
-    arch::write_gs_base(regs.gs_base);
+    area.kernel_stack = reinterpret_cast<uint64_t>(stack()) + platform::kStackSize;
+    platform::write_fs_base(regs.fs_base);
+    platform::write_gs_base(regs.gs_base);
     if (rseq_address) rseq_note_switch(*this);
 }
 

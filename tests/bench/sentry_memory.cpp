@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "guestkernel/arch/host/machine.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/test/machine.hpp"
 
 namespace {
 
@@ -13,7 +13,7 @@ using namespace kvmsbx;
 // The allocator belongs to the Sentry's CPU: the whole measurement runs inside.
 template <typename Body>
 void in_sentry(Body body) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run(body);
 }
 

@@ -3,11 +3,11 @@
 
 #include <functional>
 
-#include "guestkernel/arch/host/machine.hpp"
 #include "guestkernel/fs/proc/nodes.hpp"
 #include "guestkernel/ipc/epoll.hpp"
 #include "guestkernel/ipc/eventfd.hpp"
 #include "guestkernel/ipc/poll.hpp"
+#include "guestkernel/platform/test/machine.hpp"
 
 namespace kvmsbx::ipc {
 namespace {
@@ -56,7 +56,7 @@ RefPtr<Switch> make_switch() { return make_ref<Switch>().release_value(); }
 RefPtr<Epoll> make_epoll() { return make_ref<Epoll>(0).release_value(); }
 
 TEST(Epoll, LevelEdgeAndOneshot) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         const auto epoll = make_epoll();
         const auto level = make_switch(), edge = make_switch(), once = make_switch();
@@ -78,7 +78,7 @@ TEST(Epoll, LevelEdgeAndOneshot) {
 }
 
 TEST(Epoll, ForgetsAFileWithItsLastReference) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         const auto epoll = make_epoll();
         auto file = make_switch();
@@ -93,7 +93,7 @@ TEST(Epoll, ForgetsAFileWithItsLastReference) {
 }
 
 TEST(Epoll, ExclusiveWaitersStayAfterAWake) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         const auto one = make_epoll(), two = make_epoll();
         const auto file = make_switch();
@@ -108,7 +108,7 @@ TEST(Epoll, ExclusiveWaitersStayAfterAWake) {
 }
 
 TEST(Epoll, CirclesAndDeepNestingAreRefused) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         const auto a = make_epoll(), b = make_epoll();
         ASSERT_TRUE(a->add(*b, 3, event(vfs::kPollIn)).is_ok());
@@ -124,7 +124,7 @@ TEST(Epoll, CirclesAndDeepNestingAreRefused) {
 }
 
 TEST(Epoll, NestedEpollsWakeAWaiter) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     size_t got = 0;
     machine.run([&] {
         const auto inner = make_epoll(), outer = make_epoll();
@@ -146,7 +146,7 @@ TEST(Epoll, NestedEpollsWakeAWaiter) {
 }
 
 TEST(Poll, WakesForOneOfManyAndTimesOut) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     int got = -1;
     machine.run([&] {
         std::vector<RefPtr<Switch>> files;
@@ -171,7 +171,7 @@ TEST(Poll, WakesForOneOfManyAndTimesOut) {
 }
 
 TEST(EventFd, BlocksAReaderUntilThereIsACount) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     uint64_t value = 0;
     machine.run([&] {
         const auto counter = make_ref<EventFd>(0, EventFd::Mode::kCounter, 0).release_value();

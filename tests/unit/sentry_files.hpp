@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "guestkernel/arch/host/machine.hpp"
 #include "guestkernel/fs/tmpfs.hpp"
+#include "guestkernel/platform/test/machine.hpp"
 #include "guestkernel/vfs/attributes.hpp"
 #include "guestkernel/vfs/fd_table.hpp"
 #include "guestkernel/vfs/file_system.hpp"
@@ -115,7 +115,7 @@ inline constexpr Errno kNoError{};
 #define SENTRY_TEST(suite, name)               \
     static void suite##_##name();              \
     TEST(suite, name) {                        \
-        arch::host::Machine machine;           \
+        platform::test::Machine machine;       \
         machine.run([] { suite##_##name(); }); \
     }                                          \
     static void suite##_##name()

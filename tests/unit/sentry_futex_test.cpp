@@ -35,7 +35,7 @@ void wait_and_note(Task& task) {
 }
 
 void run(std::function<void()> body) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     world = {};
     machine.run(body);
 }

@@ -5,9 +5,9 @@
 #include <functional>
 #include <vector>
 
-#include "guestkernel/arch/host/machine.hpp"
 #include "guestkernel/mm/address_space.hpp"
 #include "guestkernel/mm/shared_memory.hpp"
+#include "guestkernel/platform/test/machine.hpp"
 
 namespace kvmsbx::mm {
 
@@ -20,7 +20,7 @@ inline uint64_t free_memory() {
 }
 
 inline void in_sentry(std::function<void()> body) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run(std::move(body));
 }
 

@@ -121,9 +121,9 @@ TEST(AddressSpaces, SharedMemoryComesInBlocks) {
 
 // That this vCPU loads its page table again stands for the flush on all of them.
 bool flushes(AddressSpace& space, const std::function<void()>& act) {
-    arch::cpu().loaded_cr3 = space.cr3();
+    platform::cpu().loaded_cr3 = space.cr3();
     act();
-    return arch::cpu().loaded_cr3 == 0;
+    return platform::cpu().loaded_cr3 == 0;
 }
 
 TEST(Eviction, TakesWhatWasNotUsedSinceTheLastRound) {

@@ -26,7 +26,7 @@ class NineP : public testing::Test {
         ASSERT_NE(memory, MAP_FAILED);
         region = {static_cast<uint8_t*>(memory), abi::kChannelSize};
         gofer.start();
-        arch::host::Machine::on_idle = [this] { return serve(); };
+        platform::test::Machine::on_idle = [this] { return serve(); };
         sched::hooks.gofer_collect = handle_completion_interrupt;
         sched::hooks.gofer_pending = requests_pending;
         sched::hooks.gofer_arm = arm_completion_interrupt;
@@ -75,7 +75,7 @@ class NineP : public testing::Test {
         return requests - before;
     }
 
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     gofer::ServerFixture gofer;
     std::span<uint8_t> region;
     p9::RingDevice device;

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "guestkernel/arch/host/machine.hpp"
+#include "guestkernel/platform/test/machine.hpp"
 
 namespace kvmsbx::sched {
 namespace {
@@ -30,7 +30,7 @@ void spawn(std::function<void()> body) {
 }
 
 TEST(Sched, WakeOneWakesInOrderOfArrival) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     std::vector<int> order;
     machine.run([&] {
         WaitQueue queue;
@@ -53,7 +53,7 @@ TEST(Sched, WakeOneWakesInOrderOfArrival) {
 }
 
 TEST(Sched, WaitEndsAtItsDeadline) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         WaitQueue queue;
         const Nanoseconds deadline = now() + 2'000'000;
@@ -64,7 +64,7 @@ TEST(Sched, WaitEndsAtItsDeadline) {
 }
 
 TEST(Sched, MutexKeepsOthersOutAcrossABlock) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     std::vector<int> order;
     machine.run([&] {
         Mutex mutex;
@@ -83,7 +83,7 @@ TEST(Sched, MutexKeepsOthersOutAcrossABlock) {
 }
 
 TEST(Sched, TimersFireInOrderAndCancelledOnesDoNot) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         struct Note final : Timer {
             std::vector<int>* fired;

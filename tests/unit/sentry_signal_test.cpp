@@ -112,7 +112,7 @@ TEST(Frame, XsaveHeaderIsChecked) {
 }
 
 void with_machine(void (*body)()) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run(body);
 }
 
@@ -174,8 +174,8 @@ TEST(Delivery, HostileFrameCannotRaisePrivileges) {
 }
 
 TEST(Delivery, XsaveStateInFrame) {
-    arch::host::Machine machine;
-    auto& info = const_cast<abi::BootInfo&>(arch::boot_info());
+    platform::test::Machine machine;
+    auto& info = const_cast<abi::BootInfo&>(platform::boot_info());
     info.xcr0 = 7;
     machine.run([] {
         Handling t(22, kSigUsr1);
@@ -192,7 +192,7 @@ TEST(Delivery, XsaveStateInFrame) {
         EXPECT_EQ(frame.context.flags, kUcFpXstate | kUcSigcontextSs | kUcStrictRestoreSs);
         const auto software = t.read<FpuSoftwareBytes>(fpstate + kFpuSoftwareOffset);
         EXPECT_EQ(software.magic1, kFpXstateMagic1);
-        EXPECT_EQ(software.xstate_size, arch::boot_info().fpu_area_size);
+        EXPECT_EQ(software.xstate_size, platform::boot_info().fpu_area_size);
         EXPECT_EQ(software.extended_size, software.xstate_size + 4);
         EXPECT_EQ(t.read<uint32_t>(fpstate + software.xstate_size), kFpXstateMagic2);
         EXPECT_EQ(t.read<uint8_t>(fpstate + 160), 0xab);

@@ -62,7 +62,7 @@ TEST(Table, FindsByNumber) {
 }
 
 TEST(Dispatch, ResultsAndErrorsInRax) {
-    arch::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         task::TestTask t(7);
         t.task->regs.trap = abi::kTrapSyscall;

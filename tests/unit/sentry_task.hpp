@@ -2,7 +2,7 @@
 // A process with one task that never runs: what signal, futex and time code takes as its argument.
 #include <gtest/gtest.h>
 
-#include "guestkernel/arch/host/machine.hpp"
+#include "guestkernel/platform/test/machine.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/task.hpp"

@@ -1,7 +1,7 @@
 // The generated entry code as data: what the gate's security and cost rest on. That it works is for
 // tests/hwkvm/entry_code_test.cpp to show.
 #include "common/abi/mailbox.hpp"
-#include "vmm/entry_code.hpp"
+#include "vmm/kvm/entry_code.hpp"
 
 #include <gtest/gtest.h>
 

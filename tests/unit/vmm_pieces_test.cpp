@@ -15,7 +15,7 @@
 #include "vmm/console.hpp"
 #include "vmm/guest_memory.hpp"
 #include "vmm/host_events.hpp"
-#include "vmm/page_tables.hpp"
+#include "vmm/kvm/page_tables.hpp"
 #include "vmm/seccomp.hpp"
 
 namespace kvmsbx::vmm {

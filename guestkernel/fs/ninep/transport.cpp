@@ -114,7 +114,7 @@ Result<uint32_t> Transport::acquire() {
         if (blocking_)
             TRY(slot_free_.wait([&] { return broken_ || std::exchange(retried, true); }, sched::Interruptible::kNo));
         else
-            arch::relax();
+            platform::relax();
     }
 }
 
@@ -129,7 +129,7 @@ Result<> Transport::wait(uint32_t number) {
         if (!slot.done) collect();
         return slot.done || broken_;
     };
-    while (!blocking_ && !over()) arch::relax();
+    while (!blocking_ && !over()) platform::relax();
     TRY(slot.queue.wait(over, sched::Interruptible::kNo));
     return slot.done ? Result<>() : Result<>(Errno::kIO);
 }

@@ -2,8 +2,8 @@
 
 #include <cpuid.h>
 
-#include "guestkernel/arch/arch.hpp"
 #include "guestkernel/fs/proc/nodes.hpp"
+#include "guestkernel/platform/platform.hpp"
 
 namespace kvmsbx::fs {
 namespace {
@@ -55,7 +55,7 @@ std::string_view vendor_of(const Registers& leaf0, char (&text)[13]) {
 }
 
 void put_processor(TextSink& sink, unsigned cpu) {
-    const abi::BootInfo& boot = arch::boot_info();
+    const abi::BootInfo& boot = platform::boot_info();
     const Registers leaf1 = cpuid(1), leaf7 = cpuid(7), extended = cpuid(0x80000001), sizes = cpuid(0x80000008);
     char vendor[13];
     uint32_t family = leaf1.a >> 8 & 15, model = leaf1.a >> 4 & 15;
@@ -87,7 +87,7 @@ void put_processor(TextSink& sink, unsigned cpu) {
 }  // namespace
 
 Result<> put_cpuinfo(TextSink& sink) {
-    for (unsigned cpu = 0; cpu < arch::boot_info().cpu_count; ++cpu) put_processor(sink, cpu);
+    for (unsigned cpu = 0; cpu < platform::boot_info().cpu_count; ++cpu) put_processor(sink, cpu);
     return {};
 }
 

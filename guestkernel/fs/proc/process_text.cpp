@@ -166,7 +166,7 @@ void put_security(const ProcSubject& subject, const task::Task& task, TextSink& 
               signals.caught);
     format_to(sink, "CapInh:\t{016x}\nCapPrm:\t{016x}\nCapEff:\t{016x}\nCapBnd:\t{016x}\nCapAmb:\t{016x}\n",
               who.inheritable.bits, who.permitted.bits, who.effective.bits, who.bounding.bits, who.ambient.bits);
-    const unsigned count = arch::boot_info().cpu_count;
+    const unsigned count = platform::boot_info().cpu_count;
     const uint64_t cpus = task.affinity & (count >= 64 ? ~0ULL : (1ULL << count) - 1);
     format_to(sink, "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t",
               who.no_new_privileges ? 1 : 0, static_cast<unsigned>(task.seccomp_mode),

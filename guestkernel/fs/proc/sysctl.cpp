@@ -59,7 +59,7 @@ Result<> put_boot_id(TextSink& sink) {
 
 Result<> put_threads_max(TextSink& sink) {
     // As fork_init: an eighth of memory for stacks.
-    const uint64_t most = mm::memory_statistics().total / (8 * arch::kStackSize);
+    const uint64_t most = mm::memory_statistics().total / (8 * platform::kStackSize);
     format_to(sink, "{}\n", std::clamp<uint64_t>(most, 20, kPidMax));
     return {};
 }

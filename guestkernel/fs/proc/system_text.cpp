@@ -56,7 +56,7 @@ void put_ticks(TextSink& sink, const sched::CpuTimes& times, const task::CpuUsag
 
 uint64_t interrupts_of(sched::InterruptKind kind) {
     uint64_t sum = 0;
-    for (unsigned cpu = 0; cpu < arch::boot_info().cpu_count; ++cpu) sum += sched::interrupts(cpu, kind);
+    for (unsigned cpu = 0; cpu < platform::boot_info().cpu_count; ++cpu) sum += sched::interrupts(cpu, kind);
     return sum;
 }
 
@@ -73,7 +73,7 @@ constexpr InterruptRow kInterrupts[] = {
 
 void put_cpu_heads(TextSink& sink) {
     sink.put("    ");
-    for (unsigned cpu = 0; cpu < arch::boot_info().cpu_count; ++cpu) {
+    for (unsigned cpu = 0; cpu < platform::boot_info().cpu_count; ++cpu) {
         FixedText<16> name;
         format_to(name, "CPU{}", cpu);
         sink.put("       ");
@@ -108,7 +108,7 @@ uint64_t page_table_memory() {
 // Memory that is no file's, stack's or page table's counts as anonymous; nothing ages, so all of it is active.
 Result<> put_meminfo(TextSink& sink) {
     const mm::MemoryStatistics memory = mm::memory_statistics();
-    const uint64_t stacks = count_threads().total * arch::kStackSize, tables = page_table_memory();
+    const uint64_t stacks = count_threads().total * platform::kStackSize, tables = page_table_memory();
     const uint64_t used = memory.total - std::min(memory.total, memory.free + memory.cached + stacks + tables);
     constexpr uint64_t kVmallocTotal = 32ULL << 40;
     const struct {
@@ -149,7 +149,7 @@ Result<> put_meminfo(TextSink& sink) {
 }
 
 Result<> put_system_stat(TextSink& sink) {
-    const unsigned cpus = arch::boot_info().cpu_count;
+    const unsigned cpus = platform::boot_info().cpu_count;
     const task::CpuUsage usage = all_usage();
     sched::CpuTimes all;
     for (unsigned cpu = 0; cpu < cpus; ++cpu) {
@@ -178,7 +178,7 @@ Result<> put_system_stat(TextSink& sink) {
 Result<> put_uptime(TextSink& sink) {
     const uint64_t up = sched::boottime_now();
     uint64_t idle = 0;
-    for (unsigned cpu = 0; cpu < arch::boot_info().cpu_count; ++cpu) idle += sched::cpu_times(cpu).idle;
+    for (unsigned cpu = 0; cpu < platform::boot_info().cpu_count; ++cpu) idle += sched::cpu_times(cpu).idle;
     format_to(sink, "{}.{02} {}.{02}\n", up / kSecond, up % kSecond / kHundredth, idle / kSecond,
               idle % kSecond / kHundredth);
     return {};
@@ -210,7 +210,7 @@ Result<> put_vmstat(TextSink& sink) {
         {"nr_inactive_file", 0},
         {"nr_mlock", 0},
         {"nr_page_table_pages", page_table_memory() / mm::kPageSize},
-        {"nr_kernel_stack", count_threads().total * arch::kStackSize / kKilobyte},
+        {"nr_kernel_stack", count_threads().total * platform::kStackSize / kKilobyte},
         {"pgpgin", 0},
         {"pgpgout", 0},
         {"pswpin", 0},
@@ -226,7 +226,7 @@ Result<> put_interrupts(TextSink& sink) {
     put_cpu_heads(sink);
     for (const InterruptRow& row : kInterrupts) {
         sink.put(row.label);
-        for (unsigned cpu = 0; cpu < arch::boot_info().cpu_count; ++cpu)
+        for (unsigned cpu = 0; cpu < platform::boot_info().cpu_count; ++cpu)
             format_to(sink, " {10}", sched::interrupts(cpu, row.kind));
         format_to(sink, "{}\n", row.text);
     }
@@ -241,7 +241,7 @@ Result<> put_softirqs(TextSink& sink) {
     for (std::string_view kind : kKinds) {
         for (size_t i = kind.size(); i < 12; ++i) sink.put(" ");
         format_to(sink, "{}:", kind);
-        for (unsigned cpu = 0; cpu < arch::boot_info().cpu_count; ++cpu) sink.put("          0");
+        for (unsigned cpu = 0; cpu < platform::boot_info().cpu_count; ++cpu) sink.put("          0");
         sink.put("\n");
     }
     return {};

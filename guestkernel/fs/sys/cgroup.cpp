@@ -1,10 +1,10 @@
 // Files of the control group (Documentation/admin-guide/cgroup-v2.rst).
 #include <algorithm>
 
-#include "guestkernel/arch/arch.hpp"
 #include "guestkernel/fs/proc/nodes.hpp"
 #include "guestkernel/fs/sys/sys.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/platform.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/file_system.hpp"
@@ -69,7 +69,7 @@ Result<> put_cpu_stat(TextSink& sink) {
     return {};
 }
 Result<> put_cpus(TextSink& sink) {
-    const unsigned count = arch::boot_info().cpu_count;
+    const unsigned count = platform::boot_info().cpu_count;
     put_cpu_list(sink, count >= 64 ? ~0ULL : (1ULL << count) - 1);
     sink.put("\n");
     return {};
@@ -96,7 +96,7 @@ Result<> put_memory_stat(TextSink& sink) {
         usage += process.children_usage;
         if (task::Task* leader = process.leader(); leader && leader->space_) tables += leader->space().table_bytes();
     });
-    const uint64_t stacks = threads * arch::kStackSize, other = std::min(used, file + stacks + tables);
+    const uint64_t stacks = threads * platform::kStackSize, other = std::min(used, file + stacks + tables);
     format_to(sink, "anon {}\nfile {}\nkernel_stack {}\npagetables {}\nswapcached 0\n", used - other, file, stacks,
               tables);
     format_to(sink, "inactive_anon 0\nactive_anon {}\ninactive_file 0\nactive_file {}\nunevictable 0\n", used - other,

@@ -3,14 +3,14 @@
 
 #include <algorithm>
 
-#include "guestkernel/arch/arch.hpp"
 #include "guestkernel/fs/sys/nodes.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/platform.hpp"
 
 namespace kvmsbx::fs::sys {
 namespace {
 
-unsigned cpu_count() { return arch::boot_info().cpu_count; }
+unsigned cpu_count() { return platform::boot_info().cpu_count; }
 uint64_t all_cpus() { return cpu_count() >= 64 ? ~0ULL : (1ULL << cpu_count()) - 1; }
 
 Result<> put_list(TextSink& sink, uint64_t mask) {

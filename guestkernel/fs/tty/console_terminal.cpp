@@ -36,8 +36,8 @@ void ConsoleTerminal::push_output() {
     const bool had_output = !output_.empty();
     while (!output_.empty() && !gone_) {
         const auto bytes = output_.front();
-        const int64_t sent =
-            arch::hypercall(abi::HypercallNumber::kConsoleWrite, arch::virt_to_phys(bytes.data()), bytes.size(), 1);
+        const int64_t sent = platform::hypercall(abi::HypercallNumber::kConsoleWrite,
+                                                 platform::virt_to_phys(bytes.data()), bytes.size(), 1);
         if (sent == failed(Errno::kAGAIN)) break;
         if (sent <= 0) return lose_line();
         output_.drop(std::min<size_t>(static_cast<size_t>(sent), bytes.size()));
@@ -56,8 +56,8 @@ void ConsoleTerminal::pump_input() {
             continue;
         }
         const auto space = keys_.free_run();
-        const int64_t got =
-            arch::hypercall(abi::HypercallNumber::kConsoleRead, arch::virt_to_phys(space.data()), space.size(), 0);
+        const int64_t got = platform::hypercall(abi::HypercallNumber::kConsoleRead,
+                                                platform::virt_to_phys(space.data()), space.size(), 0);
         if (got == failed(Errno::kAGAIN)) break;
         if (got <= 0 || static_cast<size_t>(got) > space.size()) {
             lose_line();

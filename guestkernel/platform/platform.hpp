@@ -1,7 +1,7 @@
 #pragma once
 // What the Sentry needs from the machine. The Sentry has no privileged instruction: the functions below use the
-// CpuArea's generated code, LAPIC registers in memory, and unprivileged instructions. arch/x86_64/ implements them for
-// the guest, arch/host/ for unit tests in a host process. Both privilege modes look the same from here.
+// CpuArea's generated code, LAPIC registers in memory, and unprivileged instructions. kvm/ implements them for
+// the guest, test/ for unit tests in a host process. Both privilege modes look the same from here.
 #include <cstddef>
 #include <cstdint>
 
@@ -13,7 +13,7 @@ namespace kvmsbx::sched {
 class Thread;
 }
 
-namespace kvmsbx::arch {
+namespace kvmsbx::platform {
 
 using abi::CpuArea;
 using abi::UserRegs;
@@ -97,4 +97,4 @@ uint64_t read_gs_base();
 void write_fs_base(uint64_t base);
 void write_gs_base(uint64_t base);
 
-}  // namespace kvmsbx::arch
+}  // namespace kvmsbx::platform

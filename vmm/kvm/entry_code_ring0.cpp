@@ -2,7 +2,7 @@
 // path has no detour.
 #include <cstring>
 
-#include "vmm/entry_emitter.hpp"
+#include "vmm/kvm/entry_emitter.hpp"
 
 namespace kvmsbx::vmm {
 namespace {

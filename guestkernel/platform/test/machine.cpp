@@ -1,4 +1,4 @@
-#include "guestkernel/arch/host/machine.hpp"
+#include "guestkernel/platform/test/machine.hpp"
 
 #include <sanitizer/asan_interface.h>
 #include <setjmp.h>
@@ -10,10 +10,10 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "guestkernel/arch/arch.hpp"
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/platform.hpp"
 #include "guestkernel/sched/clock.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
@@ -32,7 +32,7 @@ void panic(const char* message) {
 bool debug_enabled() { return false; }
 void log_line(std::string_view) {}
 
-namespace arch {
+namespace platform {
 namespace {
 
 char* ram;
@@ -176,5 +176,5 @@ void Machine::run(std::function<void()> body) {
 }
 
 }  // namespace host
-}  // namespace arch
+}  // namespace platform
 }  // namespace kvmsbx

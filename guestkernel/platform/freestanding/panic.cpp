@@ -1,9 +1,9 @@
 // The end of the Sentry: message, registers and return addresses go to the VMM, which symbolises them.
 #include <cstring>
 
-#include "guestkernel/arch/arch.hpp"
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/platform/platform.hpp"
 
 namespace kvmsbx {
 namespace {
@@ -12,10 +12,10 @@ bool panicking;
 
 // SAFETY: follows frame pointers while they stay on the stack that starts at `frame`'s 32 KiB block.
 void walk_stack(const uint64_t* frame, uint64_t (&out)[32]) {
-    const uint64_t base = reinterpret_cast<uint64_t>(frame) & ~(arch::kStackSize - 1);
+    const uint64_t base = reinterpret_cast<uint64_t>(frame) & ~(platform::kStackSize - 1);
     for (unsigned i = 0; i < 32; ++i) {
         const uint64_t at = reinterpret_cast<uint64_t>(frame);
-        if (at < base || at + 16 > base + arch::kStackSize || at % 8) return;
+        if (at < base || at + 16 > base + platform::kStackSize || at % 8) return;
         if (frame[1] == 0) return;
         out[i] = frame[1];
         if (frame[0] <= at) return;
@@ -24,12 +24,12 @@ void walk_stack(const uint64_t* frame, uint64_t (&out)[32]) {
 }
 
 [[noreturn]] void send(abi::PanicInfo& info) {
-    for (;;) arch::hypercall(abi::HypercallNumber::kPanic, arch::virt_to_phys(&info));
+    for (;;) platform::hypercall(abi::HypercallNumber::kPanic, platform::virt_to_phys(&info));
 }
 
 abi::PanicInfo& fresh_info(const char* message) {
     // SAFETY: the lower end of the emergency stack lies in the direct map, and nothing else uses it from here on.
-    auto* place = reinterpret_cast<abi::PanicInfo*>(arch::cpu().emergency_stack - 16 * 1024 + 64);
+    auto* place = reinterpret_cast<abi::PanicInfo*>(platform::cpu().emergency_stack - 16 * 1024 + 64);
     memset(static_cast<void*>(place), 0, sizeof *place);
     const size_t length = strlen(message);
     memcpy(place->message, message, length < sizeof place->message ? length : sizeof place->message - 1);
@@ -40,13 +40,13 @@ abi::PanicInfo& fresh_info(const char* message) {
 
 void panic(const char* message) {
     if (__atomic_exchange_n(&panicking, true, __ATOMIC_SEQ_CST))
-        for (;;) arch::relax();
+        for (;;) platform::relax();
     abi::PanicInfo& info = fresh_info(message);
     walk_stack(static_cast<const uint64_t*>(__builtin_frame_address(0)), info.backtrace);
     send(info);
 }
 
-namespace arch {
+namespace platform {
 
 void panic_with_fault(const abi::SentryFault& fault, CpuArea& area) {
     if (__atomic_exchange_n(&panicking, true, __ATOMIC_SEQ_CST))
@@ -71,5 +71,5 @@ void panic_with_fault(const abi::SentryFault& fault, CpuArea& area) {
     for (;;) *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kDeviceGpa + abi::kHypercallOffset) = 1;
 }
 
-}  // namespace arch
+}  // namespace platform
 }  // namespace kvmsbx

@@ -8,9 +8,9 @@
 #include <span>
 #include <vector>
 
-#include "vmm/entry_code.hpp"
-#include "vmm/kvm.hpp"
-#include "vmm/privilege.hpp"
+#include "vmm/kvm/entry_code.hpp"
+#include "vmm/kvm/kvm.hpp"
+#include "vmm/kvm/privilege.hpp"
 #include "vmm/sentry_elf.hpp"
 
 namespace kvmsbx::vmm {

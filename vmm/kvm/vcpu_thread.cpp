@@ -1,4 +1,4 @@
-#include "vmm/vcpu_thread.hpp"
+#include "vmm/kvm/vcpu_thread.hpp"
 
 #include <signal.h>
 

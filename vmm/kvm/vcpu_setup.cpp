@@ -1,7 +1,7 @@
 // A vCPU's first registers: sentry_start(const BootInfo*, CpuArea*) in the Sentry's page table, IF off.
 #include <cstring>
 
-#include "vmm/machine.hpp"
+#include "vmm/kvm/machine.hpp"
 
 namespace kvmsbx::vmm {
 namespace {

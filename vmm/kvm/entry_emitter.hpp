@@ -3,7 +3,7 @@
 #define XBYAK_NO_OP_NAMES 1
 #include <xbyak/xbyak.h>
 
-#include "vmm/entry_code.hpp"
+#include "vmm/kvm/entry_code.hpp"
 
 namespace kvmsbx::vmm {
 

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "common/abi/mailbox.hpp"
-#include "vmm/entry_emitter.hpp"
+#include "vmm/kvm/entry_emitter.hpp"
 
 namespace kvmsbx::vmm {
 namespace {

@@ -4,7 +4,7 @@
 // milliseconds. It starts with a part, and the Sentry asks for more (kBackMemory).
 #include <mutex>
 
-#include "vmm/kvm.hpp"
+#include "vmm/kvm/kvm.hpp"
 
 namespace kvmsbx::vmm {
 

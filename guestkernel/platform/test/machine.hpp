@@ -6,7 +6,7 @@
 
 #include "common/abi/hypercall.hpp"
 
-namespace kvmsbx::arch::host {
+namespace kvmsbx::platform::host {
 
 class Machine {
   public:
@@ -23,4 +23,4 @@ class Machine {
     static std::function<bool()> on_idle;
 };
 
-}  // namespace kvmsbx::arch::host
+}  // namespace kvmsbx::platform::host

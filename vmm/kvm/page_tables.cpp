@@ -1,4 +1,4 @@
-#include "vmm/page_tables.hpp"
+#include "vmm/kvm/page_tables.hpp"
 
 namespace kvmsbx::vmm {
 namespace {

@@ -1,4 +1,4 @@
-#include "vmm/cpu_features.hpp"
+#include "vmm/kvm/cpu_features.hpp"
 
 #include <cpuid.h>
 #include <sys/ioctl.h>
@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "vmm/kvm_abi.hpp"
+#include "vmm/kvm/kvm_abi.hpp"
 
 namespace kvmsbx::vmm {
 namespace {

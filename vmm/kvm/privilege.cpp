@@ -1,11 +1,11 @@
-#include "vmm/privilege.hpp"
+#include "vmm/kvm/privilege.hpp"
 
 #include <time.h>
 
 #include <algorithm>
 #include <cstring>
 
-#include "vmm/page_tables.hpp"
+#include "vmm/kvm/page_tables.hpp"
 
 namespace kvmsbx::vmm {
 namespace {

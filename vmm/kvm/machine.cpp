@@ -1,11 +1,11 @@
-#include "vmm/machine.hpp"
+#include "vmm/kvm/machine.hpp"
 
 #include <sys/random.h>
 
 #include <cstring>
 
 #include "common/abi/mailbox.hpp"
-#include "vmm/page_tables.hpp"
+#include "vmm/kvm/page_tables.hpp"
 #include "vmm/vdso.hpp"
 
 namespace kvmsbx::vmm {

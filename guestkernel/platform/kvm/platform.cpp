@@ -1,13 +1,13 @@
 // The machine as a KVM guest: both privilege modes (see common/abi/cpu_area.hpp).
-#include "guestkernel/arch/arch.hpp"
+#include "guestkernel/platform/platform.hpp"
 
 #include <atomic>
 #include <cstring>
 
-#include "guestkernel/arch/x86_64/start.hpp"
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/kvm/start.hpp"
 
-namespace kvmsbx::arch {
+namespace kvmsbx::platform {
 namespace {
 
 const abi::BootInfo* boot;
@@ -133,4 +133,4 @@ uint64_t read_gs_base() { return __builtin_ia32_rdgsbase64(); }
 void write_fs_base(uint64_t base) { __builtin_ia32_wrfsbase64(base); }
 void write_gs_base(uint64_t base) { __builtin_ia32_wrgsbase64(base); }
 
-}  // namespace kvmsbx::arch
+}  // namespace kvmsbx::platform

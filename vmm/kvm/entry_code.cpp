@@ -1,9 +1,9 @@
 // The parts of the entry code that both modes share, and the descriptor tables.
-#include "vmm/entry_code.hpp"
+#include "vmm/kvm/entry_code.hpp"
 
 #include <cstring>
 
-#include "vmm/entry_emitter.hpp"
+#include "vmm/kvm/entry_emitter.hpp"
 
 namespace kvmsbx::vmm {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "common/abi/boot_info.hpp"
-#include "vmm/kvm.hpp"
+#include "vmm/kvm/kvm.hpp"
 #include "vmm/sandbox.hpp"
 
 namespace kvmsbx::vmm {

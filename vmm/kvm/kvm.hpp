@@ -7,9 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "vmm/cpu_features.hpp"
 #include "vmm/fd.hpp"
 #include "vmm/guest_memory.hpp"
+#include "vmm/kvm/cpu_features.hpp"
 #include "vmm/log.hpp"
 
 namespace kvmsbx::vmm {

@@ -1,10 +1,10 @@
 #pragma once
 // Called once at start by init.
-#include "guestkernel/arch/arch.hpp"
+#include "guestkernel/platform/platform.hpp"
 
-namespace kvmsbx::arch {
+namespace kvmsbx::platform {
 
 void set_boot_info(const abi::BootInfo& info);
 void init_lapic_timer();  // on each vCPU
 
-}  // namespace kvmsbx::arch
+}  // namespace kvmsbx::platform

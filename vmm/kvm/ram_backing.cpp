@@ -1,4 +1,4 @@
-#include "vmm/ram_backing.hpp"
+#include "vmm/kvm/ram_backing.hpp"
 
 #include <algorithm>
 
