@@ -15,6 +15,8 @@
 
 namespace kvmsbx::vmm {
 
+// kAuto: KVM where /dev/kvm opened and a guest runs, else the process platform.
+enum class PlatformChoice : uint8_t { kAuto, kKvm, kProcess };
 enum class PrivilegeChoice : uint8_t { kAuto, kRing0, kRing3 };
 enum class SeccompPolicy : uint8_t { kEnforce, kOff };  // kOff is for debuggers and sanitizers
 
@@ -33,7 +35,9 @@ static_assert(sizeof(ControlReply) == 24);
 inline constexpr uint64_t kMaxControlOutput = 64 * 1024;
 
 struct SandboxConfig {
-    int kvm_fd = -1;               // /dev/kvm, O_RDWR; -1: run_sandbox opens it
+    PlatformChoice platform = PlatformChoice::kAuto;
+    int kvm_fd = -1;               // /dev/kvm, O_RDWR; -1: there is none, which kKvm cannot do without
+    int ram_fd = -1;               // process platform: an empty file on a tmpfs with 2 MiB pages; -1: a memfd is made
     int channel_fd = -1;           // memfd shared with the gofer, its size a multiple of 2 MiB; -1: no channel (tests)
     int gofer_doorbell_fd = -1;    // eventfd that the guest's write to kGoferDoorbellOffset signals; -1: none
     int gofer_completion_fd = -1;  // eventfd that the gofer signals; raises kVectorGofer on vCPU 0; -1: none
@@ -51,8 +55,9 @@ struct SandboxConfig {
     bool debug = false;                     // VMM messages and HypercallNumber::kLog lines go to log_fd
     bool strace = false;                    // told to the Sentry (kDebugLevel); its lines come by kLog and go to log_fd
     int log_fd = 2;                         // debug lines, panics, our own failures
-    std::span<const std::byte> sentry_elf;  // the embedded Sentry; must outlive the call
-    std::vector<std::byte> app_spec;        // records of common/abi/app_spec.hpp
+    std::span<const std::byte> sentry_elf;  // the embedded Sentry of a KVM guest; must outlive the call
+    std::span<const std::byte> process_sentry_elf;  // the one of the process platform; likewise
+    std::vector<std::byte> app_spec;                // records of common/abi/app_spec.hpp
 };
 
 // Runs the sandbox until its first process ended; returns that exit code, or kExitOwnFailure after one line "kvmsbx:

@@ -10,9 +10,11 @@
 namespace kvmsbx::abi {
 
 inline constexpr uint64_t kBootInfoMagic = 0x31'78'62'73'6d'76'6bULL;  // "kvmsbx1"
-inline constexpr uint32_t kBootInfoVersion = 1;
+inline constexpr uint32_t kBootInfoVersion = 2;
 
-enum class PrivilegeMode : uint32_t { kRing0 = 0, kRing3 = 3 };
+struct ProcessHost;
+
+enum class PrivilegeMode : uint32_t { kRing0 = 0, kRing3 = 3, kProcess = 8 };
 
 struct BootInfo {
     uint64_t magic;
@@ -38,6 +40,14 @@ struct BootInfo {
     uint64_t fpu_area_size;   // bytes, for CpuArea::fpu_save
     uint64_t xcr0;            // 0: no XSAVE, FXSAVE is used
     uint64_t hwcap, hwcap2;   // AT_HWCAP (CPUID 1 edx), AT_HWCAP2
+    // Process platform (stub.hpp); 0 on KVM.
+    const ProcessHost* process_host;
+    uint64_t stub_base;
+    uint64_t
+        runner_area_size;  // bytes: a power of two, at most kRunnerStride; a signal frame fits behind RunnerControl
+    uint64_t frame_xstate_size;  // bytes of XSAVE data in a signal frame of the host, without the magic number behind
+    uint64_t frame_xfeatures;    // its components
+    uint64_t fsgsbase;           // 1: the host lets applications use WRFSBASE and kin (AT_HWCAP2)
     uint8_t random_seed[64];
     char cpu_model[64];  // for /proc/cpuinfo, NUL-terminated
 };
