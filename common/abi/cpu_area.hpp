@@ -12,6 +12,8 @@ inline constexpr uint64_t kTrapSyscall = 0x100;
 // Set by the Sentry in UserRegs::trap: resume must restore all registers (after exec, sigreturn, a signal's delivery,
 // for a new task).
 inline constexpr uint64_t kTrapNone = 0x101;
+// Process platform: what the application ran in has ended.
+inline constexpr uint64_t kTrapGone = 0x102;
 
 // One difference of PVM shows: INT n to a vector that applications may not use (int $0x80) is #UD there, #GP(n * 8 + 2)
 // on hardware and on Linux.

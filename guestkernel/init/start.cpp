@@ -1,6 +1,6 @@
 // The Sentry's start: sentry_start on every vCPU; vCPU 0 sets everything up and makes the first task, whose bootstrap
 // (first_task.cpp) goes on from there.
-#include "guestkernel/platform/kvm/start.hpp"
+#include "guestkernel/platform/start.hpp"
 #include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/ninep/channel.hpp"
 #include "guestkernel/init/first_task.hpp"
@@ -28,7 +28,7 @@ void prepare_cpu(abi::CpuArea& area) {
     sched::prepare_idle(
         area,
         *reinterpret_cast<platform::StackHeader*>(entry_stack_of(area)));  // SAFETY: see platform::StackHeader
-    platform::init_lapic_timer();
+    platform::init_cpu(area);
     task::install_traps(area);
 }
 

@@ -24,7 +24,8 @@ Result<RefPtr<AddressSpace>> AddressSpace::create(uint64_t layout) {
     auto space = TRY(make_ref<AddressSpace>());
     space->layout_ = layout ? layout : ++last_layout;
     TRY(space->table_.create(space->layout_));
-    space->map_top = abi::kUserEnd - (1ULL << 30);
+    TRY(space->user_.create(space->table_.root()));
+    space->map_top = platform::user_end - (1ULL << 30);
     return space;
 }
 
@@ -41,9 +42,9 @@ void AddressSpace::clear() {
         release(mailbox_);
         mailbox_ = nullptr;
     }
-    // 0: it may be this one all the same, see flush_here().
-    const Phys loaded = platform::cpu().loaded_cr3;
-    if (table_.root() && (loaded == table_.root() || loaded == 0)) platform::drop_user_space();
+    flush();
+    user_.drop();
+    release_held_frames();
     table_.destroy();
 }
 
@@ -56,14 +57,15 @@ Result<> AddressSpace::make_mailbox_page() {
 }
 
 void AddressSpace::flush() {
-    flush_here();
-    sched::shoot_down(cr3());
+    if (user_.flush()) interrupt_others();
+    release_held_frames();
 }
 
-void AddressSpace::flush_here() {
-    // This vCPU loads the page table again before it resumes.
-    if (platform::cpu().loaded_cr3 == cr3()) platform::cpu().loaded_cr3 = 0;
+void AddressSpace::flush_later() {
+    if (user_.flush_soon()) interrupt_others();
 }
+
+void AddressSpace::interrupt_others() { sched::interrupt_users_of(user_); }
 
 Vma* AddressSpace::find_from(UserAddress address) {
     // The last VMA that starts at or below the address, else the next one.
@@ -181,6 +183,7 @@ void AddressSpace::split_to_unmap(Pte& huge, UserAddress at, UserAddress end, co
 
 // Takes the pages of [start, end) out of the page table. Dirty pages of shared objects are reported to their owner.
 void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
+    user_.rights_gone(start, end, platform::Left::kNothing);
     for (UserAddress at = table_.next_populated(start, end); at < end; at = table_.next_populated(at, end)) {
         const UserAddress block = at & ~(kHugePageSize - 1);
         const UserAddress block_end = block + kHugePageSize;
@@ -210,6 +213,7 @@ void AddressSpace::zap(UserAddress start, UserAddress end, Vma& vma) {
 }
 
 void AddressSpace::unmap_object_pages(Vma& vma, UserAddress start, UserAddress end, bool also_private_copies) {
+    user_.rights_gone(start, end, platform::Left::kNothing);
     for (UserAddress at = table_.next_populated(start, end); at < end;
          at = table_.next_populated(at + kPageSize, end)) {
         if (Pte& huge = *table_.find_huge(at); huge.huge()) {
@@ -231,6 +235,7 @@ void AddressSpace::unmap_object_pages(Vma& vma, UserAddress start, UserAddress e
 
 bool AddressSpace::collect_dirty(Vma& vma, UserAddress from, UserAddress to) {
     bool any = false;
+    user_.rights_gone(from, to, platform::Left::kReadOnly);
     for (UserAddress at = table_.next_populated(from, to); at < to; at = table_.next_populated(at + kPageSize, to)) {
         Pte* pte = table_.find(at);
         if (!pte || !pte->present() || !pte->dirty()) continue;
@@ -295,8 +300,8 @@ Result<> AddressSpace::unmap_range(UserAddress start, UserAddress end) {
 }
 
 Result<> AddressSpace::unmap(UserAddress start, uint64_t length) {
-    if (start % kPageSize || length == 0 || start >= abi::kUserEnd || round_up(length) > abi::kUserEnd - start ||
-        round_up(length) < length)
+    if (start % kPageSize || length == 0 || start >= platform::user_end ||
+        round_up(length) > platform::user_end - start || round_up(length) < length)
         return Errno::kINVAL;
     // As often as a walk costs no more than the unmapping itself.
     if (round_up(length) >= kPeakLookBytes && round_up(length) >= mapped_ / 8) (void)peak_resident_pages();
@@ -310,7 +315,7 @@ Result<UserAddress> AddressSpace::find_gap(uint64_t length, UserAddress hint, ui
     if (hint) {
         hint = hint & ~(kPageSize - 1);
         Vma* after = find_from(hint);
-        if (hint >= kMapBottom && hint < abi::kUserEnd && length <= abi::kUserEnd - hint &&
+        if (hint >= kMapBottom && hint < platform::user_end && length <= platform::user_end - hint &&
             (!after || hint + length <= after->start - (after->grows_down ? kStackGuardGap : 0)))
             return hint;
     }
@@ -345,14 +350,14 @@ Result<> AddressSpace::check_growth(uint64_t length, uint32_t protection, uint32
 Result<UserAddress> AddressSpace::map(const MapRequest& request) {
     const uint64_t length = round_up(request.length);
     if (request.length == 0) return Errno::kINVAL;
-    if (length == 0 || length > abi::kUserEnd) return Errno::kNOMEM;
+    if (length == 0 || length > platform::user_end) return Errno::kNOMEM;
     if (request.offset % kPageSize) return Errno::kINVAL;
     TRY(check_growth(length, request.protection, request.flags, !request.file));
     Departed replaced;  // written back when the new mapping is there: nobody else may take the place meanwhile
     UserAddress start = request.address;
     if (request.flags & (kMapFixed | kMapFixedNoreplace)) {
         if (start % kPageSize) return Errno::kINVAL;
-        if (start >= abi::kUserEnd || length > abi::kUserEnd - start) return Errno::kNOMEM;
+        if (start >= platform::user_end || length > platform::user_end - start) return Errno::kNOMEM;
         if (start < kMapBottom) return Errno::kPERM;
         if (request.flags & kMapFixedNoreplace) {
             Vma* there = find_from(start);
@@ -367,7 +372,8 @@ Result<UserAddress> AddressSpace::map(const MapRequest& request) {
         const UserAddress top = request.flags & kMap32bit ? kMap32End : map_top;
         auto found = large ? find_gap(length, start, kHugePageSize, phase, top) : Errno::kNOMEM;
         if (found.is_error()) found = find_gap(length, start, kPageSize, 0, top);
-        if (found.is_error() && !(request.flags & kMap32bit)) found = find_gap(length, 0, kPageSize, 0, abi::kUserEnd);
+        if (found.is_error() && !(request.flags & kMap32bit))
+            found = find_gap(length, 0, kPageSize, 0, platform::user_end);
         start = TRY(std::move(found));
     }
     auto vma = TRY(make_own<Vma>());
@@ -405,7 +411,7 @@ Result<> AddressSpace::protect(UserAddress start, uint64_t length, uint32_t prot
     length = round_up(length);
     if (length == 0) return {};
     const UserAddress end = start + length;
-    if (end < start || end > abi::kUserEnd) return Errno::kNOMEM;
+    if (end < start || end > platform::user_end) return Errno::kNOMEM;
     UserAddress covered = start;
     for (Vma* vma = find(start); vma && covered < end; vma = next(*vma)) {
         if (vma->start > covered) break;
@@ -427,6 +433,7 @@ Result<> AddressSpace::protect(UserAddress start, uint64_t length, uint32_t prot
         TRY(split_boundaries(start, stop));
         for (Vma* vma = find(start); vma && vma->start < stop; vma = next(*vma)) {
             vma->protection = protection;
+            user_.rights_gone(vma->start, vma->end, platform::Left::kNothing);
             for (UserAddress at = table_.next_populated(vma->start, vma->end); at < vma->end;
                  at = table_.next_populated(at, vma->end)) {
                 const UserAddress block = at & ~(kHugePageSize - 1);
@@ -452,7 +459,7 @@ Result<> AddressSpace::protect(UserAddress start, uint64_t length, uint32_t prot
 }
 
 UserAddress AddressSpace::set_break(UserAddress wanted, uint64_t data_limit) {
-    if (wanted < break_start || wanted - break_start > data_limit || wanted >= abi::kUserEnd) return break_end;
+    if (wanted < break_start || wanted - break_start > data_limit || wanted >= platform::user_end) return break_end;
     const UserAddress old_top = round_up(break_end), new_top = round_up(wanted);
     if (new_top > old_top) {
         Vma* above = find_from(old_top);
@@ -472,7 +479,7 @@ UserAddress AddressSpace::set_break(UserAddress wanted, uint64_t data_limit) {
 }
 
 char* AddressSpace::translate(UserAddress address, Access access) const {
-    if (address >= abi::kUserEnd) return nullptr;
+    if (address >= platform::user_end) return nullptr;
     const Pte* pte = table_.find_huge(address);
     uint64_t offset_mask = kHugePageSize - 1;
     if (!pte || !pte->present()) return nullptr;

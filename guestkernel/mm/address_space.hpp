@@ -26,6 +26,7 @@
 #include "guestkernel/mm/page_cache.hpp"
 #include "guestkernel/mm/page_table.hpp"
 #include "guestkernel/mm/user_memory.hpp"
+#include "guestkernel/platform/address_space.hpp"
 
 namespace kvmsbx::mm {
 
@@ -130,7 +131,7 @@ class AddressSpace : public RefCounted {
     // mlock(2) and kin: marks only; who may lock how much is the caller's business. ENOMEM where nothing is mapped.
     Result<> lock(UserAddress start, UserAddress end, bool locked, bool on_fault);
     void lock_all(bool locked, bool on_fault);
-    uint64_t locked_bytes(UserAddress start = 0, UserAddress end = abi::kUserEnd);
+    uint64_t locked_bytes(UserAddress start = 0, UserAddress end = platform::user_end);
     uint64_t data_bytes();                              // private writable memory, as RLIMIT_DATA counts
     Result<> seal(UserAddress start, UserAddress end);  // mseal(2)
     bool has_sealed(UserAddress start, UserAddress end);
@@ -152,7 +153,12 @@ class AddressSpace : public RefCounted {
     // else null.
     char* translate(UserAddress address, Access access) const;
 
-    Phys cr3() const { return table_.root(); }
+    // The platform's part of it.
+    platform::UserSpace& user_space() { return user_; }
+    // After fault(): tells the platform of the page and its neighbours, where that saves faults.
+    void tell_platform(UserAddress address);
+    // Makes the other vCPUs that run this space's application enter the Sentry once.
+    void interrupt_others();
     // The page at abi::kMailboxPage, which no VMA covers; null until it is made.
     void* mailbox_page() const { return mailbox_ ? mailbox_->data() : nullptr; }
     Result<> make_mailbox_page();         // ENOMEM
@@ -248,10 +254,12 @@ class AddressSpace : public RefCounted {
     Result<> move_entries(UserAddress from, UserAddress to, uint64_t length);
     Vma* grow_stack(UserAddress address);
     Vma* find_before(UserAddress address);  // the last VMA with start < address
-    void flush();                           // on all vCPUs
-    void flush_here();                      // this vCPU's TLB
+    // What user_.rights_gone() was told becomes true everywhere. later: fault() flushes at its end.
+    void flush();
+    void flush_later();
 
     PageTable table_;
+    platform::UserSpace user_;
     uint64_t layout_ = 0;
     Tree_ vmas_;
     uint64_t mapped_ = 0;

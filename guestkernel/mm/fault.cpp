@@ -47,6 +47,7 @@ struct FaultHandler {
     const bool forced = false;  // for a debugger: protection does not count
 
     bool writes() const { return access == Access::kWrite; }
+    void gone(UserAddress from, UserAddress to) { space.user_.rights_gone(from, to, platform::Left::kNothing); }
 
     bool allowed() const {
         // x86 has no write-only and no execute-only page.
@@ -95,7 +96,7 @@ struct FaultHandler {
             return {};
         }
         TRY(space.table_.split_huge(huge));
-        space.flush();
+        space.flush_later();
         return present(*space.table_.find(page));
     }
 
@@ -162,13 +163,14 @@ struct FaultHandler {
         if (old == zero_frame() && !forced) return fresh_run();
         Frame* copy = TRY(allocate_frame(old == zero_frame() ? Zero::kYes : Zero::kNo));
         if (old != zero_frame()) memcpy(copy->data(), old->data(), kPageSize);
+        gone(page, page + kPageSize);
         pte.value = copy->phys() | rights(vma.protection, true);
         release(old);
         if (!forced && vma.object)
             copy_window();
         else if (!forced)
             copy_neighbours();
-        space.flush();
+        space.flush_later();
         return {};
     }
 
@@ -181,7 +183,7 @@ struct FaultHandler {
 
     // Pages that were written before a fork are likely to be written after it: one trap copies a few.
     void copy_neighbours() {
-        for_window(4, [&](UserAddress, Pte& pte) {
+        for_window(4, [&](UserAddress at, Pte& pte) {
             if (!pte.present() || pte.writable() || !pte.dirty()) return;
             if (ours_alone(pte)) {
                 pte.value |= kPteWrite;
@@ -191,6 +193,7 @@ struct FaultHandler {
             if (copy.is_error()) return;
             Frame* old = pte.frame();
             memcpy(copy.value()->data(), old->data(), kPageSize);
+            gone(at, at + kPageSize);
             pte.value = copy.value()->phys() | rights(vma.protection, true);
             release(old);
         });
@@ -216,6 +219,7 @@ struct FaultHandler {
     bool copy_window() {
         const Range range = next_writes();
         bool replaced = false;
+        gone(range.from, range.to);
         for (UserAddress at = range.from; at < range.to; at += kPageSize) {
             Pte* pte = space.table_.find(at);
             if (!pte || (pte->present() && pte->writable())) continue;
@@ -286,6 +290,7 @@ struct FaultHandler {
     // Fresh pages around the fault, below it in a stack; more each time the faults go on behind the last ones.
     Result<> fresh_run() {
         const Range range = fresh_range();
+        gone(range.from, range.to);
         Pte* pte = TRY(space.table_.obtain(page));
         bool replaced = pte->present();
         TRY(make_fresh(*pte));
@@ -295,7 +300,7 @@ struct FaultHandler {
             replaced |= pte->present();
             if (make_fresh(*pte).is_error()) break;
         }
-        if (replaced) space.flush();
+        if (replaced) space.flush_later();
         return {};
     }
 
@@ -370,7 +375,7 @@ struct FaultHandler {
         memcpy(copy.value()->data(), frame->data(), kPageSize);
         release(frame);
         TRY(install(copy.value(), true));
-        if (!forced && copy_window()) space.flush();
+        if (!forced && copy_window()) space.flush_later();
         return {};
     }
 
@@ -423,7 +428,7 @@ Vma* AddressSpace::find_before(UserAddress address) {
 bool (*relieve_memory)() = nullptr;
 
 Result<> AddressSpace::fault(UserAddress address, Access access) {
-    if (address >= abi::kUserEnd) return Errno::kFAULT;
+    if (address >= platform::user_end) return Errno::kFAULT;
     make_room();
     for (;;) {
         const Result<> made = with_evictions([=, this]() -> Result<> {
@@ -432,6 +437,7 @@ Result<> AddressSpace::fault(UserAddress address, Access access) {
             if (!vma) return Errno::kFAULT;
             return FaultHandler{*this, *vma, address & ~(kPageSize - 1), access}.run();
         });
+        if (platform::holds_frames) flush();
         const bool out_of_memory = made.is_error() && made.error() == Errno::kNOMEM;
         if (!out_of_memory || !relieve_memory || !relieve_memory()) return made;
     }
@@ -452,7 +458,7 @@ Result<Frame*> AddressSpace::pin_forced(UserAddress address, Access access) {
     const UserAddress page = address & ~(kPageSize - 1);
     const bool writes = access == Access::kWrite;
     for (;;) {
-        Vma* vma = address < abi::kUserEnd ? find(address) : nullptr;
+        Vma* vma = address < platform::user_end ? find(address) : nullptr;
         if (!vma) return Errno::kFAULT;
         if (writes && (vma->shared ? vma->protection & kProtWrite : vma->max_protection & kProtWrite) == 0)
             return Errno::kFAULT;
@@ -466,12 +472,14 @@ Result<Frame*> AddressSpace::pin_forced(UserAddress address, Access access) {
             frame->ref();
             return frame;
         }
-        TRY((FaultHandler{*this, *vma, page, access, true}.run()));
+        const Result<> made = FaultHandler{*this, *vma, page, access, true}.run();
+        if (platform::holds_frames) flush();
+        TRY(made);
     }
 }
 
 Result<FutexKey> AddressSpace::futex_key(UserAddress address, bool shared) {
-    if (address >= abi::kUserEnd) return Errno::kFAULT;
+    if (address >= platform::user_end) return Errno::kFAULT;
     if (!shared) return FutexKey{this, address};
     while (!translate(address, Access::kRead)) TRY(fault(address, Access::kRead));
     Vma* vma = find(address);

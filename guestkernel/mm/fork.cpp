@@ -105,7 +105,13 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     unsigned budget = kEagerCopies;
     // The other threads come to rest in the Sentry before the first page is copied or shared: the child sees what they
     // wrote in order.
-    flush();
+    if (user_.flush()) {
+        interrupt_others();
+    } else {
+        for (Vma& vma : vmas_)
+            if (!vma.no_fork && !vma.shared) user_.rights_gone(vma.start, vma.end, platform::Left::kReadOnly);
+        flush();
+    }
     // From the top down: the stack first, where both sides write at once.
     for (auto it = vmas_.rbegin(); it != vmas_.rend(); ++it) {
         Vma& vma = *it;

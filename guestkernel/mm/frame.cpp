@@ -6,6 +6,7 @@
 
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/mm/page_cache.hpp"
+#include "guestkernel/platform/address_space.hpp"
 #include "guestkernel/sched/sched.hpp"
 
 namespace kvmsbx::mm {
@@ -184,9 +185,31 @@ Result<Frame*> allocate_contiguous(unsigned count, Zero zero) {
     return allocate(static_cast<unsigned>(__builtin_ctz(count)), zero);
 }
 
+namespace {
+
+uint32_t held = kNone;  // released while platform::holds_frames, linked by `next`
+
+void free_block(uint32_t index, unsigned order) {
+    if (!platform::holds_frames) [[likely]]
+        return give_back(index, order);
+    frames[index].order = static_cast<uint8_t>(order);
+    frames[index].next = held;
+    held = index;
+}
+
+}  // namespace
+
+void release_held_frames() {
+    while (held != kNone && !platform::holds_frames) {
+        const uint32_t index = held;
+        held = frames[index].next;
+        give_back(index, frames[index].order);
+    }
+}
+
 void release(Frame* frame) {
     VERIFY(frame->references > 0);
-    if (--frame->references == 0) give_back(index_of(frame), 0);
+    if (--frame->references == 0) free_block(index_of(frame), 0);
 }
 
 void release_contiguous(Frame* first, unsigned count) {
@@ -194,7 +217,7 @@ void release_contiguous(Frame* first, unsigned count) {
         VERIFY(first[i].references == 1);
         first[i].references = 0;
     }
-    give_back(index_of(first), static_cast<unsigned>(__builtin_ctz(count)));
+    free_block(index_of(first), static_cast<unsigned>(__builtin_ctz(count)));
 }
 
 MemoryStatistics memory_statistics() {

@@ -38,6 +38,8 @@ Result<Frame*> allocate_huge(Zero zero);
 Result<Frame*> allocate_contiguous(unsigned count, Zero zero);
 void release(Frame* frame);  // drops a reference; the last one frees
 void release_contiguous(Frame* first, unsigned count);
+// Frames that were released while an application could still reach them (platform::holds_frames) come back into use.
+void release_held_frames();
 // The page of zeroes that reads of untouched anonymous memory share. Not counted as resident.
 Frame* zero_frame();
 Frame* frame_of(Phys phys);

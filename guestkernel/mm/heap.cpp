@@ -109,6 +109,16 @@ void heap_free(void* object) {
 
 }  // namespace kvmsbx::mm
 
+namespace kvmsbx::platform::process {
+
+void* allocate_pages(unsigned count) {
+    auto first = mm::allocate_contiguous(count, mm::Zero::kYes);
+    return first.is_ok() ? first.value()->data() : nullptr;
+}
+void free_pages(void* pages, unsigned count) { mm::release_contiguous(mm::frame_of(virt_to_phys(pages)), count); }
+
+}  // namespace kvmsbx::platform::process
+
 namespace kvmsbx::sched {
 
 char* allocate_stack() {

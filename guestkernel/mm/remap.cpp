@@ -30,6 +30,7 @@ MapRequest like(const Vma& vma, UserAddress address, uint64_t length, uint32_t e
 Result<> AddressSpace::move_entries(UserAddress from, UserAddress to, uint64_t length) {
     const UserAddress end = from + length;
     const FlushAtEnd flushed(*this);
+    user_.rights_gone(from, end, platform::Left::kNothing);
     for (UserAddress at = table_.next_populated(from, end); at < end; at = table_.next_populated(at + kPageSize, end)) {
         Pte& huge = *table_.find_huge(at);
         if (huge.huge()) TRY(table_.split_huge(huge));
@@ -50,9 +51,9 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
     if ((flags & kMremapDontunmap) && old_size != new_size) return Errno::kINVAL;
     if (old_address % kPageSize) return Errno::kINVAL;
     old_size = round_up(old_size), new_size = round_up(new_size);
-    if (new_size == 0 || new_size > abi::kUserEnd) return Errno::kINVAL;
+    if (new_size == 0 || new_size > platform::user_end) return Errno::kINVAL;
     if (flags & (kMremapFixed | kMremapDontunmap)) {
-        if (new_address % kPageSize || new_address >= abi::kUserEnd || new_size > abi::kUserEnd - new_address)
+        if (new_address % kPageSize || new_address >= platform::user_end || new_size > platform::user_end - new_address)
             return Errno::kINVAL;
         if (new_address < old_address + old_size && old_address < new_address + new_size) return Errno::kINVAL;
     }
@@ -73,7 +74,7 @@ Result<UserAddress> AddressSpace::remap(UserAddress old_address, uint64_t old_si
         TRY(check_growth(new_size - old_size, vma->protection, kind | (vma->no_reserve ? kMapNoreserve : 0),
                          !vma->file));
         Vma* after = next(*vma);
-        if (old_address + old_size == vma->end && new_size <= abi::kUserEnd - old_address &&
+        if (old_address + old_size == vma->end && new_size <= platform::user_end - old_address &&
             (!after || after->start >= old_address + new_size)) {
             mapped_ += new_size - old_size;
             if (mapped_ > peak_mapped) peak_mapped = mapped_;
@@ -133,7 +134,7 @@ Result<> AddressSpace::synchronize(UserAddress start, uint64_t length, uint32_t 
 Result<> AddressSpace::resident(UserAddress start, uint64_t length, UserAddress out) {
     if (start % kPageSize) return Errno::kINVAL;
     const UserAddress end = start + round_up(length);
-    if (end < start || end > abi::kUserEnd) return Errno::kNOMEM;
+    if (end < start || end > platform::user_end) return Errno::kNOMEM;
     for (UserAddress at = start; at < end; at += kPageSize) {
         Vma* vma = find(at);
         if (!vma) return Errno::kNOMEM;

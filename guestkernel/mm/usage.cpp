@@ -68,7 +68,7 @@ AddressSpace::Residency AddressSpace::residency(UserAddress start, UserAddress e
     return sum;
 }
 
-uint64_t AddressSpace::resident_pages() { return residency(0, abi::kUserEnd).pages; }
+uint64_t AddressSpace::resident_pages() { return residency(0, platform::user_end).pages; }
 
 uint64_t AddressSpace::peak_resident_pages() { return peak_resident_ = std::max(peak_resident_, resident_pages()); }
 

@@ -27,7 +27,7 @@ Result<> for_pages(AddressSpace& space, UserAddress address, size_t size, Access
 }
 
 bool in_user_half(UserAddress address, size_t size) {
-    return address <= abi::kUserEnd && size <= abi::kUserEnd - address;
+    return address <= platform::user_end && size <= platform::user_end - address;
 }
 
 }  // namespace
@@ -58,7 +58,7 @@ Result<> clear_user(AddressSpace& space, UserAddress to, size_t size) {
 Result<String> copy_string_from_user(AddressSpace& space, UserAddress from, size_t limit) {
     String text;
     while (text.size() < limit) {
-        if (from >= abi::kUserEnd) return Errno::kFAULT;
+        if (from >= platform::user_end) return Errno::kFAULT;
         const char* at = space.translate(from, Access::kRead);
         if (!at) {
             if (auto made = space.fault(from, Access::kRead); made.is_error())

@@ -51,8 +51,13 @@ void prepare_stack(void* stack);
 void* phys_to_virt(Phys phys);
 Phys virt_to_phys(const void* address);
 
+// Applications' memory ends here: the first address that none can map.
+extern const uint64_t user_end;
+
 const abi::BootInfo& boot_info();
 
+// Has the VMM look at this vCPU's CpuArea::hypercall.
+void make_hypercall(CpuArea& area);
 // Runs a VMM call on this vCPU; the result is >= 0 or -errno.
 int64_t hypercall(abi::HypercallNumber number, uint64_t a0 = 0, uint64_t a1 = 0, uint64_t a2 = 0);
 

@@ -1,5 +1,6 @@
 #pragma once
 // What trap handling and init need of the scheduler: the vCPU's side.
+#include "guestkernel/platform/address_space.hpp"
 #include "guestkernel/sched/sched.hpp"
 
 namespace kvmsbx::sched {
@@ -25,10 +26,10 @@ void prepare_idle(CpuArea& area, platform::StackHeader& header);
 void serve_interrupt(uint8_t vector);
 // On the way to ring 3, kernel lock held: gives idle vCPUs the threads that wait, arms the slice timer.
 inline void before_resume();
-// Makes every other vCPU that runs an application with page table `cr3` enter the Sentry once; its TLB is flushed
+// Makes every other vCPU that runs an application in this address space enter the Sentry once; its TLB is flushed
 // before it resumes (trap handling clears loaded_cr3 on kVectorIpi). CpuArea::entries is odd while a vCPU is in the
 // Sentry. Kernel lock held.
-void shoot_down(Phys cr3);
+void interrupt_users_of(const platform::UserSpace& space);
 
 // Makes every other vCPU that runs an application enter the Sentry once: a memory barrier for all of them. Kernel lock
 // held.

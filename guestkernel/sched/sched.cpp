@@ -550,8 +550,8 @@ void interrupt_users(Concerns concerns, IsInSentry is_in_sentry) {
 
 }  // namespace
 
-void shoot_down(Phys cr3) {
-    interrupt_users([cr3](const CpuArea& area) { return area.user_cr3 == cr3; },
+void interrupt_users_of(const platform::UserSpace& space) {
+    interrupt_users([&space](const CpuArea& area) { return space.runs_on(area); },
                     [](CpuArea& area) { area.loaded_cr3 = 0; });  // it loads the page table again before it resumes
 }
 

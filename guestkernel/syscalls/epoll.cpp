@@ -33,7 +33,7 @@ Result<int64_t> tell(Task& task, Epoll& epoll, std::span<const Epoll::Taken> fou
 
 Result<int64_t> do_wait(Task& task, Fd fd, UserOut<EpollEvent> events, int32_t maximum, sched::Nanoseconds deadline) {
     if (maximum <= 0 || maximum > static_cast<int32_t>(0x7fffffff / sizeof(EpollEvent))) return Errno::kINVAL;
-    if (events.address >= abi::kUserEnd) return Errno::kFAULT;
+    if (events.address >= platform::user_end) return Errno::kFAULT;
     const RefPtr<vfs::File> file = TRY(task.files().get(fd));
     Epoll* epoll = Epoll::from(*file);
     if (!epoll) return Errno::kINVAL;

@@ -104,7 +104,7 @@ Result<int64_t> sys_arch_prctl(Task& task, int32_t option, uint64_t address) {
     switch (option) {
         case kSetFs:
         case kSetGs:
-            if (address >= abi::kUserEnd) return Errno::kPERM;
+            if (address >= platform::user_end) return Errno::kPERM;
             option == kSetFs ? platform::write_fs_base(address) : platform::write_gs_base(address);
             return 0;
         case kGetFs: TRY(UserOut<uint64_t>{address}.store(task.space(), platform::read_fs_base())); return 0;

@@ -59,7 +59,7 @@ Result<int64_t> sys_rseq(Task& task, uint64_t area, uint32_t length, int32_t fla
         return task.rseq_signature != signature ? Errno::kPERM : Errno::kBUSY;
     }
     if (length < sizeof(RseqArea) || area % kAreaAlignment) return Errno::kINVAL;
-    if (area >= abi::kUserEnd || length > abi::kUserEnd - area) return Errno::kFAULT;
+    if (area >= platform::user_end || length > platform::user_end - area) return Errno::kFAULT;
     TRY(UserOut<uint64_t>{area + offsetof(RseqArea, critical_section)}.store(task.space(), 0));
     task.rseq_address = area;
     task.rseq_length = length;

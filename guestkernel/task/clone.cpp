@@ -165,7 +165,7 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     const uint64_t flags = request.flags;
     TRY(check_flags(parent, flags));
     TRY(check_process_limit(parent));
-    if (flags & kCloneSettls && request.tls >= abi::kUserEnd) return Errno::kPERM;
+    if (flags & kCloneSettls && request.tls >= platform::user_end) return Errno::kPERM;
     const int32_t number = TRY(number_for(request));
     RefPtr<Process> process = flags & kCloneThread ? parent.process_ : TRY(new_process(parent, number, request));
     auto child = TRY(make_ref<Task>(number, process));

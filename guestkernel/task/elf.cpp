@@ -1,4 +1,5 @@
 #include "guestkernel/task/elf.hpp"
+#include "guestkernel/platform/platform.hpp"
 
 #include <bit>
 #include <cstring>
@@ -13,7 +14,8 @@ constexpr uint16_t kMachineX86_64 = 62;
 
 Result<> check_load(const ProgramHeader& segment, bool first, uint64_t previous_end) {
     if (segment.memory_size < segment.file_size) return Errno::kNOEXEC;
-    if (segment.virtual_address >= abi::kUserEnd || segment.memory_size > abi::kUserEnd - segment.virtual_address)
+    if (segment.virtual_address >= platform::user_end ||
+        segment.memory_size > platform::user_end - segment.virtual_address)
         return Errno::kNOEXEC;
     if (segment.offset % kPage != segment.virtual_address % kPage) return Errno::kNOEXEC;
     if (segment.offset + segment.file_size < segment.offset) return Errno::kNOEXEC;

@@ -110,7 +110,7 @@ Result<bool> operate(AddressSpace& space, UserAddress address, uint32_t encoded)
 
 Result<FutexKey> futex_key_of(AddressSpace& space, UserAddress address, bool shared) {
     if (address % sizeof(uint32_t) != 0) return Errno::kINVAL;
-    if (address >= abi::kUserEnd) return Errno::kFAULT;
+    if (address >= platform::user_end) return Errno::kFAULT;
     auto key = space.futex_key(address, shared);
     if (key.is_error()) return Errno::kFAULT;
     return key.value();

@@ -6,7 +6,7 @@ namespace {
 
 Result<uint32_t*> word_at(mm::AddressSpace& space, UserAddress address, mm::Access access) {
     if (address % sizeof(uint32_t) != 0) return Errno::kINVAL;
-    if (address >= abi::kUserEnd) return Errno::kFAULT;
+    if (address >= platform::user_end) return Errno::kFAULT;
     for (;;) {
         // SAFETY: translate gives the direct-map address of a present page with that right; the word is aligned, so it
         // lies in one page, and the page stays as long as the kernel lock is held without a block.

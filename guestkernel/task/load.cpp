@@ -268,10 +268,10 @@ Result<UserAddress> write_stack(mm::AddressSpace& space, UserAddress top, const 
 }
 
 Result<> map_stack(mm::AddressSpace& space, uint64_t limit, bool executable) {
-    space.stack_top = abi::kUserEnd - random_pages(kStackRandomPages);
+    space.stack_top = platform::user_end - random_pages(kStackRandomPages);
     space.stack_limit = limit;
     uint64_t gap = limit < kMinStackGap ? kMinStackGap : limit;
-    if (gap > abi::kUserEnd / 6 * 5) gap = abi::kUserEnd / 6 * 5;
+    if (gap > platform::user_end / 6 * 5) gap = platform::user_end / 6 * 5;
     space.map_top = space.stack_top - gap - random_pages(kMmapRandomPages);
     MapRequest request;
     request.length = 33 * kPageSize;  // as Linux's setup_arg_pages leaves it; it grows

@@ -19,8 +19,8 @@ Result<> leave_critical_section(Task& task) {
     const uint64_t at = TRY(mm::UserIn<uint64_t>{pointer}.load(task.space()));
     if (!at) return {};
     const auto section = TRY(mm::UserIn<CriticalSection>{at}.load(task.space()));
-    const bool sane = section.start < abi::kUserEnd && section.start + section.length < abi::kUserEnd &&
-                      section.abort < abi::kUserEnd && section.version == 0 &&
+    const bool sane = section.start < platform::user_end && section.start + section.length < platform::user_end &&
+                      section.abort < platform::user_end && section.version == 0 &&
                       section.abort - section.start >= section.length;
     if (!sane) return Errno::kINVAL;
     const auto signature = TRY(mm::UserIn<uint32_t>{section.abort - sizeof(uint32_t)}.load(task.space()));

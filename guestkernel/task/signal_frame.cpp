@@ -188,7 +188,7 @@ Result<> push_signal_frame(Task& task, const SigInfo& info, const SigAction& act
     const FrameLayout layout = lay_out_frame(top, !entering, frame_fpu_size());
     const bool overflows = layout.frame <= task.altstack_base || layout.frame - task.altstack_base > task.altstack_size;
     if ((nested || entering) && overflows) return Errno::kFAULT;
-    if (layout.frame >= abi::kUserEnd || layout.fpstate >= abi::kUserEnd) return Errno::kFAULT;
+    if (layout.frame >= platform::user_end || layout.fpstate >= platform::user_end) return Errno::kFAULT;
 
     TRY(push_fpu(task, layout.fpstate));
     SignalFrame frame{};

@@ -59,7 +59,7 @@ Result<> set_registers(Task& tracee, const UserRegisters& in) {
     if (bad_selector(in.cs) || bad_selector(in.ss) || bad_selector(in.ds) || bad_selector(in.es) ||
         bad_selector(in.fs) || bad_selector(in.gs) || !in.cs || !in.ss)
         return Errno::kIO;
-    if (in.fs_base >= abi::kUserEnd || in.gs_base >= abi::kUserEnd) return Errno::kIO;
+    if (in.fs_base >= platform::user_end || in.gs_base >= platform::user_end) return Errno::kIO;
     abi::UserRegs& r = tracee.regs;
     const uint64_t trap = r.trap;
     memcpy(&r, &in, offsetof(UserRegisters, orig_rax));

@@ -1,6 +1,7 @@
 #include "guestkernel/task/trap.hpp"
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/lib/format.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/task/exit.hpp"
@@ -27,7 +28,7 @@ void page_fault(Task& task) {
     const uint64_t blocked = task.voluntary_switches;
     auto handled = task.space().fault(address, access);
     ++(task.voluntary_switches != blocked ? task.major_faults : task.minor_faults);
-    if (handled.is_ok()) return;
+    if (handled.is_ok()) return task.space().tell_platform(address);
     switch (handled.error()) {
         case Errno::kFAULT: return send_fault_signal(task, kSigSegv, kSegvMaperr, address);
         case Errno::kACCES: return send_fault_signal(task, kSigSegv, kSegvAccerr, address);
@@ -50,6 +51,19 @@ bool becomes_system_call(Task& task) {
     return true;
 }
 
+[[gnu::noinline]] void work_before_return(Task& task) {
+    if (task.rseq_pending) rseq_resume(task);
+    if (has_signal_work(task)) deliver_signals(task);
+    if (sched::should_yield()) sched::yield();
+}
+
+// The host has ended what the application ran in, or has no memory for it: the task's process ends, as by the host's OOM killer.
+[[noreturn]] void end_for_the_host(Task& task) {
+    debug("process {}: the host does not let its application run any more", task.process().pid);
+    force_signal(task, kernel_signal(kSigKill));
+    for (;;) work_before_return(task);
+}
+
 // Inline: on the way of every system call.
 [[gnu::always_inline]] inline void handle(Task& task) {
     const uint64_t trap = task.regs.trap;
@@ -60,20 +74,14 @@ bool becomes_system_call(Task& task) {
         return sched::serve_interrupt(static_cast<uint8_t>(trap));
     }
     if (trap == abi::kVectorSpurious) return;
+    if (trap == abi::kTrapGone) return end_for_the_host(task);
     if (trap == kInvalidOpcode && becomes_system_call(task)) return dispatch_system_call(task);
     deliver_exception(task);
 }
 
-[[gnu::noinline]] void work_before_return(Task& task) {
-    if (task.rseq_pending) rseq_resume(task);
-    if (has_signal_work(task)) deliver_signals(task);
-    if (sched::should_yield()) sched::yield();
-}
-
-// The vCPU is not where it was: another page table comes, or ring 3 mode, where that is always so.
+// The vCPU is not where it was: another address space comes, or the platform wants to be asked each time.
 [[gnu::noinline]] void prepare_to_load(Task& task, platform::CpuArea& area) {
-    // No vCPU gives up the kernel lock with a page table loaded that another could free.
-    if (area.loaded_cr3 != platform::boot_info().sentry_pml4) platform::drop_user_space();
+    if (task.space().user_space().load(area).is_error()) end_for_the_host(task);
     if (area.syscall_target) prepare_entry(task, area);
 }
 
@@ -81,11 +89,11 @@ bool becomes_system_call(Task& task) {
 [[noreturn, gnu::always_inline]] inline void leave_sentry(Task& task) {
     while (has_signal_work(task) || sched::should_yield()) [[unlikely]] work_before_return(task);
     sched::before_resume();
-    if (task.fpu_in_area_only) load_fpu(task);
     platform::CpuArea& area = platform::cpu();
-    const platform::Phys cr3 = task.space().cr3();
-    area.user_cr3 = cr3;
-    if (area.loaded_cr3 != cr3) prepare_to_load(task, area);
+    const platform::UserSpace& space = task.space().user_space();
+    space.select(area);
+    if (!space.is_loaded(area)) prepare_to_load(task, area);
+    if (task.fpu_in_area_only) load_fpu(task);
     task.resumed_at = platform::read_tsc();
     __atomic_fetch_add(&area.entries, 1, __ATOMIC_ACQ_REL);
     sched::unlock_kernel();

@@ -272,7 +272,7 @@ TEST(AddressSpaceTest, FixedMapReplacesAndNoreplaceRefuses) {
         EXPECT_EQ(space->map(request).error(), Errno::kEXIST);
         request.address = 0x20004000;
         EXPECT_EQ(space->map(request).value(), 0x20004000U);
-        request.address = abi::kUserEnd - 4096;
+        request.address = platform::user_end - 4096;
         EXPECT_EQ(space->map(request).error(), Errno::kNOMEM);
     });
 }

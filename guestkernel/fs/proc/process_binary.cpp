@@ -62,7 +62,7 @@ class PagemapFile final : public AddressFile {
         size_t done = 0;
         while (!to.empty()) {
             const uint64_t page = (offset + done) / sizeof(uint64_t);
-            if (page >= abi::kUserEnd / mm::kPageSize) break;
+            if (page >= platform::user_end / mm::kPageSize) break;
             const uint64_t state = space_->page_state(page * mm::kPageSize);
             done += TRY(to.put(&state, sizeof state));
         }

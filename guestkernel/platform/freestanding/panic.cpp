@@ -68,7 +68,7 @@ void panic_with_fault(const abi::SentryFault& fault, CpuArea& area) {
     volatile abi::HypercallBlock& block = area.hypercall;
     block.number = static_cast<uint64_t>(abi::HypercallNumber::kPanic);
     block.args[0] = virt_to_phys(&info);
-    for (;;) *reinterpret_cast<volatile uint32_t*>(abi::kDirectMap + abi::kDeviceGpa + abi::kHypercallOffset) = 1;
+    for (;;) make_hypercall(area);
 }
 
 }  // namespace platform

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "guestkernel/lib/assert.hpp"
-#include "guestkernel/platform/kvm/start.hpp"
+#include "guestkernel/platform/start.hpp"
 
 namespace kvmsbx::platform {
 namespace {
@@ -46,6 +46,8 @@ Function generated(uint64_t address) {
 
 }  // namespace
 
+const uint64_t user_end = abi::kUserEnd;
+
 void set_boot_info(const abi::BootInfo& info) { boot = &info; }
 const abi::BootInfo& boot_info() { return *boot; }
 
@@ -56,17 +58,9 @@ Phys virt_to_phys(const void* address) {
     return reinterpret_cast<uint64_t>(address) - abi::kDirectMap;
 }  // SAFETY: as above
 
-int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_t a2) {
-    abi::HypercallBlock& block = cpu().hypercall;
-    block.number = static_cast<uint64_t>(number);
-    block.args[0] = a0, block.args[1] = a1, block.args[2] = a2;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    write_device(abi::kHypercallOffset);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    return *const_cast<volatile int64_t*>(&block.result);
-}
+void make_hypercall(CpuArea&) { write_device(abi::kHypercallOffset); }
 
-void init_lapic_timer() {
+void init_cpu(CpuArea&) {
     write_lapic(kTimerDivide, kDivideBy1);
     write_lapic(kLvtTimer, abi::kVectorTimer);
 }
@@ -115,18 +109,6 @@ void ring_gofer() { write_device(abi::kGoferDoorbellOffset); }
 
 void save_fpu(void* area) { generated<void (*)(void*)>(cpu().fpu_save)(area); }
 void restore_fpu(const void* area) { generated<void (*)(const void*)>(cpu().fpu_restore)(area); }
-
-void init_fpu_area(void* area) {
-    memset(area, 0, boot->fpu_area_size);
-    // FXSAVE layout: FCW at 0, MXCSR at 24; XSTATE_BV (at 512) says that x87 and SSE hold these values.
-    auto* bytes = static_cast<unsigned char*>(area);
-    const uint16_t fcw = 0x37f;
-    const uint32_t mxcsr = 0x1f80;
-    const uint64_t xstate_bv = 3;
-    memcpy(bytes, &fcw, sizeof fcw);
-    memcpy(bytes + 24, &mxcsr, sizeof mxcsr);
-    if (boot->xcr0) memcpy(bytes + 512, &xstate_bv, sizeof xstate_bv);
-}
 
 uint64_t read_fs_base() { return __builtin_ia32_rdfsbase64(); }
 uint64_t read_gs_base() { return __builtin_ia32_rdgsbase64(); }

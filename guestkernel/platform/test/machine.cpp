@@ -75,6 +75,7 @@ void* phys_to_virt(Phys phys) { return ram + (phys - abi::kRamGpa); }
 Phys virt_to_phys(const void* address) {
     return static_cast<uint64_t>(static_cast<const char*>(address) - ram) + abi::kRamGpa;
 }
+const uint64_t user_end = abi::kUserEnd;
 const abi::BootInfo& boot_info() { return info; }
 
 int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_t a2) {

@@ -5,6 +5,6 @@
 namespace kvmsbx::platform {
 
 void set_boot_info(const abi::BootInfo& info);
-void init_lapic_timer();  // on each vCPU
+void init_cpu(CpuArea& area);  // on each vCPU
 
 }  // namespace kvmsbx::platform

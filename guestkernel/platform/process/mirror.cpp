@@ -1,0 +1,141 @@
+#include "guestkernel/platform/process/mirror.hpp"
+
+#include <new>
+
+#include "guestkernel/lib/assert.hpp"
+
+namespace kvmsbx::platform {
+
+bool holds_frames;
+
+namespace {
+
+// The host's vm.max_map_count is 65,530 by default, and the stub has a few mappings of its own. At this many all is dropped at once.
+constexpr unsigned kMostMappings = 60'000;
+// Runs up to this size are filled in when they are mapped: each page saves the application a fault of the host's. Larger ones are not
+// needed as a whole as often.
+constexpr uint64_t kPopulated = 16 * kPageSize;
+
+unsigned mirrors_with_changes;
+
+unsigned protection(const Run& run) {
+    return process::kProtRead | (run.writable ? process::kProtWrite : 0) | (run.executable ? process::kProtExec : 0);
+}
+
+}  // namespace
+
+Mirror::~Mirror() {
+    if (change_count_ || all_goes_) done();
+    process::Stub::give_back(stub_);
+}
+
+void Mirror::note_all() {
+    if (!change_count_ && !all_goes_) ++mirrors_with_changes;
+    holds_frames = true;
+    all_goes_ = true;
+    change_count_ = 0;
+    map_.clear();
+}
+
+void Mirror::note(uint64_t start, uint64_t end, bool unmaps, bool executable) {
+    if (all_goes_) return;
+    if (change_count_ == 0) {
+        ++mirrors_with_changes;
+        holds_frames = true;
+    } else {
+        Change& last = changes_[change_count_ - 1];
+        if (last.unmaps == unmaps && last.executable == executable && last.end == start) {
+            last.end = end;
+            return;
+        }
+        if (change_count_ == kMostChanges) return note_all();
+    }
+    changes_[change_count_++] = {start, end, unmaps, executable};
+}
+
+void Mirror::rights_gone(uint64_t start, uint64_t end, Left left) {
+    if (map_.empty()) return;
+    if (left == Left::kNothing)
+        map_.remove(start, end, [this](uint64_t from, uint64_t to) { note(from, to, true, false); });
+    else
+        map_.make_read_only(
+            start, end, [this](const Run& run) { note(run.address, run.address + run.length, false, run.executable); });
+    if (all_goes_) map_.clear();
+}
+
+void Mirror::order_changes() {
+    if (all_goes_) stub_->unmap(0, user_end);
+    for (unsigned i = 0; i < change_count_; ++i) {
+        const Change& change = changes_[i];
+        if (change.unmaps)
+            stub_->unmap(change.start, change.end - change.start);
+        else
+            stub_->protect(change.start, change.end - change.start,
+                           process::kProtRead | (change.executable ? process::kProtExec : 0));
+    }
+}
+
+void Mirror::done() {
+    change_count_ = 0;
+    all_goes_ = false;
+    if (--mirrors_with_changes == 0) holds_frames = false;
+}
+
+void Mirror::flush() {
+    if (!change_count_ && !all_goes_) return;
+    order_changes();
+    (void)stub_->carry_out().is_ok();  // an error ends the stub, and with it all that it had mapped
+    done();
+}
+
+void Mirror::mapped(const Run* runs, unsigned count) {
+    if (map_.count() + count > kMostMappings) note_all();
+    const bool changes = change_count_ || all_goes_;
+    if (changes) order_changes();
+    for (unsigned i = 0; i < count; ++i) {
+        const Run& run = runs[i];
+        if (map_.add(run))
+            stub_->map(run.address, run.phys, run.length, protection(run), run.length <= kPopulated);
+        else
+            stub_->unmap(run.address, run.length);
+    }
+    (void)stub_->carry_out().is_ok();  // as above
+    if (changes) done();
+}
+
+UserSpace::~UserSpace() { drop(); }
+
+Result<> UserSpace::create(Phys root) {
+    process::Stub* stub = TRY(process::Stub::take());
+    mirror_ = new (std::nothrow) Mirror(*stub);
+    if (!mirror_) {
+        process::Stub::give_back(stub);
+        return Errno::kNOMEM;
+    }
+    root_ = root;
+    return {};
+}
+
+void UserSpace::drop() {
+    delete mirror_;
+    mirror_ = nullptr;
+    root_ = 0;
+}
+
+void UserSpace::rights_gone(uint64_t start, uint64_t end, Left left) {
+    if (mirror_) mirror_->rights_gone(start, end, left);
+}
+
+bool UserSpace::flush() {
+    if (mirror_) mirror_->flush();
+    return false;
+}
+
+bool UserSpace::flush_soon() { return false; }
+bool UserSpace::caches_mappings() { return true; }
+
+void UserSpace::mapped(const Run* runs, unsigned count) {
+    if (mirror_) mirror_->mapped(runs, count);
+}
+
+}  // namespace kvmsbx::platform

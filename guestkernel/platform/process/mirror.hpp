@@ -1,0 +1,43 @@
+#pragma once
+// The process platform's part of an address space: the stub that the application runs in and what it has mapped.
+//
+// What rights_gone() finds mapped is taken out of the map at once and ordered at the next flush() or mapped(); until then no frame that is
+// released comes into use again (holds_frames).
+#include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/process/host_map.hpp"
+#include "guestkernel/platform/process/stub.hpp"
+
+namespace kvmsbx::platform {
+
+class Mirror {
+  public:
+    explicit Mirror(process::Stub& stub) : stub_(&stub) {}
+    Mirror(const Mirror&) = delete;
+    ~Mirror();
+
+    void rights_gone(uint64_t start, uint64_t end, Left left);
+    void flush();
+    void mapped(const Run* runs, unsigned count);
+    Result<process::Runner*> runner(CpuArea& area) { return stub_->runner(area); }
+    int32_t pid() const { return stub_->pid(); }
+
+  private:
+    struct Change {
+        uint64_t start, end;
+        bool unmaps;  // else: read-only
+        bool executable;
+    };
+    static constexpr unsigned kMostChanges = 24;
+    void note(uint64_t start, uint64_t end, bool unmaps, bool executable);
+    void note_all();
+    void order_changes();
+    void done();
+
+    process::Stub* stub_;
+    process::HostMap map_;
+    Change changes_[kMostChanges];
+    unsigned change_count_ = 0;
+    bool all_goes_ = false;  // instead of changes_
+};
+
+}  // namespace kvmsbx::platform

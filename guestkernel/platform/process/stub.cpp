@@ -1,0 +1,156 @@
+#include "guestkernel/platform/process/stub.hpp"
+
+#include <new>
+
+#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/lib/format.hpp"
+#include "guestkernel/platform/process/frame.hpp"
+#include "guestkernel/platform/process/host_call.hpp"
+
+namespace kvmsbx::platform::process {
+namespace {
+
+// System calls of the host, x86-64, and their flags.
+constexpr uint64_t kMmap = 9, kMprotect = 10, kMunmap = 11, kClone = 56;
+constexpr uint64_t kMapShared = 0x01, kMapFixed = 0x10, kMapPopulate = 0x8000;
+constexpr uint64_t kRunnerStartTicks = 1'000'000'000;  // of the TSC: how long a new runner may take to report
+
+constexpr unsigned kMostKept = 16;
+Stub* kept;
+unsigned kept_count;
+
+unsigned area_pages() { return static_cast<unsigned>(boot_info().runner_area_size / kPageSize); }
+uint64_t file_offset(Phys phys) { return phys - abi::kRamGpa; }
+
+}  // namespace
+
+Result<Stub*> Stub::take() {
+    while (kept) {
+        Stub* stub = kept;
+        kept = stub->next_kept_;
+        --kept_count;
+        if (!stub->ended_) return stub;
+        delete stub;
+    }
+    return create();
+}
+
+Result<Stub*> Stub::create() {
+    auto* stub = new (std::nothrow) Stub;
+    if (!stub) return Errno::kNOMEM;
+    stub->orders_ = static_cast<abi::OrderPage*>(allocate_pages(1));
+    const int64_t pid = stub->orders_ ? call_host(cpu(), host().create_stub, &cpu(), stub->orders_) : -12;
+    if (pid < 0) {
+        stub->ended_ = true;
+        delete stub;
+        return Errno{static_cast<int>(-pid)};
+    }
+    stub->pid_ = static_cast<int32_t>(pid);
+    return stub;
+}
+
+Stub::~Stub() {
+    end();
+    for (Runner& runner : runners_)
+        if (runner.control) free_pages(runner.control, area_pages());
+    if (orders_) free_pages(orders_, 1);
+}
+
+void Stub::end() {
+    if (!ended_) call_host(cpu(), host().kill_stub, &cpu(), static_cast<uint64_t>(pid_));
+    ended_ = true;
+}
+
+Result<> Stub::empty() {
+    unmap(0, user_end);
+    return carry_out();
+}
+
+void Stub::give_back(Stub* stub) {
+    if (kept_count >= kMostKept || stub->ended_ || stub->empty().is_error()) {
+        delete stub;
+        return;
+    }
+    stub->next_kept_ = kept;
+    kept = stub;
+    ++kept_count;
+}
+
+void Stub::add(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
+    if (count_ == abi::kMaxOrders)
+        (void)carry_out().is_ok();  // an error ends the stub, which the next carry_out() tells
+    orders_->orders[count_++] = {number, {a0, a1, a2, a3, a4, a5}, 0};
+}
+
+void Stub::map(uint64_t address, Phys phys, uint64_t length, unsigned protection, bool populate) {
+    add(kMmap, address, length, protection, kMapShared | kMapFixed | (populate ? kMapPopulate : 0), abi::kStubRamFd,
+        file_offset(phys));
+}
+void Stub::unmap(uint64_t address, uint64_t length) { add(kMunmap, address, length, 0, 0, 0, 0); }
+void Stub::protect(uint64_t address, uint64_t length, unsigned protection) {
+    add(kMprotect, address, length, protection, 0, 0, 0);
+}
+
+Result<int64_t> Stub::carry_out_orders() {
+    const unsigned count = count_;
+    count_ = 0;
+    if (ended_) return Errno::kSRCH;
+    if (count == 0) return int64_t{0};
+    const int64_t result =
+        call_host(cpu(), host().order, &cpu(), orders_, static_cast<uint64_t>(count), static_cast<uint64_t>(pid_));
+    if (result < 0) return Errno{static_cast<int>(-result)};
+    return result;
+}
+
+Result<> Stub::carry_out() {
+    auto done = carry_out_orders();
+    if (done.is_ok()) return {};
+    if (!ended_) debug("stub {}: orders failed with error {}; it ends", pid_, static_cast<int>(done.error()));
+    end();
+    return done.error();
+}
+
+// A new runner goes to an address where nothing is mapped: its first trap makes a signal frame of the host's own.
+Result<> Stub::create_runner(Runner& runner, CpuArea& area) {
+    void* pages = allocate_pages(area_pages());
+    if (!pages) return Errno::kNOMEM;
+    runner.control = static_cast<abi::RunnerControl*>(pages);
+    const uint64_t at = runner_address(area);
+    runner.control->state = static_cast<uint32_t>(abi::RunnerState::kRunning);
+    runner.control->resume_context = at + make_first_frame(*runner.control, at);
+    TRY(carry_out());
+    map(at, virt_to_phys(pages), boot_info().runner_area_size, kProtRead | kProtWrite, true);
+    add(kClone, abi::kCloneRunner, 0, 0, at + offsetof(abi::RunnerControl, state), 0, at);
+    auto tid = carry_out_orders();
+    if (tid.is_error()) {
+        // The area may be mapped by now.
+        if (!ended_) unmap(at, boot_info().runner_area_size);
+        const Errno error = tid.error();
+        (void)carry_out().is_ok();
+        free_pages(pages, area_pages());
+        runner = {};
+        return error;
+    }
+    runner.tid = static_cast<int32_t>(tid.value());
+    const uint64_t begin = read_tsc();
+    while (__atomic_load_n(&runner.control->state, __ATOMIC_ACQUIRE) ==
+           static_cast<uint32_t>(abi::RunnerState::kRunning)) {
+        if (read_tsc() - begin > kRunnerStartTicks) return Errno::kSRCH;
+        call_host(area, host().yield);
+    }
+    return locate_frame(runner, area);
+}
+
+Result<Runner*> Stub::runner(CpuArea& area) {
+    Runner& runner = runners_[area.cpu_id];
+    if (ended_) return Errno::kSRCH;
+    if (!runner.control)
+        if (auto made = create_runner(runner, area); made.is_error()) {
+            debug("stub {}: no runner: error {}", pid_, static_cast<int>(made.error()));
+            end();
+            return made.error();
+        }
+    return &runner;
+}
+
+}  // namespace kvmsbx::platform::process
