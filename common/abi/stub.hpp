@@ -86,9 +86,9 @@ struct RunnerControl {
     uint32_t spin;                      // IN: how often to look at `state` before it waits in the kernel
     uint64_t new_fs_base, new_gs_base;  // IN
     uint64_t resume_context;            // IN: address in the stub of the ucontext to go on with (rt_sigreturn)
-    uint64_t pad[22];
+    uint64_t pad[23];
 };
-static_assert(sizeof(RunnerControl) == 256 && offsetof(RunnerControl, resume_context) == 72);
+static_assert(sizeof(RunnerControl) == 256 && offsetof(RunnerControl, resume_context) == 64);
 
 struct CpuArea;
 
@@ -114,6 +114,8 @@ struct ProcessHost {
     int64_t (*order)(CpuArea*, OrderPage* orders, uint32_t count, int32_t pid);
     // A new stub with that page of orders (its fields need no value). Its PID; -EAGAIN, -ENOMEM.
     int64_t (*create_stub)(CpuArea*, OrderPage* orders);
+    // Lets other threads of the host have the processor: for a vCPU that waits for another.
+    void (*yield)();
     // Ends a stub, and returns when none of its threads runs any more.
     void (*kill_stub)(CpuArea*, int32_t pid);
 };
