@@ -1,6 +1,9 @@
 #include "vmm/guest_memory.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstring>
 
 namespace kvmsbx::vmm {
@@ -22,10 +25,27 @@ Result<GuestMemory> GuestMemory::create(const Log& log, uint64_t size) {
     auto* base = reinterpret_cast<std::byte*>(aligned);
     if (madvise(base, size, MADV_HUGEPAGE) != 0) log.debug("no huge pages for guest RAM: %m");
     madvise(base, size, MADV_DONTDUMP);
-    return GuestMemory(base, size);
+    return GuestMemory(base, size, -1);
 }
 
-GuestMemory::GuestMemory(GuestMemory&& other) noexcept : base_(other.base_), size_(other.size_) {
+Result<GuestMemory> GuestMemory::map_file(const Log& log, int fd, uint64_t address, uint64_t size) {
+    if (ftruncate(fd, static_cast<off_t>(size)) != 0)
+        return log.fail(last_errno(), "cannot make a file of %llu MiB for RAM: %m",
+                        static_cast<unsigned long long>(size >> 20));
+    void* at = reinterpret_cast<void*>(address);
+    void* got =
+        mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, 0);
+    if (got != at) {
+        if (got != MAP_FAILED) munmap(got, size);
+        return log.fail(last_errno(), "cannot map %llu MiB of RAM: %m; set a smaller --memory",
+                        static_cast<unsigned long long>(size >> 20));
+    }
+    madvise(got, size, MADV_HUGEPAGE);  // a memfd on a host that has shmem_enabled=advise
+    madvise(got, size, MADV_DONTDUMP);
+    return GuestMemory(static_cast<std::byte*>(got), size, fd);
+}
+
+GuestMemory::GuestMemory(GuestMemory&& other) noexcept : base_(other.base_), size_(other.size_), file_(other.file_) {
     other.base_ = nullptr;
 }
 
@@ -54,7 +74,11 @@ Result<> GuestMemory::release(GuestPhys from, uint64_t length) const {
     if (from.value % abi::kPageSize != 0 || length % abi::kPageSize != 0) return Errno::kINVAL;
     auto where = locate(from, length);
     if (where.is_error()) return Errno::kINVAL;
-    if (length != 0 && madvise(*where, length, MADV_DONTNEED) != 0) return last_errno();
+    if (length == 0) return {};
+    int released = file_ < 0 ? madvise(*where, length, MADV_DONTNEED)
+                             : fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                         static_cast<off_t>(from.value - abi::kRamGpa), static_cast<off_t>(length));
+    if (released != 0) return last_errno();
     return {};
 }
 

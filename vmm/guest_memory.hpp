@@ -1,6 +1,6 @@
 #pragma once
-// Guest RAM as the VMM sees it: one anonymous NORESERVE mapping, huge pages where the host has them, at kRamGpa in the
-// guest.
+// Guest RAM as the VMM sees it, at kRamGpa in the guest. With KVM: one anonymous NORESERVE mapping, huge pages where the
+// host has them. On the process platform: a file that stubs map pieces of, at kProcessDirectMap + kRamGpa.
 //
 // Hostile from the first guest instruction on: a guest address is a GuestPhys, which cannot be dereferenced; bytes are
 // copied in and then checked. Only while the guest does not run yet (machine building) does BootMemory hand out plain
@@ -25,12 +25,14 @@ class GuestMemory {
   public:
     // `size`: bytes, a multiple of 2 MiB. Fails with a line in the log.
     static Result<GuestMemory> create(const Log& log, uint64_t size);
+    // The file `fd`, which becomes `size` bytes long and stays the caller's, at `address` (free, a multiple of 2 MiB).
+    static Result<GuestMemory> map_file(const Log& log, int fd, uint64_t address, uint64_t size);
     GuestMemory(GuestMemory&& other) noexcept;
     GuestMemory& operator=(GuestMemory&&) = delete;
     ~GuestMemory();
 
     uint64_t size() const { return size_; }
-    void* host_base() const { return base_; }  // for KVM_SET_USER_MEMORY_REGION only
+    void* host_base() const { return base_; }  // for KVM_SET_USER_MEMORY_REGION and the Sentry in this process only
 
     // EFAULT unless [from, from + size) lies in RAM. The guest may change the bytes at any time: check the copy.
     Result<> copy_in(GuestPhys from, std::span<std::byte> to) const;
@@ -48,11 +50,12 @@ class GuestMemory {
 
   private:
     friend class BootMemory;
-    GuestMemory(std::byte* base, uint64_t size) : base_(base), size_(size) {}
+    GuestMemory(std::byte* base, uint64_t size, int file) : base_(base), size_(size), file_(file) {}
     Result<std::byte*> locate(GuestPhys at, uint64_t length) const;
 
     std::byte* base_;
     uint64_t size_;
+    int file_;  // -1: anonymous
 };
 
 // Hands out RAM from its start while the machine is built.

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/abi/cpu_area.hpp"
+
 namespace kvmsbx::vmm {
 namespace {
 
@@ -113,7 +115,7 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
         case HypercallNumber::kEventReply:
             return reply(state, {call.args[0], static_cast<int64_t>(call.args[1]), 0}, {});
         case HypercallNumber::kControlOutput: return control_output(state, call);
-        case HypercallNumber::kBackMemory: return static_cast<int64_t>(TRY(state.ram.extend(call.args[0])));
+        case HypercallNumber::kBackMemory: return static_cast<int64_t>(TRY(state.platform.extend_ram(call.args[0])));
         case HypercallNumber::kNone:
         case HypercallNumber::kPanic:
         case HypercallNumber::kExit: break;
@@ -124,7 +126,7 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
 }  // namespace
 
 void handle_hypercall(SandboxState& state, unsigned cpu) {
-    GuestPhys block = state.machine.cpus[cpu].area + offsetof(CpuArea, hypercall);
+    GuestPhys block = state.platform.cpu_area(cpu) + offsetof(CpuArea, hypercall);
     HypercallBlock call{};
     static_cast<void>(state.memory.copy_in_value(block, call).is_ok());  // the VMM's own address: in RAM
     switch (HypercallNumber{call.number}) {

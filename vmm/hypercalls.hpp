@@ -5,7 +5,7 @@
 
 namespace kvmsbx::vmm {
 
-// On the thread of vCPU `cpu`, which just wrote to kHypercallOffset. Never blocks.
+// On the thread of vCPU `cpu`, which just wrote to kHypercallOffset or called ProcessHost::hypercall. Never blocks.
 void handle_hypercall(SandboxState& state, unsigned cpu);
 
 // Writes a Sentry panic, symbolised, to the log.

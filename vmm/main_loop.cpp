@@ -10,7 +10,7 @@
 namespace kvmsbx::vmm {
 namespace {
 
-enum Slot : unsigned { kStdin, kStdout, kStderr, kWake, kLifeline, kControl, kSlots };
+enum Slot : unsigned { kStdin, kStdout, kStderr, kWake, kLifeline, kControl, kPlatform, kSlots = kPlatform + Platform::kPolled };
 
 void end_with(SandboxState& state, const char* line) {
     if (state.ending.set(kExitOwnFailure)) state.log.error("%s", line);
@@ -33,19 +33,22 @@ void take_control_message(SandboxState& state) {
     if (!state.events.push(event))
         state.log.error("the Sentry does not take its events; one of type %u was dropped",
                         static_cast<unsigned>(event.type));
-    state.notify_sentry();
+    state.platform.notify_sentry();
 }
 
 }  // namespace
 
 void run_main_loop(SandboxState& state, int wake_fd) {
+    const auto platform = state.platform.polled();
     while (!state.ending.decided()) {
         pollfd polled[kSlots] = {state.console.wanted(0),
                                  state.console.wanted(1),
                                  state.console.wanted(2),
                                  {wake_fd, POLLIN, 0},
                                  {state.config.gofer_lifeline_fd, POLLIN, 0},
-                                 {state.config.control_fd, POLLIN, 0}};
+                                 {state.config.control_fd, POLLIN, 0},
+                                 {platform[0], POLLIN, 0},
+                                 {platform[1], POLLIN, 0}};
         if (poll(polled, kSlots, -1) < 0 && errno != EINTR) {
             end_with(state, "the sandbox's main loop cannot wait (poll failed)");
             return;
@@ -62,10 +65,12 @@ void run_main_loop(SandboxState& state, int wake_fd) {
             state.events.push_console(stream);
             console_ready = true;
         }
-        if (console_ready) state.notify_sentry();
+        if (console_ready) state.platform.notify_sentry();
         if (polled[kLifeline].revents)
             end_with(state, "the gofer (file server) of this sandbox died; its files are gone, so the sandbox ends");
         if (polled[kControl].revents) take_control_message(state);
+        for (unsigned i = 0; i < Platform::kPolled; i++)
+            if (polled[kPlatform + i].revents) state.platform.on_readable(i);
     }
 }
 

@@ -73,4 +73,14 @@ struct PrivilegeReport {
 };
 PrivilegeReport measure_privilege(int kvm_fd);
 
+// Likewise: whether the process platform works here; tried in a child process, in less than 50 ms.
+struct ProcessReport {
+    bool ok;             // false: `reason` says what does not work
+    bool huge_pages;     // RAM could be a file of 2 MiB pages
+    unsigned cpus;       // that a sandbox would have
+    double ns_per_call;  // a system call's way to the Sentry and back, measured
+    char reason[160];    // NUL-terminated
+};
+ProcessReport measure_process();
+
 }  // namespace kvmsbx::vmm

@@ -1,14 +1,15 @@
 #pragma once
-// What the threads of a running sandbox share. Locks: HostEvents' and RamBacking's own, never both; everything else is
-// constant or atomic.
+// What the threads of a running sandbox share. Locks: HostEvents' and the platform's own, never both; everything else
+// is constant or atomic.
+#include <array>
 #include <atomic>
 #include <cstdint>
 
 #include "vmm/console.hpp"
+#include "vmm/guest_memory.hpp"
 #include "vmm/host_events.hpp"
-#include "vmm/kvm/machine.hpp"
-#include "vmm/kvm/ram_backing.hpp"
 #include "vmm/sandbox.hpp"
+#include "vmm/sentry_elf.hpp"
 
 namespace kvmsbx::vmm {
 
@@ -27,20 +28,38 @@ class Ending {
     int wake_fd_;
 };
 
+// What differs between KVM and the process platform for code that serves both. Any thread, but for on_readable().
+class Platform {
+  public:
+    virtual GuestPhys cpu_area(unsigned cpu) const = 0;
+    // kBackMemory.
+    virtual Result<uint64_t> extend_ram(uint64_t bytes) = 0;
+    // Tells the Sentry to ask for host events.
+    virtual void notify_sentry() = 0;
+    // Descriptors that the main loop is to wait for; -1: none. It calls on_readable() with the index.
+    static constexpr unsigned kPolled = 2;
+    virtual std::array<int, kPolled> polled() const { return {-1, -1}; }
+    virtual void on_readable(unsigned) {}
+
+  protected:
+    ~Platform() = default;
+};
+
 struct SandboxState {
     const SandboxConfig& config;
     const Log& log;
     const GuestMemory& memory;
-    const Vm& vm;
     const SentryElf& sentry;
-    const Machine& machine;
-    RamBacking& ram;
+    Platform& platform;
     Console console;
     HostEvents events;
     Ending ending;
-
-    // Tells the Sentry to ask for host events.
-    void notify_sentry() { static_cast<void>(vm.raise_interrupt(0, abi::kVectorHostEvent).is_ok()); }
 };
+
+// What both platforms make of the configuration.
+unsigned cpu_count(const SandboxConfig& config);
+uint64_t ram_size(const SandboxConfig& config);  // bytes, a multiple of 2 MiB
+// The channel's memory: its size, 0 if there is none. EINVAL, with a line in the log.
+Result<uint64_t> channel_size(const Log& log, const SandboxConfig& config);
 
 }  // namespace kvmsbx::vmm

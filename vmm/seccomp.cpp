@@ -1,5 +1,6 @@
 #include "vmm/seccomp.hpp"
 
+#include <fcntl.h>
 #include <linux/kvm.h>
 #include <seccomp.h>
 #include <sys/mman.h>
@@ -7,6 +8,8 @@
 
 #include <cstring>
 #include <memory>
+
+#include "vmm/sandbox_state.hpp"
 
 namespace kvmsbx::vmm {
 namespace {
@@ -62,11 +65,74 @@ constexpr SeccompRule kMainRules[] = {
     {SCMP_SYS(exit_group), kAny, "the process's end"},
 };
 
+// malloc alone maps: nothing of a file.
+constexpr SeccompArgument kHeap{3, MAP_PRIVATE | MAP_ANONYMOUS};
+constexpr SeccompArgument kArena{3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE};
+constexpr SeccompArgument kData{2, PROT_READ | PROT_WRITE};
+
+constexpr SeccompRule kProcessVcpuRules[] = {
+    {SCMP_SYS(futex), kAny, "ProcessHost: runners and helpers; locks"},
+    {SCMP_SYS(ppoll), kAny, "ProcessHost::wait"},
+    {SCMP_SYS(read), kAny, "ProcessHost: eventfds; Console::read"},
+    {SCMP_SYS(write), kAny, "ProcessHost: eventfds, the gofer's doorbell; Console::write, Log, Ending"},
+    {SCMP_SYS(tgkill), kAny, "ProcessHost: makes a runner trap"},
+    {SCMP_SYS(sched_setaffinity), kAny, "ProcessHost::move_here"},
+    {SCMP_SYS(getcpu), kAny, "ProcessHost::move_here where the host's vDSO cannot answer"},
+    {SCMP_SYS(sched_yield), kAny, "yield"},
+    {SCMP_SYS(kill), kAny, "ProcessHost::kill_stub, the watchdog"},
+    {SCMP_SYS(waitid), kAny, "ProcessHost::kill_stub, create_stub"},
+    {SCMP_SYS(clock_gettime), kAny, "timers, kGetTime where the host's vDSO cannot answer"},
+    {SCMP_SYS(fallocate), SeccompArgument{1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE}, "kReleaseMemory"},
+    {SCMP_SYS(poll), kAny, "Console: is a stream ready"},
+    {SCMP_SYS(sendmsg), kAny, "kEventReply, kControlOutput, Console::write to a socket"},
+    {SCMP_SYS(brk), kAny, "malloc in symbolise"},
+    {SCMP_SYS(mmap), kHeap, "malloc in symbolise"},
+    {SCMP_SYS(mmap), kArena, "malloc's arena of a thread"},
+    {SCMP_SYS(munmap), kAny, "malloc in symbolise"},
+    {SCMP_SYS(mprotect), kData, "malloc's arena of a thread"},
+    {SCMP_SYS(madvise), SeccompArgument{2, MADV_DONTNEED}, "malloc's arena of a thread"},
+    {SCMP_SYS(sched_getaffinity), kAny, "malloc, when it counts CPUs to limit its arenas"},
+    {SCMP_SYS(rt_sigreturn), kAny, "faults of the Sentry"},
+    {SCMP_SYS(restart_syscall), kAny, "futex and ppoll after a stop"},
+    {SCMP_SYS(pause), kAny, "park_thread"},
+    {SCMP_SYS(exit_group), kAny, "a fault that is not the Sentry's"},
+};
+
+constexpr SeccompRule kProcessMainRules[] = {
+    {SCMP_SYS(poll), kAny, "run_main_loop"},
+    {SCMP_SYS(read), kAny, "run_main_loop: eventfds, the signalfd of SIGCHLD"},
+    {SCMP_SYS(write), kAny, "Log, Ending, ProcessHost::interrupt"},
+    {SCMP_SYS(recvfrom), kAny, "take_control_message"},
+    {SCMP_SYS(futex), kAny, "locks; ProcessHost::mark_dead"},
+    {SCMP_SYS(waitid), kAny, "ProcessHost::notice_deaths, end_stubs"},
+    {SCMP_SYS(kill), kAny, "ProcessHost::end_stubs"},
+    {SCMP_SYS(tgkill), kAny, "ProcessHost::interrupt"},
+    {SCMP_SYS(rt_sigreturn), kAny, "signal handlers of the caller"},
+    {SCMP_SYS(restart_syscall), kAny, "poll and futex after a stop"},
+    {SCMP_SYS(brk), kAny, "malloc"},
+    {SCMP_SYS(mmap), kHeap, "malloc"},
+    {SCMP_SYS(munmap), kAny, "malloc"},
+    {SCMP_SYS(fstat), kAny, "stdio's buffers, flushed at the end"},
+    {SCMP_SYS(lseek), kAny, "stdio's buffers, flushed at the end"},
+    {SCMP_SYS(exit_group), kAny, "the process's end"},
+};
+
 }  // namespace
 
 std::span<const SeccompRule> seccomp_rules(ThreadKind kind) {
-    if (kind == ThreadKind::kVcpu) return kVcpuRules;
-    return kMainRules;
+    switch (kind) {
+        case ThreadKind::kVcpu: return kVcpuRules;
+        case ThreadKind::kMain: return kMainRules;
+        case ThreadKind::kProcessVcpu: return kProcessVcpuRules;
+        case ThreadKind::kProcessMain: return kProcessMainRules;
+    }
+    return {};
+}
+
+bool confine_thread(SandboxState& state, ThreadKind kind) {
+    if (state.config.seccomp == SeccompPolicy::kOff || install_thread_seccomp(state.log, kind).is_ok()) return true;
+    state.ending.set(kExitOwnFailure);
+    return false;
 }
 
 Result<> install_thread_seccomp(const Log& log, ThreadKind kind) {

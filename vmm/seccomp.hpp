@@ -11,8 +11,10 @@
 namespace kvmsbx::vmm {
 
 enum class ThreadKind : uint8_t {
-    kVcpu,  // run_vcpu()
-    kMain,  // run_main_loop(), and what follows until the process ends
+    kVcpu,         // KVM: run_vcpu()
+    kMain,         // KVM: run_main_loop(), and what follows until the process ends
+    kProcessVcpu,  // process platform: the Sentry, and what it calls (ProcessHost)
+    kProcessMain,  // process platform: run_main_loop(), and what follows until the process ends
 };
 
 // "Allowed if argument `index` equals `value`."
@@ -32,5 +34,8 @@ std::span<const SeccompRule> seccomp_rules(ThreadKind kind);
 // Sets no_new_privs and the filter of `kind` for the calling thread. Fails with a line in the log; then nothing may
 // run.
 Result<> install_thread_seccomp(const Log& log, ThreadKind kind);
+struct SandboxState;
+// The same where the configuration wants it. False: the thread is not confined, so the sandbox ends.
+bool confine_thread(SandboxState& state, ThreadKind kind);
 
 }  // namespace kvmsbx::vmm

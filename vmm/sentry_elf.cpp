@@ -47,11 +47,11 @@ const char* check_header(const Elf64_Ehdr& header) {
     return nullptr;
 }
 
-const char* add_segment(Bytes file, const Elf64_Phdr& header, SentryElf& elf) {
+const char* add_segment(Bytes file, uint64_t base, const Elf64_Phdr& header, SentryElf& elf) {
     if (header.p_type == PT_INTERP || header.p_type == PT_DYNAMIC) return "dynamically linked";
     if (header.p_type == PT_TLS) return "uses thread-local storage";
     if (header.p_type != PT_LOAD || header.p_memsz == 0) return nullptr;
-    if (header.p_vaddr < abi::kSentryBase || header.p_vaddr - abi::kSentryBase >= kMaxImage ||
+    if (header.p_vaddr < base || header.p_vaddr - base >= kMaxImage ||
         header.p_memsz > kMaxImage)
         return "segment outside the Sentry's addresses";
     if (header.p_filesz > header.p_memsz) return "segment larger in the file than in memory";
@@ -101,7 +101,7 @@ void read_functions(Bytes file, const Elf64_Ehdr& header, SentryElf& elf) {
 
 }  // namespace
 
-Result<SentryElf> parse_sentry_elf(std::span<const std::byte> file, const char** why) {
+Result<SentryElf> parse_sentry_elf(std::span<const std::byte> file, uint64_t base, const char** why) {
     SentryElf elf;
     auto header = read<Elf64_Ehdr>(file, 0);
     *why = header ? check_header(*header) : "no ELF file";
@@ -109,7 +109,7 @@ Result<SentryElf> parse_sentry_elf(std::span<const std::byte> file, const char**
     for (unsigned i = 0; i < header->e_phnum; i++) {
         uint64_t offset = header->e_phoff + uint64_t{i} * sizeof(Elf64_Phdr);
         auto program = offset < header->e_phoff ? std::nullopt : read<Elf64_Phdr>(file, offset);
-        *why = program ? add_segment(file, *program, elf) : "program headers past the end of the file";
+        *why = program ? add_segment(file, base, *program, elf) : "program headers past the end of the file";
         if (*why != nullptr) return Errno::kNOEXEC;
     }
     elf.entry = header->e_entry;

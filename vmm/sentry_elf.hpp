@@ -29,10 +29,11 @@ struct SentryElf {
     std::vector<SentrySymbol> functions;  // ascending; empty if stripped
 };
 
-// Accepts: ELF64, little endian, x86-64, ET_EXEC, linked in [kSentryBase, kSentryBase + 64 MiB), no interpreter, no
+// Accepts: ELF64, little endian, x86-64, ET_EXEC, linked in [base, base + 64 MiB), no interpreter, no
 // dynamic section, no TLS, no segment both writable and executable, entry in an executable one. Else ENOEXEC, and `why`
 // (static text) says what is wrong. The result points into `file`.
-Result<SentryElf> parse_sentry_elf(std::span<const std::byte> file, const char** why);
+// `base`: abi::kSentryBase, or abi::kProcessSentryBase.
+Result<SentryElf> parse_sentry_elf(std::span<const std::byte> file, uint64_t base, const char** why);
 
 // "function+0x12", demangled; "?" if no function holds `address`.
 std::string symbolise(const SentryElf& elf, uint64_t address);

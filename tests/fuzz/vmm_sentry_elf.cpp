@@ -9,7 +9,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace kvmsbx;
     const char* why = nullptr;
-    auto elf = vmm::parse_sentry_elf(std::as_bytes(std::span(data, size)), &why);
+    auto elf = vmm::parse_sentry_elf(std::as_bytes(std::span(data, size)), abi::kSentryBase, &why);
     if (elf.is_error()) {
         if (why == nullptr) std::abort();
         return 0;

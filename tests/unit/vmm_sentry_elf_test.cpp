@@ -36,7 +36,7 @@ Image good_image() {
 }
 
 Result<SentryElf> parse(const Image& image, const char** why) {
-    return parse_sentry_elf(std::as_bytes(std::span(&image, 1)), why);
+    return parse_sentry_elf(std::as_bytes(std::span(&image, 1)), abi::kSentryBase, why);
 }
 
 TEST(SentryElf, DescribesSegments) {

@@ -3,7 +3,6 @@
 #include <cpuid.h>
 #include <sys/ioctl.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -66,22 +65,6 @@ std::vector<kvm_cpuid_entry2> CpuFeatures::cpuid_for(unsigned apic_id) const {
         if (entry.function == 0xb || entry.function == 0x1f) entry.edx = apic_id;
     }
     return entries;
-}
-
-bool host_has_xsaveopt() {
-    uint32_t eax, ebx, ecx, edx;
-    return __get_cpuid_count(0xd, 1, &eax, &ebx, &ecx, &edx) && (eax & 1);
-}
-
-uint64_t fpu_area_size(uint64_t xcr0) {
-    uint64_t size = xcr0 == 0 ? 512 : 576;
-    for (unsigned component = 2; component < 63; component++) {
-        if (!(xcr0 >> component & 1)) continue;
-        uint32_t bytes, offset, ecx, edx;
-        if (__get_cpuid_count(0xd, component, &bytes, &offset, &ecx, &edx))
-            size = std::max<uint64_t>(size, uint64_t{offset} + bytes);
-    }
-    return size;
 }
 
 }  // namespace kvmsbx::vmm

@@ -23,10 +23,4 @@ struct CpuFeatures {
     char model[64] = {};
 };
 
-// CPUID of the host itself: what ring 3 sees where KVM does not intercept it.
-bool host_has_xsaveopt();
-
-// Bytes of the standard-format XSAVE area for these components (CPUID leaf 0xd); 512 for 0 (FXSAVE).
-uint64_t fpu_area_size(uint64_t xcr0);
-
 }  // namespace kvmsbx::vmm

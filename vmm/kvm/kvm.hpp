@@ -53,6 +53,7 @@ class Vm {
     static Result<Vm> create(const Log& log, int kvm_fd);
 
     int fd() const { return vm_.get(); }
+    void log_to(const Log& log) { log_ = &log; }
     Result<CpuFeatures> features() const { return CpuFeatures::query(kvm_); }
     Result<Vcpu> create_vcpu(unsigned id, const CpuFeatures& features) {
         return Vcpu::create(*log_, kvm_, vm_.get(), id, features);

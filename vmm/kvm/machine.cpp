@@ -1,12 +1,11 @@
 #include "vmm/kvm/machine.hpp"
 
-#include <sys/random.h>
-
 #include <cstring>
 
 #include "common/abi/mailbox.hpp"
+#include "vmm/host_cpu.hpp"
 #include "vmm/kvm/page_tables.hpp"
-#include "vmm/vdso.hpp"
+#include "vmm/machine_parts.hpp"
 
 namespace kvmsbx::vmm {
 namespace {
@@ -14,10 +13,6 @@ namespace {
 using abi::BootInfo;
 using abi::CpuArea;
 using abi::PrivilegeMode;
-
-constexpr uint64_t kEntryStackSize = 32 * 1024, kEmergencyStackSize = 16 * 1024;
-constexpr uint64_t kLapicTimerHz =
-    1'000'000'000;  // KVM's APIC bus clock: 1 ns (KVM_CAP_X86_APIC_BUS_CYCLES_NS, default)
 
 uint64_t direct(GuestPhys address) { return abi::kDirectMap + address.value; }
 
@@ -55,78 +50,63 @@ class MachineBuilder {
 
     Result<> map_image() {
         for (const SentrySegment& segment : input_.sentry->segments) {
-            uint64_t start = segment.address & ~(abi::kPageSize - 1);
-            uint64_t end = (segment.address + segment.memory_size + abi::kPageSize - 1) & ~(abi::kPageSize - 1);
-            GuestPhys at = TRY(memory_.allocate(end - start));
-            memcpy(memory_.at(at + (segment.address - start)), segment.contents.data(), segment.contents.size());
+            PlacedSegment placed = TRY(place_segment(memory_, segment));
             uint64_t flags =
                 (segment.writable ? kLeafWrite : 0) | (segment.executable ? 0 : kLeafNoExecute) | sentry_user();
-            TRY(sentry_.map(start, at, end - start, flags));
+            TRY(sentry_.map(placed.start, placed.at, placed.size, flags));
         }
         return {};
     }
 
     Result<> add_cpu(unsigned cpu) {
         MachineCpu made;
-        made.area = TRY(memory_.allocate(sizeof(CpuArea)));
-        GuestPhys entry_stack = TRY(memory_.allocate(kEntryStackSize, kEntryStackSize));
-        GuestPhys emergency_stack = TRY(memory_.allocate(kEmergencyStackSize));
-        GuestPhys early_panic = TRY(memory_.allocate(sizeof(abi::PanicInfo)));
-        made.entry_stack = direct(entry_stack) + kEntryStackSize;
-        strcpy(memory_.as<abi::PanicInfo>(early_panic)->message, "exception that the Sentry could not handle itself");
+        CpuParts parts = TRY(add_cpu_parts(memory_, cpu, abi::kDirectMap));
+        made.area = parts.area;
+        made.entry_stack = parts.entry_stack;
 
         FpuMethod fpu = input_.privilege.xcr0 == 0  ? FpuMethod::kFxsave
                         : input_.privilege.xsaveopt ? FpuMethod::kXsaveopt
                                                     : FpuMethod::kXsave;
         EntryCodeInput wanted{
-            cpu, input_.privilege.mode, sentry_.root().value, direct(made.area), direct(early_panic), early_panic.value,
+            cpu, input_.privilege.mode, sentry_.root().value, direct(made.area), direct(parts.early_panic), parts.early_panic.value,
             fpu, input_.privilege.xcr0};
         EntryCode code = TRY(generate_entry_code(wanted));
         made.points = code.points;
         TRY(map_gate(cpu, *code.image, made.area));
 
         CpuArea& area = *memory_.as<CpuArea>(made.area);
-        area.cpu_id = area.apic_id = cpu;
         area.resume_user = made.points.resume_user;
         area.wait_for_interrupt = made.points.wait_for_interrupt;
         area.fpu_save = made.points.fpu_save;
         area.fpu_restore = made.points.fpu_restore;
         area.drop_user_space = made.points.drop_user_space;
         if (ring3_) area.syscall_target = direct(TRY(add_stub(cpu))) + abi::kStubTarget;
-        area.entry_stack = made.entry_stack;
-        area.emergency_stack = direct(emergency_stack) + kEmergencyStackSize;
         area.loaded_cr3 = sentry_.root().value;
         machine_.cpus.push_back(made);
         return {};
     }
 
-    Result<GuestPhys> copy_pages(const void* from, uint64_t size) {
-        GuestPhys at = TRY(memory_.allocate(size));
-        memcpy(memory_.at(at), from, size);
-        return at;
-    }
-
     // The table in entry_code.hpp.
     Result<> map_gate(unsigned cpu, const GateImage& image, GuestPhys area) {
         uint64_t region = gate_region(cpu), data_flags = kLeafWrite | kLeafNoExecute;
-        GuestPhys idt = TRY(copy_pages(&image.idt_sentry, abi::kPageSize));
-        GuestPhys gate = TRY(copy_pages(&image.gate, abi::kPageSize));
-        GuestPhys data = TRY(copy_pages(&image.data_page, abi::kPageSize));
-        GuestPhys code = TRY(copy_pages(&image.code, sizeof image.code));
+        GuestPhys idt = TRY(copy_pages(memory_, &image.idt_sentry, abi::kPageSize));
+        GuestPhys gate = TRY(copy_pages(memory_, &image.gate, abi::kPageSize));
+        GuestPhys data = TRY(copy_pages(memory_, &image.data_page, abi::kPageSize));
+        GuestPhys code = TRY(copy_pages(memory_, &image.code, sizeof image.code));
         TRY(sentry_.map(region + kIdtOffset, idt, abi::kPageSize, kLeafNoExecute));
         TRY(sentry_.map(region + kGateOffset, gate, abi::kPageSize, kLeafRead));
         TRY(sentry_.map(region + kDataOffset, data, abi::kPageSize, data_flags | sentry_user()));
         TRY(sentry_.map(region + kCodeOffset, code, sizeof image.code, sentry_user()));
         TRY(sentry_.map(region + kAreaOffset, area, abi::kPageSize, data_flags | sentry_user()));
-        GuestPhys stacks = TRY(copy_pages(&image.stacks_page, abi::kPageSize));
+        GuestPhys stacks = TRY(copy_pages(memory_, &image.stacks_page, abi::kPageSize));
         GuestPhys application_stacks =
-            ring3_ ? TRY(copy_pages(&image.application_stacks_page, abi::kPageSize)) : stacks;
+            ring3_ ? TRY(copy_pages(memory_, &image.application_stacks_page, abi::kPageSize)) : stacks;
         TRY(sentry_.map(region + kStacksOffset, stacks, abi::kPageSize, data_flags | sentry_user()));
         TRY(sentry_.map(region + kApplicationStacksOffset, application_stacks, abi::kPageSize,
                         data_flags | sentry_user()));
         if (!ring3_) return {};
         TRY(application_.map(region + kStacksOffset, application_stacks, abi::kPageSize, data_flags));
-        GuestPhys application_idt = TRY(copy_pages(&image.idt_application, abi::kPageSize));
+        GuestPhys application_idt = TRY(copy_pages(memory_, &image.idt_application, abi::kPageSize));
         TRY(application_.map(region + kIdtOffset, application_idt, abi::kPageSize, kLeafNoExecute));
         TRY(application_.map(region + kGateOffset, gate, abi::kPageSize, kLeafRead));
         TRY(application_.map(region + kDataOffset, data, abi::kPageSize, data_flags));
@@ -135,7 +115,7 @@ class MachineBuilder {
 
     Result<GuestPhys> add_stub(unsigned cpu) {
         const auto page = syscall_stub_page(cpu);
-        GuestPhys stub = TRY(copy_pages(page.data(), page.size()));
+        GuestPhys stub = TRY(copy_pages(memory_, page.data(), page.size()));
         TRY(application_.map(abi::syscall_stub(cpu), stub, abi::kPageSize, kLeafUser));
         return stub;
     }
@@ -147,43 +127,22 @@ class MachineBuilder {
     }
 
     Result<> write_boot_info(uint64_t ram_size) {
-        machine_.boot_info = TRY(memory_.allocate(sizeof(BootInfo)));
-        GuestPhys spec = TRY(copy_pages(input_.app_spec.data(), input_.app_spec.size()));
-        VdsoImage vdso =
-            TRY(build_vdso(input_.privilege.tsc_aux_works ? CpuNumberSource::kTscAux : CpuNumberSource::kSystemCall));
-        TRY(memory_.allocate(abi::kPageSize));  // VdsoData, in the page just before the image
-        GuestPhys vdso_data = TRY(memory_.allocate(abi::kPageSize + vdso.bytes.size()));
-        GuestPhys vdso_at = vdso_data + abi::kPageSize;
-        memcpy(memory_.at(vdso_at), vdso.bytes.data(), vdso.bytes.size());
-
+        CpuNumberSource cpu_number =
+            input_.privilege.tsc_aux_works ? CpuNumberSource::kTscAux : CpuNumberSource::kSystemCall;
+        machine_.boot_info = TRY(
+            add_boot_info(memory_, {ram_size, input_.ram_backed, input_.channel_size, input_.app_spec, cpu_number}));
         BootInfo& info = *memory_.as<BootInfo>(machine_.boot_info);
-        info.magic = abi::kBootInfoMagic;
-        info.version = abi::kBootInfoVersion;
-        info.size = sizeof info;
         info.privilege = input_.privilege.mode;
         info.cpu_count = input_.cpus;
-        info.ram_gpa = abi::kRamGpa;
-        info.ram_size = ram_size;
-        info.ram_backed = input_.ram_backed;
-        info.channel_size = input_.channel_size;
         info.sentry_pml4 = sentry_.root().value;
         info.user_pml4_template = application_.root().value;
         for (unsigned cpu = 0; cpu < input_.cpus; cpu++) info.cpu_areas[cpu] = direct(machine_.cpus[cpu].area);
-        info.app_spec_gpa = spec.value;
-        info.app_spec_size = input_.app_spec.size();
-        info.vdso_gpa = vdso_at.value;
-        info.vdso_size = vdso.bytes.size();
-        info.vdso_sigreturn = vdso.sigreturn;
         info.tsc_khz = input_.tsc_khz;
-        info.lapic_timer_hz = kLapicTimerHz;
         info.fpu_area_size = fpu_area_size(input_.privilege.xcr0);
         info.xcr0 = input_.privilege.xcr0;
         info.hwcap = input_.features->hwcap;
         info.hwcap2 = input_.privilege.fsgsbase_works ? 1 << 1 : 0;  // HWCAP2_FSGSBASE
-        if (getrandom(info.random_seed, sizeof info.random_seed, 0) != sizeof info.random_seed) return Errno::kIO;
-        memcpy(info.cpu_model, input_.features->model, sizeof info.cpu_model);
-        info.cpu_model[sizeof info.cpu_model - 1] = 0;
-        info.ram_first_free = memory_.first_free().value;
+        finish_boot_info(memory_, machine_.boot_info);
         return {};
     }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "vmm/host_cpu.hpp"
 #include "vmm/kvm/page_tables.hpp"
 
 namespace kvmsbx::vmm {

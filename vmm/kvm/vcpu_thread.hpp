@@ -1,5 +1,6 @@
 #pragma once
 // A vCPU's thread: KVM_RUN until the sandbox ends.
+#include "vmm/kvm/kvm.hpp"
 #include "vmm/sandbox_state.hpp"
 
 namespace kvmsbx::vmm {

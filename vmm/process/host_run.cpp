@@ -1,0 +1,149 @@
+// vCPUs: running the application, waiting, interrupts and timers.
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "vmm/process/futex.hpp"
+#include "vmm/process/host.hpp"
+
+namespace kvmsbx::vmm {
+namespace {
+
+constexpr uint64_t kPatience = 100'000'000;       // ns that a runner has to trap when it is told to
+constexpr uint64_t kLongestSleep = 1'000'000'000;  // ns: a wake-up that an application swallowed is found then
+
+constexpr uint32_t number(abi::RunnerState state) { return static_cast<uint32_t>(state); }
+constexpr uint64_t bit(uint8_t vector) { return uint64_t{1} << (vector - abi::kVectorFirst); }
+
+void note(abi::CpuArea* area, uint8_t vector) {
+    __atomic_fetch_or(&area->pending_interrupts, bit(vector), __ATOMIC_SEQ_CST);
+}
+
+void preempt(int32_t pid, int32_t tid) { syscall(SYS_tgkill, pid, tid, abi::kPreemptSignal); }
+
+bool drain(int fd) {
+    uint64_t count;
+    return read(fd, &count, sizeof count) == sizeof count;
+}
+
+}  // namespace
+
+void ProcessHost::set_timer(abi::CpuArea* area, uint64_t ns) {
+    cpus_[cpu_of(area)].timer = ns == 0 ? 0 : monotonic_ns() + ns;
+}
+
+bool ProcessHost::interrupt_waits(abi::CpuArea* area) {
+    Cpu& cpu = cpus_[cpu_of(area)];
+    if (cpu.timer != 0 && monotonic_ns() >= cpu.timer) {
+        cpu.timer = 0;
+        note(area, abi::kVectorTimer);
+    }
+    return __atomic_load_n(&area->pending_interrupts, __ATOMIC_SEQ_CST) != 0;
+}
+
+void ProcessHost::interrupt(unsigned index, uint8_t vector) {
+    Cpu& cpu = cpus_[index];
+    note(cpu.area, vector);
+    switch (cpu.mode.load()) {
+        case Mode::kSentry: break;  // looks before it waits or runs
+        case Mode::kIdle: {
+            uint64_t one = 1;
+            ssize_t ignored = write(cpu.interrupt_fd.get(), &one, sizeof one);
+            static_cast<void>(ignored);
+            break;
+        }
+        case Mode::kUser: {
+            uint64_t runner = cpu.runner.load();
+            preempt(static_cast<int32_t>(runner >> 32), static_cast<int32_t>(runner));
+            break;
+        }
+    }
+}
+
+void ProcessHost::take_completion() {
+    if (drain(gofer_completion_fd_)) interrupt(0u, abi::kVectorGofer);
+}
+
+void ProcessHost::wait(abi::CpuArea* area) {
+    Cpu& cpu = cpus_[cpu_of(area)];
+    cpu.mode = Mode::kIdle;
+    while (!interrupt_waits(area)) {
+        pollfd polled[] = {{cpu.interrupt_fd.get(), POLLIN, 0}, {gofer_completion_fd_, POLLIN, 0}};
+        uint64_t now = monotonic_ns();
+        uint64_t ns = cpu.timer <= now ? 0 : cpu.timer - now;
+        timespec timeout{static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+        ppoll(polled, std::size(polled), cpu.timer != 0 ? &timeout : nullptr, nullptr);
+        if (polled[0].revents != 0) drain(cpu.interrupt_fd.get());
+        if (polled[1].revents != 0 && drain(gofer_completion_fd_)) note(area, abi::kVectorGofer);
+    }
+    cpu.mode = Mode::kSentry;
+}
+
+// A wake-up is cheap on the processor that makes it and dear on any other.
+void ProcessHost::move_here(int32_t tid) {
+    int here = sched_getcpu();
+    if (here < 0 || here >= CPU_SETSIZE) return;
+    std::atomic<uint64_t>& known = affinities_[static_cast<uint32_t>(tid) % kAffinities];
+    uint64_t wanted = uint64_t{static_cast<uint32_t>(tid)} << 32 | static_cast<uint64_t>(here + 1);
+    if (known.load(std::memory_order_relaxed) == wanted) return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(here, &set);
+    sched_setaffinity(tid, sizeof set, &set);
+    known.store(wanted, std::memory_order_relaxed);
+}
+
+int64_t ProcessHost::run(abi::CpuArea* area, abi::RunnerControl* control, int32_t pid, int32_t tid) {
+    Cpu& cpu = cpus_[cpu_of(area)];
+    Slot* slot = find(pid);
+    if (slot == nullptr) return -ESRCH;
+    move_here(tid);
+    cpu.control = control;
+    cpu.runner = uint64_t{static_cast<uint32_t>(pid)} << 32 | static_cast<uint32_t>(tid);
+    cpu.mode = Mode::kUser;
+    __atomic_store_n(&control->state, number(abi::RunnerState::kRunning), __ATOMIC_SEQ_CST);
+    futex_wake_all(&control->state);
+    watch(cpu, control, *slot, pid, tid);
+    stop_watching(cpu);
+    uint32_t state = __atomic_load_n(&control->state, __ATOMIC_ACQUIRE);
+    return state == number(abi::RunnerState::kTrapped) && !is_dead(*slot, pid) ? 0 : -ESRCH;
+}
+
+// Until the runner is no longer running: it has trapped, or it or its stub is gone.
+void ProcessHost::watch(Cpu& cpu, abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid) {
+    uint64_t deadline = 0;  // of a runner that was told to trap
+    bool killed = false;
+    while (__atomic_load_n(&control->state, __ATOMIC_SEQ_CST) == number(abi::RunnerState::kRunning)) {
+        if (is_dead(slot, pid)) return;
+        uint64_t sleep = kLongestSleep;
+        if (interrupt_waits(cpu.area)) {
+            uint64_t now = monotonic_ns();
+            if (deadline == 0) {
+                deadline = now + kPatience;
+                preempt(pid, tid);
+            } else if (now >= deadline && !killed) {
+                log_.debug("stub %d does not let itself be interrupted: it is killed", pid);
+                kill(pid, SIGKILL);
+                killed = true;
+            }
+            if (!killed) sleep = deadline > now ? deadline - now : 0;
+        } else if (cpu.timer != 0) {
+            uint64_t now = monotonic_ns();
+            sleep = std::min(sleep, cpu.timer > now ? cpu.timer - now : 0);
+        }
+        futex_wait(&control->state, number(abi::RunnerState::kRunning), sleep);
+    }
+}
+
+// Either mark_dead() sees that the vCPU watches no runner, or this sees that it is being looked at, and waits.
+void ProcessHost::stop_watching(Cpu& cpu) {
+    cpu.mode = Mode::kSentry;
+    while (cpu.looked_at.load() != 0) __builtin_ia32_pause();
+}
+
+}  // namespace kvmsbx::vmm
