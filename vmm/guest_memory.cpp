@@ -33,8 +33,7 @@ Result<GuestMemory> GuestMemory::map_file(const Log& log, int fd, uint64_t addre
         return log.fail(last_errno(), "cannot make a file of %llu MiB for RAM: %m",
                         static_cast<unsigned long long>(size >> 20));
     void* at = reinterpret_cast<void*>(address);
-    void* got =
-        mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, 0);
+    void* got = mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, 0);
     if (got != at) {
         if (got != MAP_FAILED) munmap(got, size);
         return log.fail(last_errno(), "cannot map %llu MiB of RAM: %m; set a smaller --memory",

@@ -10,7 +10,16 @@
 namespace kvmsbx::vmm {
 namespace {
 
-enum Slot : unsigned { kStdin, kStdout, kStderr, kWake, kLifeline, kControl, kPlatform, kSlots = kPlatform + Platform::kPolled };
+enum Slot : unsigned {
+    kStdin,
+    kStdout,
+    kStderr,
+    kWake,
+    kLifeline,
+    kControl,
+    kPlatform,
+    kSlots = kPlatform + Platform::kPolled
+};
 
 void end_with(SandboxState& state, const char* line) {
     if (state.ending.set(kExitOwnFailure)) state.log.error("%s", line);

@@ -78,7 +78,8 @@ uint64_t ram_size(const SandboxConfig& config) {
 Result<uint64_t> channel_size(const Log& log, const SandboxConfig& config) {
     if (config.channel_fd < 0) return uint64_t{0};
     struct stat status {};
-    if (fstat(config.channel_fd, &status) != 0) return log.fail(last_errno(), "cannot look at the channel's memory: %m");
+    if (fstat(config.channel_fd, &status) != 0)
+        return log.fail(last_errno(), "cannot look at the channel's memory: %m");
     uint64_t size = status.st_size;
     if (size == 0 || size % abi::kHugePageSize != 0 || size > abi::kDeviceGpa - abi::kChannelGpa)
         return log.fail(Errno::kINVAL, "the channel's memory has %llu bytes; it must be a multiple of 2 MiB",

@@ -51,8 +51,7 @@ const char* add_segment(Bytes file, uint64_t base, const Elf64_Phdr& header, Sen
     if (header.p_type == PT_INTERP || header.p_type == PT_DYNAMIC) return "dynamically linked";
     if (header.p_type == PT_TLS) return "uses thread-local storage";
     if (header.p_type != PT_LOAD || header.p_memsz == 0) return nullptr;
-    if (header.p_vaddr < base || header.p_vaddr - base >= kMaxImage ||
-        header.p_memsz > kMaxImage)
+    if (header.p_vaddr < base || header.p_vaddr - base >= kMaxImage || header.p_memsz > kMaxImage)
         return "segment outside the Sentry's addresses";
     if (header.p_filesz > header.p_memsz) return "segment larger in the file than in memory";
     if ((header.p_flags & PF_W) && (header.p_flags & PF_X)) return "segment both writable and executable";

@@ -80,8 +80,7 @@ Result<std::unique_ptr<KvmGuest>> KvmGuest::create(const Log& log, const Sandbox
     guest->backed_ = TRY(guest->ram_->extend(RamBacking::first_step(guest->memory_.size())));
     for (unsigned i = 0; i < cpu_count(config); i++)
         guest->vcpus_.push_back(TRY(guest->vm_.create_vcpu(i, guest->features_)));
-    guest->privilege_ =
-        TRY(decide_privilege(log, guest->vcpus_[0], guest->boot_, guest->features_, config.privilege));
+    guest->privilege_ = TRY(decide_privilege(log, guest->vcpus_[0], guest->boot_, guest->features_, config.privilege));
     return guest;
 }
 
@@ -93,16 +92,22 @@ Result<int> KvmGuest::run(const Log& log, const SandboxConfig& config) {
         return log.fail(sentry.error(), "the Sentry inside this binary is damaged: %s; build kvmsbx again", why);
     uint64_t channel = TRY(map_channel(log, vm_, config));
     TRY(attach_gofer(vm_, config));
-    MachineInput input{&*sentry, privilege_, static_cast<unsigned>(vcpus_.size()), channel, backed_, config.app_spec,
-                       Vm::tsc_khz(vcpus_[0]), &features_};
+    MachineInput input{&*sentry,
+                       privilege_,
+                       static_cast<unsigned>(vcpus_.size()),
+                       channel,
+                       backed_,
+                       config.app_spec,
+                       Vm::tsc_khz(vcpus_[0]),
+                       &features_};
     Machine machine = TRY(build_machine(log, boot_, memory_.size(), input));
     for (Vcpu& vcpu : vcpus_) TRY(prepare_vcpu(log, vcpu, machine, input));
 
     Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (wake.get() < 0) return log.fail(last_errno(), "eventfd: %m");
     KvmPlatform platform(vm_, machine, *ram_);
-    SandboxState state{config, log, memory_, *sentry, platform, Console(config.console_fds, wake.get()),
-                       {},     Ending(wake.get())};
+    SandboxState state{
+        config, log, memory_, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};
     return run_threads(state, vcpus_, wake.get());
 }
 

@@ -67,9 +67,14 @@ class MachineBuilder {
         FpuMethod fpu = input_.privilege.xcr0 == 0  ? FpuMethod::kFxsave
                         : input_.privilege.xsaveopt ? FpuMethod::kXsaveopt
                                                     : FpuMethod::kXsave;
-        EntryCodeInput wanted{
-            cpu, input_.privilege.mode, sentry_.root().value, direct(made.area), direct(parts.early_panic), parts.early_panic.value,
-            fpu, input_.privilege.xcr0};
+        EntryCodeInput wanted{cpu,
+                              input_.privilege.mode,
+                              sentry_.root().value,
+                              direct(made.area),
+                              direct(parts.early_panic),
+                              parts.early_panic.value,
+                              fpu,
+                              input_.privilege.xcr0};
         EntryCode code = TRY(generate_entry_code(wanted));
         made.points = code.points;
         TRY(map_gate(cpu, *code.image, made.area));

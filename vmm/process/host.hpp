@@ -6,8 +6,8 @@
 //
 // No wake-up is lost: each vCPU publishes what it waits for and then looks whether it has come already (the stub's
 // death, an interrupt); whoever brings it notes it and then looks who waits. Both sides with sequential consistency.
-#include <atomic>
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>

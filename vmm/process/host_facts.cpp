@@ -18,9 +18,9 @@
 namespace kvmsbx::vmm {
 namespace {
 
-constexpr uint64_t kFrameSlack = 1024;              // red zone, alignment, and what a later kernel may add
-constexpr unsigned long kMinimumSignalStack = 51;   // AT_MINSIGSTKSZ, not in every libc's headers
-constexpr uint64_t kHwcapFsgsbase = 1 << 1;         // HWCAP2_FSGSBASE
+constexpr uint64_t kFrameSlack = 1024;             // red zone, alignment, and what a later kernel may add
+constexpr unsigned long kMinimumSignalStack = 51;  // AT_MINSIGSTKSZ, not in every libc's headers
+constexpr uint64_t kHwcapFsgsbase = 1 << 1;        // HWCAP2_FSGSBASE
 constexpr uint32_t kXstateMagic = 0x46505853;      // FP_XSTATE_MAGIC1 of asm/sigcontext.h, which libc's headers exclude
 constexpr uint32_t kHypervisorTimingLeaf = 0x40000010;
 
@@ -43,7 +43,8 @@ Result<FrameFormat> find_frame_format(uint64_t stack_size) {
     stack_t stack{}, old_stack{};
     stack.ss_sp = memory.data();
     stack.ss_size = memory.size();
-    struct sigaction action {}, old_action {};
+    struct sigaction action {
+    }, old_action{};
     action.sa_sigaction = read_frame;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     if (sigaltstack(&stack, &old_stack) != 0 || sigaction(abi::kPreemptSignal, &action, &old_action) != 0)
@@ -102,8 +103,7 @@ uint64_t find_tsc_khz() {
 Result<HostFacts> find_host_facts(const Log& log) {
     uint64_t frame = std::max<uint64_t>(getauxval(kMinimumSignalStack), 2048);
     HostFacts facts{};
-    facts.runner_area_size =
-        std::max(std::bit_ceil(sizeof(abi::RunnerControl) + frame + kFrameSlack), abi::kPageSize);
+    facts.runner_area_size = std::max(std::bit_ceil(sizeof(abi::RunnerControl) + frame + kFrameSlack), abi::kPageSize);
     if (facts.runner_area_size > abi::kRunnerStride)
         return log.fail(Errno::kNOSPC,
                         "this CPU's signal frames (%llu bytes) are too large for the process platform; use KVM",

@@ -14,7 +14,7 @@
 namespace kvmsbx::vmm {
 namespace {
 
-constexpr uint64_t kPatience = 100'000'000;       // ns that a runner has to trap when it is told to
+constexpr uint64_t kPatience = 100'000'000;        // ns that a runner has to trap when it is told to
 constexpr uint64_t kLongestSleep = 1'000'000'000;  // ns: a wake-up that an application swallowed is found then
 
 constexpr uint32_t number(abi::RunnerState state) { return static_cast<uint32_t>(state); }

@@ -100,8 +100,8 @@ Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
         own_file = std::move(*made);
     }
     int ram_fd = config.ram_fd < 0 ? own_file.get() : config.ram_fd;
-    GuestMemory memory = TRY(
-        GuestMemory::map_file(log, ram_fd, abi::kProcessDirectMap + abi::kRamGpa, ram_size(config)));
+    GuestMemory memory =
+        TRY(GuestMemory::map_file(log, ram_fd, abi::kProcessDirectMap + abi::kRamGpa, ram_size(config)));
     uint64_t channel = TRY(channel_size(log, config));
     TRY(map_channel(log, config.channel_fd, channel));
 
@@ -109,14 +109,13 @@ Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
     if (stub_base.is_error()) return log.fail(stub_base.error(), "no room for stubs in this process's memory");
     StubCode code = TRY(generate_stub_code({*stub_base, facts.fsgsbase}));
     BootMemory boot(memory);
-    ProcessMachine machine = TRY(build_process_machine(
-        log, boot, memory.size(), ram_fd,
-        {&*sentry, &facts, &kProcessCalls, cpus, channel, *stub_base, config.app_spec}));
+    ProcessMachine machine =
+        TRY(build_process_machine(log, boot, memory.size(), ram_fd,
+                                  {&*sentry, &facts, &kProcessCalls, cpus, channel, *stub_base, config.app_spec}));
 
     Fd children = TRY(watch_children(log));
     auto host = TRY(ProcessHost::create(log, cpus, config.gofer_completion_fd));
-    for (unsigned cpu = 0; cpu < cpus; cpu++)
-        host->set_cpu_area(cpu, boot.as<abi::CpuArea>(machine.cpu_areas[cpu]));
+    for (unsigned cpu = 0; cpu < cpus; cpu++) host->set_cpu_area(cpu, boot.as<abi::CpuArea>(machine.cpu_areas[cpu]));
     TRY(host->start(memory, ram_fd, code, boot.as<abi::OrderPage>(machine.zygote_orders)));
     log.debug("process platform: stub %d at %#llx, RAM in %s, TSC %llu kHz", host->zygote(),
               static_cast<unsigned long long>(*stub_base), config.ram_fd < 0 ? "a memfd" : "a tmpfs of huge pages",
@@ -125,8 +124,8 @@ Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
     Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (wake.get() < 0) return log.fail(last_errno(), "eventfd: %m");
     ProcessPlatform platform(*host, machine, memory.size(), children.get(), config.gofer_completion_fd);
-    SandboxState state{config, log, memory, *sentry, platform, Console(config.console_fds, wake.get()),
-                       {},     Ending(wake.get())};
+    SandboxState state{
+        config, log, memory, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};
     platform.set_state(state);
     set_process_vcpu_context({&state, host.get(), &machine});
     run_threads(state, *host, cpus, wake.get());

@@ -28,8 +28,8 @@ Fd make_huge_tmpfs() {
     if (!configure(FSCONFIG_SET_STRING, "huge", "always") || !configure(FSCONFIG_SET_STRING, "size", "0") ||
         !configure(FSCONFIG_SET_STRING, "mode", "0700") || !configure(FSCONFIG_CMD_CREATE, nullptr, nullptr))
         return Fd();
-    return Fd(static_cast<int>(
-        syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)));
+    return Fd(
+        static_cast<int>(syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)));
 }
 
 }  // namespace

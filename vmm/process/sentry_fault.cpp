@@ -74,8 +74,7 @@ void install_fault_handlers() {
 }
 
 Result<> watch_for_faults(unsigned cpu) {
-    void* memory =
-        mmap(nullptr, kFaultStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory = mmap(nullptr, kFaultStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return last_errno();
     stack_t stack{};
     stack.ss_sp = memory;

@@ -20,7 +20,7 @@ struct StubCode {
     std::vector<std::byte> bytes;  // kStubCodeSize of them
     uint64_t base;                 // stub_base
     // Addresses in the stub.
-    uint64_t zygote_entry;   // where the zygote jumps to when all is prepared: unmaps what is not the stub's, then helps
+    uint64_t zygote_entry;  // where the zygote jumps to when all is prepared: unmaps what is not the stub's, then helps
     uint64_t signal_handler, signal_restorer;
     uint64_t helper_system_call;  // the instruction that carries out orders, for tests
 };

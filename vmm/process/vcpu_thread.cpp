@@ -37,8 +37,8 @@ void kill_stub(abi::CpuArea* area, int32_t pid) { context.host->kill_stub(area, 
 
 }  // namespace
 
-const abi::ProcessHost kProcessCalls = {hypercall, ring_gofer, set_timer, send_ipi,    interrupt_waits,
-                                        wait,      run,        order,     create_stub, yield, kill_stub};
+const abi::ProcessHost kProcessCalls = {hypercall, ring_gofer, set_timer,   send_ipi, interrupt_waits, wait,
+                                        run,       order,      create_stub, yield,    kill_stub};
 
 void set_process_vcpu_context(const ProcessVcpuContext& made) { context = made; }
 const ProcessVcpuContext& process_vcpu_context() { return context; }

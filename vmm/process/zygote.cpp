@@ -66,8 +66,7 @@ KVMSBX_BARE void take_descriptors(Plan& plan) {
         plan.fds[i] = static_cast<int>(call(SYS_fcntl, static_cast<uint64_t>(plan.fds[i]), F_DUPFD, kSpareFd));
         require(plan.fds[i] >= 0, 2);
     }
-    for (unsigned i = 0; i < plan.fd_count; i++)
-        require(call(SYS_dup2, static_cast<uint64_t>(plan.fds[i]), i) >= 0, 3);
+    for (unsigned i = 0; i < plan.fd_count; i++) require(call(SYS_dup2, static_cast<uint64_t>(plan.fds[i]), i) >= 0, 3);
     require(call(SYS_close_range, plan.fd_count, ~0u, 0) == 0, 4);
 }
 
@@ -119,8 +118,7 @@ KVMSBX_BARE void leave_libc(const Plan& plan) {
     set_signals(plan);
     leave_libc(plan);
     map_stub(plan);
-    require(
-        call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, reinterpret_cast<uint64_t>(&plan.filter)) == 0, 11);
+    require(call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, reinterpret_cast<uint64_t>(&plan.filter)) == 0, 11);
     asm volatile("jmp *%0" : : "r"(plan.entry));
     __builtin_unreachable();
 }
