@@ -20,10 +20,8 @@ enum class HypercallNumber : uint64_t {
     kNextHostEvent = 7,  // gpa of a HostEvent: fills it; 1 = one event taken, 0 = none
     kGetTime = 8,        // gpa of HostTime: fills it
     kDebugLevel = 9,     // returns bit 0: --debug, bit 1: --strace
-    kEventReply = 10,    // id, value: the answer to a HostEvent that has an id (exec, ps, ...)
     kBackMemory = 12,  // bytes: makes at least that many bytes from ram_gpa usable (KVM's tables for RAM cost start-up
                        // time); returns how many now are, or -ENOMEM
-    kControlOutput = 11,  // id, gpa, length: JSON bytes for a control-socket request
 };
 
 enum class HostEventType : uint32_t {
