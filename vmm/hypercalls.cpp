@@ -104,7 +104,7 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
 void handle_hypercall(SandboxState& state, unsigned cpu) {
     GuestPhys block = state.machine.cpus[cpu].area + offsetof(CpuArea, hypercall);
     HypercallBlock call{};
-    static_cast<void>(state.memory.copy_in_value(block, call).is_ok());  // the VMM's own address: in RAM
+    MUST(state.memory.copy_in_value(block, call));  // the VMM's own address: in RAM
     switch (HypercallNumber{call.number}) {
         case HypercallNumber::kPanic: return panic(state, call);
         case HypercallNumber::kExit: return static_cast<void>(state.ending.set(call.args[0] & 0xff));
@@ -116,7 +116,7 @@ void handle_hypercall(SandboxState& state, unsigned cpu) {
     }
     call.result = to_result(answer(state, call));
     call.number = static_cast<uint64_t>(HypercallNumber::kNone);
-    static_cast<void>(state.memory.copy_out_value(block, call).is_ok());
+    MUST(state.memory.copy_out_value(block, call));
 }
 
 void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info) {
