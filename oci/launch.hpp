@@ -1,7 +1,7 @@
 #pragma once
 // Starts the two processes of a sandbox and what connects them.
 //
-//   run ── control (socket) ──► boot      HostEvents one way, replies the other; its hang-up ends boot
+//   run ── control (socket) ──► boot      HostEvents; its hang-up ends boot
 //    │ ◄── log (pipe) ─── boot, gofer      their messages
 //    └──── lifeline (pipe) ──► gofer       its hang-up ends the gofer
 //   gofer ◄── channel (memfd), doorbell, completion (eventfds) ──► boot (the guest)

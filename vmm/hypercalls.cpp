@@ -1,6 +1,5 @@
 #include "vmm/hypercalls.hpp"
 
-#include <sys/socket.h>
 #include <time.h>
 
 #include <algorithm>
@@ -77,24 +76,6 @@ Result<int64_t> get_time(SandboxState& state, const HypercallBlock& call) {
     return int64_t{0};
 }
 
-Result<int64_t> reply(SandboxState& state, const ControlReply& header, std::span<const std::byte> body) {
-    if (state.config.control_fd < 0) return Errno::kNOTCONN;
-    iovec parts[2] = {{const_cast<ControlReply*>(&header), sizeof header},
-                      {const_cast<std::byte*>(body.data()), body.size()}};
-    msghdr message{};
-    message.msg_iov = parts;
-    message.msg_iovlen = 2;
-    if (sendmsg(state.config.control_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return last_errno();
-    return static_cast<int64_t>(body.size());
-}
-
-Result<int64_t> control_output(SandboxState& state, const HypercallBlock& call) {
-    std::array<std::byte, kMaxControlOutput> bytes;
-    size_t length = std::min<uint64_t>(call.args[2], bytes.size());
-    TRY(state.memory.copy_in({call.args[1]}, std::span(bytes).first(length)));
-    return reply(state, {call.args[0], -1, length}, std::span(bytes).first(length));
-}
-
 void panic(SandboxState& state, const HypercallBlock& call) {
     abi::PanicInfo info{};
     bool readable = state.memory.copy_in_value({call.args[0]}, info).is_ok();
@@ -112,9 +93,6 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
         case HypercallNumber::kNextHostEvent: return next_host_event(state, call);
         case HypercallNumber::kGetTime: return get_time(state, call);
         case HypercallNumber::kDebugLevel: return int64_t{state.config.debug} | int64_t{state.config.strace} << 1;
-        case HypercallNumber::kEventReply:
-            return reply(state, {call.args[0], static_cast<int64_t>(call.args[1]), 0}, {});
-        case HypercallNumber::kControlOutput: return control_output(state, call);
         case HypercallNumber::kBackMemory: return static_cast<int64_t>(TRY(state.platform.extend_ram(call.args[0])));
         case HypercallNumber::kNone:
         case HypercallNumber::kPanic:
@@ -128,7 +106,7 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
 void handle_hypercall(SandboxState& state, unsigned cpu) {
     GuestPhys block = state.platform.cpu_area(cpu) + offsetof(CpuArea, hypercall);
     HypercallBlock call{};
-    static_cast<void>(state.memory.copy_in_value(block, call).is_ok());  // the VMM's own address: in RAM
+    MUST(state.memory.copy_in_value(block, call));  // the VMM's own address: in RAM
     switch (HypercallNumber{call.number}) {
         case HypercallNumber::kPanic: return panic(state, call);
         case HypercallNumber::kExit: return static_cast<void>(state.ending.set(call.args[0] & 0xff));
@@ -140,7 +118,7 @@ void handle_hypercall(SandboxState& state, unsigned cpu) {
     }
     call.result = to_result(answer(state, call));
     call.number = static_cast<uint64_t>(HypercallNumber::kNone);
-    static_cast<void>(state.memory.copy_out_value(block, call).is_ok());
+    MUST(state.memory.copy_out_value(block, call));
 }
 
 void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info) {

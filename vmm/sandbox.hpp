@@ -23,17 +23,8 @@ enum class SeccompPolicy : uint8_t { kEnforce, kOff };  // kOff is for debuggers
 // Our own failures: the exit code that `run` gives (docker's "the runtime failed").
 inline constexpr int kExitOwnFailure = 125;
 
-// Messages on SandboxConfig::control_fd (SOCK_SEQPACKET). CLI -> sandbox: one abi::HostEvent (24 bytes) per message, of
-// type kSignal, kWindowSize or kCrash; other messages are ignored with a line in the log. Sandbox -> CLI: one
-// ControlReply per HypercallNumber::kEventReply / kControlOutput.
-struct ControlReply {
-    uint64_t id;      // of the HostEvent answered
-    int64_t value;    // kEventReply: the answer. kControlOutput: -1, and `length` bytes follow
-    uint64_t length;  // bytes that follow in the same message, at most kMaxControlOutput
-};
-static_assert(sizeof(ControlReply) == 24);
-inline constexpr uint64_t kMaxControlOutput = 64 * 1024;
-
+// Messages on SandboxConfig::control_fd (SOCK_SEQPACKET), CLI -> sandbox: one abi::HostEvent (24 bytes) per message, of
+// type kSignal, kWindowSize or kCrash; other messages are ignored with a line in the log.
 struct SandboxConfig {
     PlatformChoice platform = PlatformChoice::kAuto;
     int kvm_fd = -1;               // /dev/kvm, O_RDWR; -1: there is none, which kKvm cannot do without
@@ -46,7 +37,7 @@ struct SandboxConfig {
     std::array<int, 3> console_fds{
         0, 1,
         2};  // stdin, stdout, stderr of the application. May be blocking: they are polled first and never waited for
-    int control_fd = -1;  // see ControlReply; -1: none. Its hang-up (the CLI died) ends the sandbox
+    int control_fd = -1;  // HostEvents come by it; -1: none. Its hang-up (the CLI died) ends the sandbox
     unsigned cpus = 0;    // 0: all that sched_getaffinity allows; at most abi::kMaxCpus
     uint64_t ram_size =
         0;  // bytes of guest RAM, rounded up to 2 MiB (NORESERVE: costs only what is touched); 0: all of the host's RAM

@@ -26,7 +26,7 @@ constexpr SeccompRule kVcpuRules[] = {
     {SCMP_SYS(poll), kAny, "Console: is a stream ready"},
     {SCMP_SYS(read), kAny, "Console::read"},
     {SCMP_SYS(write), kAny, "Console::write, Log, Ending and Console::arm (eventfd)"},
-    {SCMP_SYS(sendmsg), kAny, "kEventReply, kControlOutput, Console::write to a socket"},
+    {SCMP_SYS(sendmsg), kAny, "Console::write to a socket"},
     {SCMP_SYS(madvise), SeccompArgument{2, MADV_DONTNEED}, "kReleaseMemory; a thread's stack at its end"},
     {SCMP_SYS(clock_gettime), kAny, "kGetTime where the host's vDSO cannot answer"},
     {SCMP_SYS(futex), kAny, "HostEvents' lock, malloc's locks, the thread's end"},

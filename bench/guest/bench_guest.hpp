@@ -13,8 +13,8 @@ struct Metric {
     uint64_t first_operations;  // of the first sample
     void (*prepare)();          // once, untimed; may be null
     void (*run)(uint64_t operations);
-    uint64_t (*time)(uint64_t operations) =
-        nullptr;           // instead of run where set-up between operations must not be counted: gives ns
+    // Instead of run where set-up between operations must not be counted: gives ns.
+    uint64_t (*time)(uint64_t operations) = nullptr;
     uint64_t granule = 1;  // operations are rounded up to a multiple of it
     uint64_t bytes = 0;    // that one operation moves, where the rate is what counts
 };

@@ -28,8 +28,8 @@ struct BootInfo {
                               // blobs below
     uint64_t channel_size;    // bytes at kChannelGpa
     uint64_t sentry_pml4;     // gpa: the Sentry's page table
-    uint64_t
-        user_pml4_template;  // gpa: a PML4 whose upper half every application's PML4 copies (8-byte entries 256..511)
+    // gpa: a PML4 whose upper half every application's PML4 copies (8-byte entries 256..511).
+    uint64_t user_pml4_template;
     uint64_t cpu_areas[kMaxCpus];          // Sentry-virtual addresses of the CpuAreas
     uint64_t app_spec_gpa, app_spec_size;  // see app_spec.hpp
     uint64_t vdso_gpa, vdso_size;  // ELF image of the vDSO, page aligned; the page before it is reserved for VdsoData,
@@ -43,8 +43,8 @@ struct BootInfo {
     // Process platform (stub.hpp); 0 on KVM.
     const ProcessHost* process_host;
     uint64_t stub_base;
-    uint64_t
-        runner_area_size;  // bytes: a power of two, at most kRunnerStride; a signal frame fits behind RunnerControl
+    // Bytes: a power of two, at most kRunnerStride; a signal frame fits behind RunnerControl.
+    uint64_t runner_area_size;
     uint64_t frame_xstate_size;  // bytes of XSAVE data in a signal frame of the host, without the magic number behind
     uint64_t frame_xfeatures;    // its components
     uint64_t fsgsbase;           // 1: the host lets applications use WRFSBASE and kin (AT_HWCAP2)

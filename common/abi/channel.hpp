@@ -23,8 +23,8 @@ inline constexpr uint32_t kChannelVersion = 1;
 inline constexpr uint64_t kChannelSize = 8 * 1024 * 1024;  // bytes; only touched pages cost memory
 inline constexpr uint32_t kQueueSize = 64;                 // descriptors; a power of two
 inline constexpr uint32_t kChannelSlots = 24;              // requests in flight
-inline constexpr uint32_t kSlotBufferSize =
-    0x21000;  // bytes of one buffer: 128 KiB of file data and a header. Also the largest msize
+// Bytes of one buffer: 128 KiB of file data and a header. Also the largest msize.
+inline constexpr uint32_t kSlotBufferSize = 0x21000;
 inline constexpr uint64_t kDescriptorsOffset = 0x1000;
 inline constexpr uint64_t kAvailOffset = 0x2000;
 inline constexpr uint64_t kUsedOffset = 0x3000;

@@ -65,8 +65,8 @@ struct alignas(64) CpuArea {
     // void(const void* area). Bad content is #GP in the Sentry: of an area that an application could write, first mask
     // XSTATE_BV with BootInfo::xcr0, zero the rest of the 64-byte header, and mask MXCSR with 0xffff.
     uint64_t fpu_restore;
-    uint64_t
-        entry_stack;  // top of a stack of this vCPU, 32 KiB, 32 KiB-aligned at its base, on which sentry_start runs
+    // Top of a stack of this vCPU, 32 KiB, 32 KiB-aligned at its base, on which sentry_start runs.
+    uint64_t entry_stack;
     uint64_t emergency_stack;  // top of the stack for fault_entry, 16 KiB
 
     // --- set by the Sentry
@@ -79,12 +79,12 @@ struct alignas(64) CpuArea {
                             // always loads
 
     // --- written by both
-    uint64_t
-        pending_interrupts;  // atomic: bit (vector - kVectorFirst) for each interrupt that came in wait_for_interrupt
-    uint32_t pv_eoi;         // the PV-EOI word of KVM (bit 0: no EOI write needed); registered by the VMM
+    // Atomic: bit (vector - kVectorFirst) for each interrupt that came in wait_for_interrupt.
+    uint64_t pending_interrupts;
+    uint32_t pv_eoi;  // the PV-EOI word of KVM (bit 0: no EOI write needed); registered by the VMM
     uint32_t pad0;
-    uint64_t
-        entries;  // atomic: counts entries from ring 3 (made by trap_entry, before the kernel lock); for TLB shoot-down
+    // Atomic: counts entries from ring 3 (made by trap_entry, before the kernel lock); for TLB shoot-down.
+    uint64_t entries;
     HypercallBlock hypercall;
     uint64_t scratch[8];  // the generated code's own
 

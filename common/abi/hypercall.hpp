@@ -15,22 +15,20 @@ enum class HypercallNumber : uint64_t {
     kReleaseMemory = 4,  // gpa, length (multiples of 4 KiB): contents are given up, next touch reads zeroes
     kConsoleRead = 5,    // gpa, length, stream 0: bytes from the host's stdin; 0 = end of file, -EAGAIN = none now
                          // (kHostEventConsole follows)
-    kConsoleWrite =
-        6,  // gpa, length, stream 1 or 2: bytes written, -EAGAIN = cannot now (kHostEventConsole follows), -EPIPE
+    // gpa, length, stream 1 or 2: bytes written, -EAGAIN = cannot now (kHostEventConsole follows), -EPIPE.
+    kConsoleWrite = 6,
     kNextHostEvent = 7,  // gpa of a HostEvent: fills it; 1 = one event taken, 0 = none
     kGetTime = 8,        // gpa of HostTime: fills it
     kDebugLevel = 9,     // returns bit 0: --debug, bit 1: --strace
-    kEventReply = 10,    // id, value: the answer to a HostEvent that has an id (exec, ps, ...)
     kBackMemory = 12,  // bytes: makes at least that many bytes from ram_gpa usable (KVM's tables for RAM cost start-up
                        // time); returns how many now are, or -ENOMEM
-    kControlOutput = 11,  // id, gpa, length: JSON bytes for a control-socket request
 };
 
 enum class HostEventType : uint32_t {
     kNone = 0,
     kConsole = 1,  // arg = stream that can be read or written again
-    kSignal =
-        2,  // arg = signal number for the container's first process (the foreground group where there is a terminal)
+    // arg = signal number for the container's first process (the foreground group where there is a terminal).
+    kSignal = 2,
     kWindowSize = 3,  // arg = rows << 16 | columns
     kCrash = 4,       // debug: the Sentry panics (arg 0) or writes through a null pointer (arg 1)
 };

@@ -2,11 +2,18 @@
 // Where things lie in guest-physical and in Sentry-virtual memory. Boundary 2 (Sentry -> VMM), version in
 // boot_info.hpp.
 //
-//   guest-physical                                   Sentry-virtual (every Sentry page table, never an application's in
-//   ring 3 mode) 0x0000_8000_0000  channel region (memfd)         kDirectMap + gpa      RAM, channel, device page,
-//   LAPIC: data, never executable 0x0000_d000_0000  device page (MMIO exits)       kGateBase + cpu*kGateStride   entry
-//   code and CPU tables of one vCPU 0x0000_fee0_0000  LAPIC (in-kernel irqchip)      kSentryBase           the Sentry's
-//   image, linked there 0x0001_0000_0000  guest RAM, contiguous
+// clang-format off
+//   guest-physical
+//     0x0000_8000_0000            channel region (memfd)
+//     0x0000_d000_0000            device page (MMIO exits)
+//     0x0000_fee0_0000            LAPIC (in-kernel irqchip)
+//     0x0001_0000_0000            guest RAM, contiguous
+//
+//   Sentry-virtual (in every Sentry page table, never in an application's in ring 3 mode)
+//     kDirectMap + gpa            RAM, channel, device page, LAPIC: data, never executable
+//     kGateBase + cpu*kGateStride entry code and CPU tables of one vCPU
+//     kSentryBase                 the Sentry's image, linked there
+// clang-format on
 #include <cstdint>
 
 namespace kvmsbx::abi {
@@ -28,9 +35,8 @@ inline constexpr uint64_t kGoferDoorbellOffset = 0x100;  // matched by an ioeven
 inline constexpr uint64_t kDirectMap = 0xffff'8800'0000'0000;
 inline constexpr uint64_t kGateBase = 0xffff'c000'0000'0000;
 inline constexpr uint64_t kGateStride = 0x1'0000;
-inline constexpr uint64_t kSyscallStub =
-    kGateBase + 0x4000'0000 - 0x1000;  // LSTAR page of vCPU 0 in ring 3 mode, the others' below it: see mailbox.hpp.
-                                       // The only gate pages with U=1 (r-x)
+// LSTAR page of vCPU 0 in ring 3 mode, the others' below it: see mailbox.hpp. The only gate pages with U=1 (r-x).
+inline constexpr uint64_t kSyscallStub = kGateBase + 0x4000'0000 - 0x1000;
 inline constexpr uint64_t kSentryBase = 0xffff'ffff'8000'0000;
 
 // The lower half belongs to applications. As on Linux the last page below 2^47 is never mapped.

@@ -28,8 +28,8 @@ inline constexpr uint64_t kProcessUserEnd = 0x7fff'c000'0000;  // the applicatio
 inline constexpr uint64_t kStubRangeEnd = 0x7fff'ffff'f000;
 inline constexpr uint64_t kStubAlignment = 0x1'0000;  // of BootInfo::stub_base
 inline constexpr uint64_t kStubCode = 0, kStubCodeSize = 0x4000, kStubOrders = 0x4000, kStubRunners = 0x1'0000;
-inline constexpr uint64_t kRunnerStride =
-    0x8000;  // bytes; a runner's area is BootInfo::runner_area_size of it, from its start
+// Bytes; a runner's area is BootInfo::runner_area_size of it, from its start.
+inline constexpr uint64_t kRunnerStride = 0x8000;
 inline constexpr uint64_t kStubSize = kStubRunners + kMaxCpus * kRunnerStride;
 
 inline constexpr int kStubRamFd = 0, kStubCompletionFd = 1, kStubWakeFd = 2;
@@ -44,9 +44,9 @@ struct Order {
     uint64_t arguments[6];
     uint64_t pad;
 };
-inline constexpr uint64_t kCloneRunner =
-    0x00100 | 0x00200 | 0x00800 | 0x10000 | 0x40000 | 0x200000;  // VM, FS, SIGHAND, THREAD, SYSVSEM, CHILD_CLEARTID
-inline constexpr uint64_t kCloneStub = 0x08000;                  // PARENT
+// VM, FS, SIGHAND, THREAD, SYSVSEM, CHILD_CLEARTID.
+inline constexpr uint64_t kCloneRunner = 0x00100 | 0x00200 | 0x00800 | 0x10000 | 0x40000 | 0x200000;
+inline constexpr uint64_t kCloneStub = 0x08000;  // PARENT
 
 // Written by the Sentry and the VMM, read by the helper.
 inline constexpr unsigned kMaxOrders = 62;

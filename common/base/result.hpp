@@ -1,10 +1,15 @@
 #pragma once
-// Result<T>: a value or an errno. TRY(expr) unwraps, or returns the error from the enclosing function.
+// Result<T>: a value or an errno. What is done with one is said where it is made:
+//   TRY(expression)        unwraps, or returns the error from the enclosing function
+//   MUST(expression)       unwraps; an error is a defect and panics with the expression's text
+//   ignore(result, "why")  goes on whatever the result is
+#include <cstddef>
 #include <new>
 #include <type_traits>
 #include <utility>
 
 #include "common/base/errno.hpp"
+#include "common/base/panic.hpp"
 
 namespace kvmsbx {
 
@@ -71,6 +76,11 @@ class [[nodiscard]] Result<void> {
     Errno error_{};
 };
 
+// `why`, a literal, tells the reader why no error needs an answer here.
+template <typename Outcome, size_t kSize>
+requires requires(const Outcome& outcome) { outcome.is_error(); }
+void ignore(const Outcome&, const char (&)[kSize]) { static_assert(kSize > 1, "ignore() wants a reason"); }
+
 }  // namespace kvmsbx
 
 #define TRY(expression)                          \
@@ -79,4 +89,12 @@ class [[nodiscard]] Result<void> {
         if (try_result_.is_error()) [[unlikely]] \
             return try_result_.error();          \
         try_result_.release_value();             \
+    })
+
+#define MUST(expression)                                                                  \
+    ({                                                                                    \
+        auto must_result_ = (expression);                                                 \
+        if (must_result_.is_error()) [[unlikely]]                                         \
+            ::kvmsbx::panic(__FILE__ ":" KVMSBX_STRING(__LINE__) ": MUST: " #expression); \
+        must_result_.release_value();                                                     \
     })

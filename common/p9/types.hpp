@@ -125,8 +125,8 @@ struct DirEntry {
 
 // Entries of Rreaddirattr's data.
 struct DirEntryAttr {
-    Attr
-        attr;  // of the entry itself (symlinks are not followed); valid == 0: it could not be read, only the qid stands
+    // Of the entry itself (symlinks are not followed); valid == 0: it could not be read, only the qid stands.
+    Attr attr;
     uint64_t offset = 0;
     uint8_t type = 0;
     std::string_view name;

@@ -1,8 +1,9 @@
 #pragma once
 // What init calls to bring files up and to leave them in order:
-//   fs::register_file_systems(options)   all types and devices; connects to the gofer (by a thread of the scheduler: it
-//   may block) vfs::mount_root(), vfs::mount_spec() ... (vfs/path.hpp) fs::write_back_everything()          at the
-//   sandbox's end, when the processes are gone
+//   fs::register_file_systems(options)        registers all types and devices and connects to the gofer; a thread of the
+//                                             scheduler calls it, since it may block
+//   vfs::mount_root(), vfs::mount_spec(), ... mount what the application spec asks for (vfs/path.hpp)
+//   fs::write_back_everything()               writes back at the sandbox's end, when the processes are gone
 // The hooks of sched/cpu.hpp take their functions from fs/ninep/channel.hpp.
 #include "common/abi/app_spec.hpp"
 

@@ -47,6 +47,12 @@ Result<> parse_credentials(AppSpec& spec, Bytes bytes) {
     return {};
 }
 
+Result<Sysctl> parse_sysctl(std::string_view text) {
+    const size_t equals = text.find('=');
+    if (equals == text.npos) return Errno::kINVAL;
+    return Sysctl{text.substr(0, equals), text.substr(equals + 1)};
+}
+
 Result<> parse_record(AppSpec& spec, abi::AppSpecTag tag, Bytes bytes) {
     using enum abi::AppSpecTag;
     switch (tag) {
@@ -61,6 +67,7 @@ Result<> parse_record(AppSpec& spec, abi::AppSpecTag tag, Bytes bytes) {
         case kOptions: spec.options = TRY(read<abi::AppOptions>(bytes)); return {};
         case kMaskedPath: return spec.masked_paths.push_back(text_of(bytes));
         case kReadonlyPath: return spec.readonly_paths.push_back(text_of(bytes));
+        case kSysctl: return spec.sysctls.push_back(TRY(parse_sysctl(text_of(bytes))));
         default: return {};  // newer records are for newer Sentries
     }
 }

@@ -10,6 +10,10 @@
 
 namespace kvmsbx::init {
 
+struct Sysctl {
+    std::string_view name, value;
+};
+
 struct AppSpec {
     Vector<std::string_view> arguments, environment, masked_paths, readonly_paths;
     std::string_view cwd = "/", hostname = "kvmsbx", domainname;
@@ -17,6 +21,7 @@ struct AppSpec {
     Vector<uint32_t> groups;
     Vector<abi::AppRlimit> limits;
     Vector<vfs::SpecMount> mounts;  // the first is the root
+    Vector<Sysctl> sysctls;
     abi::AppOptions options{};
 };
 

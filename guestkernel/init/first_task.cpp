@@ -2,6 +2,7 @@
 
 #include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/file_systems.hpp"
+#include "guestkernel/fs/proc/sysctl.hpp"
 #include "guestkernel/init/app_spec.hpp"
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
@@ -68,8 +69,26 @@ void mount_everything(task::Task& task, const AppSpec& spec) {
             fail("cannot mount on", spec.mounts[i].destination, mounted.error(),
                  "check this entry of mounts in config.json");
     }
-    for (std::string_view path : spec.masked_paths) (void)vfs::mask_path(task.fs(), path).is_ok();
-    for (std::string_view path : spec.readonly_paths) (void)vfs::make_path_readonly(task.fs(), path).is_ok();
+    for (std::string_view path : spec.masked_paths)
+        if (auto masked = vfs::mask_path(task.fs(), path); masked.is_error())
+            fail("cannot mask", path, masked.error(), "check linux.maskedPaths in config.json");
+    for (std::string_view path : spec.readonly_paths)
+        if (auto made = vfs::make_path_readonly(task.fs(), path); made.is_error())
+            fail("cannot make read-only", path, made.error(), "check linux.readonlyPaths in config.json");
+}
+
+std::string_view sysctl_advice(Errno error) {
+    switch (error) {
+        case Errno::kNOENT: return "there is no such sysctl in a sandbox: remove it from config.json";
+        case Errno::kACCES: return "its value is fixed in a sandbox: remove it from config.json";
+        default: return "check its value in config.json";
+    }
+}
+
+void set_sysctls(const AppSpec& spec) {
+    for (const Sysctl& sysctl : spec.sysctls)
+        if (auto set = fs::set_sysctl(sysctl.name, sysctl.value); set.is_error())
+            fail("cannot set linux.sysctl", sysctl.name, set.error(), sysctl_advice(set.error()));
 }
 
 void enter_cwd(task::Task& task, std::string_view cwd) {
@@ -141,8 +160,11 @@ void run_first_task(task::Task& task) {
     mm::set_memory_limit(spec->options.memory_limit);
     task::install_oom_killer();
     fs::register_file_systems(spec->options);
-    (void)task::set_hostname(spec->hostname).is_ok();  // too long a name keeps the default
-    (void)task::set_domainname(spec->domainname).is_ok();
+    if (auto named = task::set_hostname(spec->hostname); named.is_error())
+        fail("cannot set the host name", spec->hostname, named.error(), "check hostname in config.json");
+    if (auto named = task::set_domainname(spec->domainname); named.is_error())
+        fail("cannot set the domain name", spec->domainname, named.error(), "check domainname in config.json");
+    set_sysctls(*spec);
     mount_everything(task, *spec);
     if (apply_credentials(task, *spec).is_error()) panic("no memory for the first process");
     enter_cwd(task, spec->cwd);

@@ -6,13 +6,13 @@
 // to the file.
 // - notify() puts an interest on ready_ (once) and wakes who waits for the epoll.
 // - A wait takes interests from ready_ and asks each file again: what is not true any more is left out; what is
-// level-triggered goes back to the end of
-//   ready_ (so the next wait asks again); edge-triggered ones come back with the next notify().
+//   level-triggered goes back to the end of ready_ (so the next wait asks again); edge-triggered ones come back with
+//   the next notify().
 // - An epoll can be watched by another one, up to kMaxNesting deep, without circles; nested files are asked
-// recursively. Asking (File::poll) does not block, so a collection is one piece; only the copy to the application comes
-// after it.
+//   recursively. Asking (File::poll) does not block, so a collection is one piece; only the copy to the application
+//   comes after it.
 // - What an application can nest is bounded as on Linux: one event goes up by kPathLimits ways at most, and searches
-// visit an epoll once (visited_).
+//   visit an epoll once (visited_).
 #include "guestkernel/ipc/anonymous_file.hpp"
 
 namespace kvmsbx::ipc {

@@ -1,14 +1,7 @@
 #pragma once
 // VERIFY stays on in release: a false condition panics the Sentry. DCHECK is for debug builds.
-namespace kvmsbx {
+#include "common/base/panic.hpp"
 
-// Prints the message with a backtrace and ends the sandbox (host builds: abort).
-[[noreturn]] void panic(const char* message);
-
-}  // namespace kvmsbx
-
-#define KVMSBX_STRING2(x) #x
-#define KVMSBX_STRING(x) KVMSBX_STRING2(x)
 #define VERIFY(condition)                                                          \
     do {                                                                           \
         if (!(condition)) [[unlikely]]                                             \

@@ -1,24 +1,22 @@
 #pragma once
 // Address spaces. Model:
 // - An AddressSpace is a set of VMAs (address ranges with one kind of content and protection) and an x86-64 page table
-// of its own that is filled by
-//   faults. Content is anonymous memory (a frame per touched page, 2 MiB frames in large areas) or a Mappable at an
-//   offset, private or shared.
+//   of its own that is filled by faults. Content is anonymous memory (a frame per touched page, 2 MiB frames in large
+//   areas) or a Mappable at an offset, private or shared.
 // - A private page that is not ours alone (its frame has other users: the page cache, the parent after fork) is mapped
-// read-only; the
-//   write fault copies it, or just allows writing when it has become ours alone.
-// - Faults map neighbours too: up to 64 pages that are in the page cache, a growing run of fresh pages in small
-// anonymous areas.
+//   read-only; the write fault copies it, or just allows writing when it has become ours alone.
+// - Faults map neighbours too: up to 512 pages that are in the page cache, a growing run of fresh pages in small
+//   anonymous areas.
 // - A 2 MiB page is private anonymous memory and ours alone, or 512 frames in a row of an object's page cache, each
-// with a reference for it: read-only, but for shared mappings of objects that ignore writes. Whatever concerns a part
-// of it splits it first.
+//   with a reference for it: read-only, but for shared mappings of objects that ignore writes. Whatever concerns a part
+//   of it splits it first.
 // - Page-table changes that take rights away end with flush(): every vCPU that runs this space re-enters
-// (sched::shoot_down).
+//   (sched::shoot_down).
 // - Where memory is short, make_room() and a fault that finds none evict pages of files, mapped ones as well (see
-// Mappable::evict). Both are called where nobody holds an entry or a frame without a reference; mm::reclaim, which any
-// allocation may call, leaves page tables alone.
+//   Mappable::evict). Both are called where nobody holds an entry or a frame without a reference; mm::reclaim, which
+//   any allocation may call, leaves page tables alone.
 // - Ranges are [start, end) in bytes, page aligned. Kernel lock held throughout; a fault on a file may block, and looks
-// everything up again.
+//   everything up again.
 #include <cstdint>
 
 #include "guestkernel/lib/list.hpp"
@@ -52,8 +50,8 @@ class Vma : public VmaTraits {
   public:
     UserAddress start = 0, end = 0;
     uint32_t protection = 0;
-    uint32_t max_protection =
-        kProtRead | kProtWrite | kProtExec;  // what mprotect may allow (files opened read-only, shared)
+    // What mprotect may allow (files opened read-only, shared).
+    uint32_t max_protection = kProtRead | kProtWrite | kProtExec;
     bool shared = false;
     bool grows_down = false;
     enum class Kind : uint8_t { kOther, kHeap, kStack, kVdso, kVvar } kind = Kind::kOther;

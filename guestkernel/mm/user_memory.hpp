@@ -22,6 +22,11 @@ Result<> clear_user(AddressSpace& space, UserAddress to, size_t size);
 // A NUL-terminated string of at most `limit` bytes with the NUL; ENAMETOOLONG beyond, EFAULT.
 Result<String> copy_string_from_user(AddressSpace& space, UserAddress from, size_t limit);
 
+// May a T be copied to an application as it stands? Only where each of its bits is part of a value: what lies in hidden
+// padding is whatever was on the kernel stack. Such a type wants fields for its gaps.
+template <typename T>
+inline constexpr bool kHasNoPadding = std::has_unique_object_representations_v<T> || std::is_floating_point_v<T>;
+
 // Typed pointers, for the parameters of system-call handlers (they also tell --strace what to print).
 template <typename T>
 struct UserIn {
@@ -40,7 +45,7 @@ struct UserIn {
 
 template <typename T>
 struct UserOut {
-    static_assert(std::is_trivially_copyable_v<T>);
+    static_assert(std::is_trivially_copyable_v<T> && kHasNoPadding<T>);
     UserAddress address;
     explicit operator bool() const { return address != 0; }
     Result<> store(AddressSpace& space, const T& value) const {

@@ -38,7 +38,7 @@ Result<> InetSocket::check_address(const Endpoint& wanted) const {
 Result<> InetSocket::bind(task::Task& task, const Address& address) {
     const Endpoint wanted = TRY(parse_endpoint(address, domain));
     if (!is_v6()) TRY(check_address(wanted));
-    if (wanted.port && wanted.port < kFirstUnprivilegedPort &&
+    if (wanted.port && wanted.port < first_unprivileged_port &&
         !task.credentials().has(auth::Capability::kNetBindService))
         return Errno::kACCES;
     TRY(check_may_bind());

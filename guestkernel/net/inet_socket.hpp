@@ -111,7 +111,9 @@ class PortTable {
     Tree<InetSocket, &InetSocket::port_hook, boost::intrusive::key_of_value<KeyOf>> sockets_;
 };
 
-inline constexpr uint16_t kFirstLocalPort = 32768, kLastLocalPort = 60999, kFirstUnprivilegedPort = 1024;
+inline constexpr uint16_t kFirstLocalPort = 32768, kLastLocalPort = 60999;
+// To bind a port below it wants CAP_NET_BIND_SERVICE (sysctl net.ipv4.ip_unprivileged_port_start).
+inline uint32_t first_unprivileged_port = 1024;
 PortTable& tcp_ports();
 PortTable& udp_ports();
 

@@ -7,8 +7,8 @@
 // - connect(2) makes the other end at once and puts it into the listener's queue, which refers to it; with the queue
 //   full, the connecting socket waits in the listener's list (SYN_SENT), and each accept(2) lets one in.
 // - A thread that reads waits in the stream's data_came, one that writes in room_came, poll(2) in the socket's
-// changed_.
-//   A stream's lock keeps a transfer whole while user memory faults; it is never held while waiting for data or room.
+//   changed_. A stream's lock keeps a transfer whole while user memory faults; it is never held while waiting for data
+//   or room.
 #include "guestkernel/net/byte_queue.hpp"
 #include "guestkernel/net/inet_socket.hpp"
 

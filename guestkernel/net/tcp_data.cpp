@@ -85,8 +85,8 @@ Result<> TcpSocket::wait_for_connection(uint32_t flags, sched::Nanoseconds deadl
 Result<> TcpSocket::wait_for_room(const RefPtr<TcpStream>& stream, uint32_t flags, sched::Nanoseconds deadline) {
     const auto ready = [&] {
         if (out_ != stream || !can_send() || error_ || shut_write_ || is_writable()) return true;
-        stream->no_space =
-            true;  // again each time, as another writer may have taken the room that this one was told of
+        // Again each time, as another writer may have taken the room that this one was told of.
+        stream->no_space = true;
         return false;
     };
     stream->no_space = true;

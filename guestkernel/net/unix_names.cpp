@@ -79,7 +79,7 @@ Result<> UnixSocket::bind_path(task::Task& task, const Address& address) {
     Result<vfs::Path> made = vfs::make_node(task.caller(), base, path, vfs::kModeSocket | mode, 0);
     if (made.is_error()) return made.error() == Errno::kEXIST ? Errno::kADDRINUSE : made.error();
     if (name_) {
-        (void)vfs::unlink(task.caller(), base, path).is_ok();
+        ignore(vfs::unlink(task.caller(), base, path), "another process may have removed the name already");
         return Errno::kINVAL;
     }
     vfs::Inode& inode = made.value().inode();

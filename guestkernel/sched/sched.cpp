@@ -213,8 +213,8 @@ struct Scheduler : Switching {
             cpu.preempted = false;
             return;
         }
-        if (next && next->waits_for_ &&
-            next->waits_for_ != &cpu) {  // from another's queue: before the caller in this one
+        // From another's queue: before the caller in this one.
+        if (next && next->waits_for_ && next->waits_for_ != &cpu) {
             take(*next);
             put_first(*next, cpu);
         }

@@ -1,17 +1,15 @@
 #pragma once
 // Scheduling. Model:
 // - A Thread is a kernel stack with an fcontext on it. Each task of an application is one; a thread in the Sentry is
-// never preempted,
-//   an application in ring 3 is (timer interrupt).
+//   never preempted, an application in ring 3 is (timer interrupt).
 // - The kernel lock: one spin lock that a vCPU holds whenever it runs Sentry code on a thread's stack, from trap entry
-// until it resumes an
-//   application or halts. It passes on with the vCPU at a context switch. So Sentry data needs no other lock against
-//   parallelism; what is needed across a block (any WaitQueue::wait, Mutex::lock, 9P request, user-memory access that
-//   faults) is re-checked after it, or guarded by a Mutex.
+//   until it resumes an application or halts. It passes on with the vCPU at a context switch. So Sentry data needs no
+//   other lock against parallelism; what is needed across a block (any WaitQueue::wait, Mutex::lock, 9P request,
+//   user-memory access that faults) is re-checked after it, or guarded by a Mutex.
 // - Run queues: one per vCPU, in order of arrival; a thread waits where the least is to do, and a vCPU whose queue is
-// empty takes from the longest. Real-time threads have one for all vCPUs, by priority, that goes first. A thread has a
-// time slice while others wait, kTimeSlice weighted by its nice value: so shares of a busy vCPU are weighted, too.
-// Affinity is kept per thread.
+//   empty takes from the longest. Real-time threads have one for all vCPUs, by priority, that goes first. A thread has
+//   a time slice while others wait, kTimeSlice weighted by its nice value: so shares of a busy vCPU are weighted, too.
+//   Affinity is kept per thread.
 // - An idle vCPU halts with no timer but the next Timer's deadline (vCPU 0), and is woken by IPI.
 // All functions here want the kernel lock held, unless they say otherwise.
 #include <cstdint>
@@ -77,8 +75,8 @@ class Thread : public RefCounted {
     void* context_ = nullptr;  // fcontext while switched out
     State state_ = State::kNew;
     bool interruptible_ = false;  // of the present block
-    uint8_t quick_blocks_ =
-        0;  // how often lately it blocked right after it woke another: then the other stays on this vCPU
+    // How often lately it blocked right after it woke another: then the other stays on this vCPU.
+    uint8_t quick_blocks_ = 0;
     struct CpuState* waits_for_ = nullptr;  // in whose queue it is; null also for real-time threads
     Nanoseconds started_ = 0;               // when it came onto its vCPU
     Nanoseconds woke_another_ = 0;          // when it last woke a thread

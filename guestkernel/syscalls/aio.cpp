@@ -140,7 +140,7 @@ Result<int64_t> sys_io_setup(Task& task, uint32_t requests, UserInOut<uint64_t> 
     if (requests > kMost) return Errno::kINVAL;
     const uint64_t id = TRY(ipc::create_aio_context(task.space(), requests));
     if (Result<> stored = context.store(task.space(), id); stored.is_error()) {
-        (void)ipc::destroy_aio_context(task.space(), id).is_ok();
+        ignore(ipc::destroy_aio_context(task.space(), id), "another thread may have destroyed it already");
         return stored.error();
     }
     return int64_t{0};

@@ -97,10 +97,10 @@ Result<int64_t> sys_pipe2(Task& task, UserOut<FilePair> fds, OpenFlags flags) {
         pair.writer = static_cast<int32_t>(writer.value());
         Result<> stored = fds.store(task.space(), pair);
         if (stored.is_ok()) return int64_t{0};
-        (void)task.files().close(pair.writer).is_ok();
+        ignore(task.files().close(pair.writer), "another thread may have closed it already");
         writer = stored.error();
     }
-    (void)task.files().close(pair.reader).is_ok();
+    ignore(task.files().close(pair.reader), "another thread may have closed it already");
     return writer;
 }
 

@@ -38,7 +38,9 @@ uint64_t pages_up(uint64_t length) { return (length + mm::kPageSize - 1) & ~(mm:
 // MAP_POPULATE and locked memory; failures show at the first access.
 void populate(Task& task, uint64_t start, uint64_t length, uint64_t protection) {
     const mm::Access access = protection & mm::kProtWrite ? mm::Access::kWrite : mm::Access::kRead;
-    if (protection) (void)task.space().populate(start, start + length, access).is_ok();
+    if (protection)
+        ignore(task.space().populate(start, start + length, access),
+               "a page that cannot be had now fails at its first access");
 }
 
 // PROT_GROWSDOWN: from the start of the stack that it is.

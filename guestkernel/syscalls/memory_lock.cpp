@@ -79,7 +79,8 @@ Result<int64_t> sys_mlockall(Task& task, Flags flags) {
         const uint64_t end = vma->end;
         const bool writes = (vma->protection & mm::kProtWrite) && !vma->shared;
         if (vma->protection)
-            (void)space.populate(vma->start, end, writes ? mm::Access::kWrite : mm::Access::kRead).is_ok();
+            ignore(space.populate(vma->start, end, writes ? mm::Access::kWrite : mm::Access::kRead),
+                   "a page that cannot be had now fails at its first access");
         vma = space.find_from(end);
     }
     return 0;

@@ -75,7 +75,7 @@ Result<> attach(Task& tracer, int32_t pid, bool seize, uint64_t address, uint64_
         SigInfo stop;
         stop.signo = kSigStop;
         stop.code = kSiKernel;
-        (void)target->pending.add(stop).is_ok();
+        MUST(target->pending.add(stop));
         interrupt_task(*target);
     }
     target->process().stop_queue.wake_all();  // it may be stopped by job control

@@ -35,10 +35,10 @@ Result<int64_t> sys_socketpair(Task& task, int32_t domain, uint32_t type, int32_
         made.second = static_cast<int32_t>(second.value());
         const Result<> stored = fds.store(task.space(), made);
         if (stored.is_ok()) return int64_t{0};
-        (void)task.files().close(made.second).is_ok();
+        ignore(task.files().close(made.second), "another thread may have closed it already");
         second = stored.error();
     }
-    (void)task.files().close(made.first).is_ok();
+    ignore(task.files().close(made.first), "another thread may have closed it already");
     return second;
 }
 
@@ -117,7 +117,7 @@ Result<int64_t> get_peer_process(Task& task, const Socket& socket, UserBuffer va
     const size_t size = std::min(sizeof fd, static_cast<size_t>(room));
     Result<> stored = mm::copy_to_user(task.space(), value.address, &fd, size);
     if (stored.is_ok()) stored = length.store(task.space(), static_cast<int32_t>(size));
-    if (stored.is_error()) (void)task.files().close(fd).is_ok();
+    if (stored.is_error()) ignore(task.files().close(fd), "another thread may have closed it already");
     return done(std::move(stored));
 }
 

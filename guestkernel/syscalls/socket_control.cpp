@@ -110,7 +110,7 @@ void put_files(Task& task, Ancillary& ancillary, ControlWriter& writer, bool clo
         const auto number = static_cast<int32_t>(fd.value());
         const uint64_t at = writer.data_at() + count * sizeof number;
         if (mm::copy_to_user(task.space(), at, &number, sizeof number).is_error()) {
-            (void)task.files().close(number).is_ok();
+            ignore(task.files().close(number), "another thread may have closed it already");
             break;
         }
         ++count;

@@ -133,7 +133,7 @@ class UndoneDescriptor {
     void set(vfs::FdTable& files, int fd) { files_ = &files, fd_ = fd; }
     void keep() { files_ = nullptr; }
     ~UndoneDescriptor() {
-        if (files_) (void)files_->close(fd_).is_ok();
+        if (files_) ignore(files_->close(fd_), "another thread may have closed it already");
     }
 
   private:
@@ -175,9 +175,12 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     UndoneDescriptor descriptor;
     if (flags & kClonePidfd) TRY(give_descriptor(parent, *child, request, descriptor));
     if (flags & kCloneParentSettid)
-        (void)mm::UserOut<int32_t>{request.parent_tid}.store(parent.space(), number).is_ok();
+        ignore(mm::UserOut<int32_t>{request.parent_tid}.store(parent.space(), number),
+               "Linux ignores a bad address here, too");
     // The child may write its own copy: it faults there as it would at its first instruction.
-    if (flags & kCloneChildSettid) (void)mm::UserOut<int32_t>{request.child_tid}.store(child->space(), number).is_ok();
+    if (flags & kCloneChildSettid)
+        ignore(mm::UserOut<int32_t>{request.child_tid}.store(child->space(), number),
+               "Linux ignores a bad address here, too");
     if (parent.process().exiting) return Errno::kRESTARTNOINTR;  // nothing below may fail or block
     inherit_seccomp(parent, *child);
     if (number_was_taken(request, number)) return Errno::kEXIST;

@@ -49,7 +49,7 @@ Result<> walk_robust_list(Task& task) {
 }  // namespace
 
 void futex_thread_exit(Task& task) {
-    if (task.robust_list) (void)walk_robust_list(task).is_ok();
+    if (task.robust_list) ignore(walk_robust_list(task), "a broken list ends the walk, not the exit");
     task.robust_list = 0;
     futex_pi_owner_exits(task);
     if (!task.clear_child_tid) return;
@@ -58,7 +58,7 @@ void futex_thread_exit(Task& task) {
     if (task.space().reference_count() <= 1) return;  // nobody is left to see it
     const uint32_t zero = 0;
     if (mm::copy_to_user(task.space(), address, &zero, sizeof zero).is_error()) return;
-    (void)futex_wake(task.space(), address, true, 1).is_ok();
+    ignore(futex_wake(task.space(), address, true, 1), "an address that is no futex has no waiters");
 }
 
 }  // namespace kvmsbx::task

@@ -295,7 +295,8 @@ Result<RefPtr<vfs::File>> open_interpreter(Task& task, vfs::File& program, const
 // them itself.
 void touch_first_pages(mm::AddressSpace& space, const elf::Image& image, uint64_t bias) {
     constexpr uint64_t kMostPages = 16;
-    (void)space.fault(bias + image.header.entry, mm::Access::kExecute).is_ok();
+    ignore(space.fault(bias + image.header.entry, mm::Access::kExecute),
+           "the program gets the fault when it touches the page itself");
     for (const elf::ProgramHeader& segment : image.segments) {
         if (segment.type != elf::kLoad || segment.memory_size == 0) continue;
         const bool writes = segment.flags & elf::kWrite;
@@ -303,7 +304,8 @@ void touch_first_pages(mm::AddressSpace& space, const elf::Image& image, uint64_
         const UserAddress end = bias + segment.virtual_address + segment.memory_size;
         for (UserAddress at = start; at < end && at < start + (writes ? kMostPages : 1) * kPageSize; at += kPageSize) {
             const mm::Access access = writes ? mm::Access::kWrite : mm::Access::kRead;
-            if (!space.translate(at, access)) (void)space.fault(at, access).is_ok();
+            if (!space.translate(at, access))
+                ignore(space.fault(at, access), "the program gets the fault when it touches the page itself");
         }
     }
 }

@@ -1,6 +1,7 @@
 #pragma once
 // Signals (signal(7)): numbers, sets, siginfo, actions, pending queues. ABI structures are those of x86-64 Linux.
 #include <cstdint>
+#include <type_traits>
 
 #include "common/base/result.hpp"
 #include "guestkernel/lib/list.hpp"
@@ -53,7 +54,8 @@ struct SignalSet {
     void remove(int signal) { bits &= ~(1ULL << (signal - 1)); }
 };
 
-// siginfo_t. `internal` is zero when the structure goes to an application.
+// siginfo_t. `internal` is zero when the structure goes to an application. Each member of the union fills it, so that
+// no byte of it is padding.
 struct SigInfo {
     int32_t signo = 0, error = 0, code = 0, internal = 0;
     union {
@@ -61,29 +63,36 @@ struct SigInfo {
             int32_t pid;
             uint32_t uid;
             union {
-                int32_t status;
+                struct {
+                    int32_t status;
+                    uint32_t pad;
+                };
                 uint64_t value;
             };
             int64_t utime, stime;
+            uint64_t rest[10];
         } from;  // kill, SIGCHLD, sigqueue
         struct {
             uint64_t address;
+            uint64_t rest[13];
         } fault;
         struct {
             int32_t timer_id;
             int32_t overrun;
             uint64_t value;
+            uint64_t rest[12];
         } timer;
         struct {
             uint64_t address;
             int32_t number;
             uint32_t architecture;
+            uint64_t rest[12];
         } call;  // SIGSYS
         uint64_t raw[14];
     };
     SigInfo() : raw{} {}
 };
-static_assert(sizeof(SigInfo) == 128);
+static_assert(sizeof(SigInfo) == 128 && std::has_unique_object_representations_v<SigInfo>);
 // SigInfo::internal: from outside the sandbox or a fault: pid 1 is not spared its default action.
 inline constexpr int32_t kSignalForced = 1;
 

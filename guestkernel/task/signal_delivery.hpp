@@ -1,11 +1,11 @@
 #pragma once
 // Signals between being sent and being handled. Model:
 // - A signal waits in Process::pending (any thread may take it) or Task::pending (that thread only). Sending
-// (signal_send.cpp) drops what is ignored, undoes what
-//   stop signals and SIGCONT cancel of each other, and wakes one thread that does not block it. SIGKILL wakes all.
+//   (signal_send.cpp) drops what is ignored, undoes what stop signals and SIGCONT cancel of each other, and wakes one
+//   thread that does not block it. SIGKILL wakes all.
 // - A thread takes signals on its way to ring 3 only: trap handling calls deliver_signals when has_signal_work says so.
-// There default actions happen,
-//   stopped threads wait, handler frames are built (signal_frame.cpp) and interrupted system calls are settled.
+//   There default actions happen, stopped threads wait, handler frames are built (signal_frame.cpp) and interrupted
+//   system calls are settled.
 // - A blocked thread is interruptible when has_pending_signal is true: Task::interrupted() asks it.
 // - pid 1 is spared default actions of signals from inside (as Linux spares a namespace's init), unless a fault, the
 //   host or pid 1 itself sends them (kSignalForced).

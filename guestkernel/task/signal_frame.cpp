@@ -213,7 +213,8 @@ Result<> pop_signal_frame(Task& task) {
     set_blocked(task, SignalSet{context.mask});
     restore_registers(task, context.registers);
     TRY(pop_fpu(task, context.registers.fpstate));
-    (void)set_alternate_stack(task, context.stack, task.regs.rsp, kMinSignalStack).is_ok();
+    ignore(set_alternate_stack(task, context.stack, task.regs.rsp, kMinSignalStack),
+           "as on Linux, a stack that cannot be set stays as it is");
     return {};
 }
 

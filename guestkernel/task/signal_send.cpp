@@ -103,8 +103,12 @@ Result<> queue_signal(Task& task, const SigInfo& info) {
     return {};
 }
 
-void send_signal(Process& process, const SigInfo& info) { (void)queue_signal(process, info).is_ok(); }
-void send_signal(Task& task, const SigInfo& info) { (void)queue_signal(task, info).is_ok(); }
+void send_signal(Process& process, const SigInfo& info) {
+    ignore(queue_signal(process, info), "a full queue loses a real-time signal, which nobody can be told of here");
+}
+void send_signal(Task& task, const SigInfo& info) {
+    ignore(queue_signal(task, info), "a full queue loses a real-time signal, which nobody can be told of here");
+}
 
 void send_signal_to_group(int32_t group, const SigInfo& info) {
     for_each_process([&](Process& process) {

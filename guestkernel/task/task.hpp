@@ -179,8 +179,8 @@ class Task final : public sched::Thread {
     bool resumed_by_tracer = false;  // runs though its process is stopped
     RefPtr<Trace> trace;             // of a tracee
     void* tracees = nullptr;         // of a tracer: a TraceList
-    int32_t parent_death_signal =
-        0;  // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by adopt()
+    // PR_SET_PDEATHSIG; send_parent_death_signal. Cleared for a fork's child and by adopt().
+    int32_t parent_death_signal = 0;
     uint8_t scheduling_policy = 0;  // SCHED_*
     bool reset_scheduling_on_fork = false;
     uint16_t io_priority = 0;                   // ioprio_set(2)
@@ -199,8 +199,8 @@ class Task final : public sched::Thread {
         uint64_t remainder_address = 0;
         enum : uint8_t { kNone, kNanosleep, kPoll, kFutex } kind = kNone;
         uint64_t arguments[4] = {};  // what `resume` needs besides
-        Result<int64_t> (*resume)(Task&) =
-            nullptr;  // goes on with the call; set before ERESTART_RESTARTBLOCK is returned
+        // Goes on with the call; set before ERESTART_RESTARTBLOCK is returned.
+        Result<int64_t> (*resume)(Task&) = nullptr;
     } restart;
 
     ListHook thread_hook;    // Process::threads

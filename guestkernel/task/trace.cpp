@@ -212,7 +212,7 @@ TraceEvent trace_child(Task& parent, Task& child, uint64_t flags, int exit_signa
     } else {
         SigInfo info;
         info.signo = kSigStop;
-        (void)child.pending.add(info).is_ok();
+        MUST(child.pending.add(info));
     }
     update_flags(child);
     return wanted ? event : TraceEvent::kNone;
@@ -252,7 +252,7 @@ bool trace_signal(Task& task, SigInfo& info) {
     }
     info.signo = signal;
     if (!task.blocked.has(signal)) return true;
-    (void)task.pending.add(info).is_ok();
+    ignore(task.pending.add(info), "a real-time signal that there is no memory for is lost");
     return false;
 }
 

@@ -54,7 +54,7 @@ Result<> change_owner(const Caller& caller, const Path& path, uint32_t uid, uint
         if (mode & 010) mode &= ~kModeSetgid;
     }
     if (mode != (owner.mode & 07777) && !inode.is_link()) change.valid |= Change::kMode, change.mode = mode;
-    if (inode.has_capabilities) (void)inode.remove_xattr(kXattrCapability).is_ok();
+    if (inode.has_capabilities) TRY(inode.remove_xattr(kXattrCapability));
     if (change.valid == 0) return {};
     return set_and_report(path, change);
 }

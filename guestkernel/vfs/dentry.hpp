@@ -2,13 +2,12 @@
 // The dentry cache. A dentry is a name in a directory and what it names: an inode, or nothing (a negative dentry, which
 // saves asking the file system again). Model:
 // - A dentry holds its parent and its inode; the tree of dentries of a file system hangs on its root dentry, which its
-// mounts hold.
+//   mounts hold.
 // - Hashed dentries are found by (parent, name) and are what the file system says. One that nobody refers to stays
-// hashed, on the LRU list; the oldest
-//   go when there are more than limit_unused() allows, or when what they hold (memory, the gofer's descriptors) runs
-//   out.
+//   hashed, on the LRU list; the oldest go when there are more than limit_unused() allows, or when what they hold
+//   (memory, the gofer's descriptors) runs out.
 // - drop() unhashes: the name was unlinked or replaced. The object lives on while a file, a working directory or a
-// child refers to it.
+//   child refers to it.
 // - Whoever changes or fills a directory holds its inode's directory_lock; finding in the cache needs no lock.
 #include "guestkernel/lib/list.hpp"
 #include "guestkernel/vfs/inode.hpp"

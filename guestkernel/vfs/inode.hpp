@@ -1,6 +1,6 @@
 #pragma once
 // Inodes: a file, directory, link or device of one mounted file system. File systems (tmpfs, 9p, proc, ...) derive from
-// it. The VFS (walk.cpp and friends) does path walk, mounts, permission and sticky checks, and calls these with names
+// it. The VFS (walker.cpp and friends) does path walk, mounts, permission and sticky checks, and calls these with names
 // that are single components.
 #include <cstdint>
 #include <string_view>

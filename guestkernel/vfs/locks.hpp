@@ -3,7 +3,7 @@
 // - POSIX record locks (fcntl F_SETLK): owned by a process, that is by its FdTable; gone when it closes any descriptor
 //   of the inode. The only kind that looks for deadlocks.
 // - OFD record locks (F_OFD_SETLK): owned by the open file description. Both kinds of records stand in each other's
-// way.
+//   way.
 // - flock(2) locks: owned by the open file description, of the whole file, and blind to records.
 // An inode's locks hang on the inode (Inode::locks); ranges of one owner neither overlap nor touch with the same type.
 // Who waits stands in one list, which the deadlock search and /proc/locks read. Nothing here keeps a reference: an

@@ -86,7 +86,9 @@ void forget_name(Dentry& dentry) {
     RefPtr<Dentry> parent = dentry.parent();
     detach_mounts_on(dentry);
     dentry.drop();
-    if (parent->inode()->fs().cacheable_names) (void)Dentry::create(*parent, dentry.name(), nullptr).is_ok();
+    if (parent->inode()->fs().cacheable_names)
+        ignore(Dentry::create(*parent, dentry.name(), nullptr),
+               "without memory for it the next lookup asks the file system");
 }
 
 }  // namespace

@@ -83,9 +83,8 @@ struct SpecMount {
     uint64_t flags;  // MS_*
 };
 Result<RefPtr<FsContext>> mount_root(const SpecMount& root);
-// On failure of a mount point that does not exist: makes it where it can (as runc does), else ENOENT.
-// Types that the Sentry does not have (cgroup, cgroup2) are left out with a debug line. A tmpfs on /dev becomes
-// a "devtmpfs".
+// Makes a mount point that does not exist (as runc does), or gives the error of making it. ENODEV: the Sentry does not
+// have the type. A tmpfs on /dev becomes a "devtmpfs".
 Result<> mount_spec(FsContext& context, const SpecMount& mount);
 // linux.readonlyPaths: the path is mounted read-only over itself; maskedPaths: /dev/null over a file, an empty
 // read-only tmpfs over a directory. A path that is not there is fine.

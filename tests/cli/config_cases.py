@@ -3,7 +3,7 @@ import json
 import os
 import subprocess
 
-from support import OWN_FAILURE
+from support import OWN_FAILURE, sandbox
 
 
 def refused(world, *arguments, says, **extra):
@@ -117,6 +117,34 @@ def test_strict_refuses_what_is_not_applied(world):
     document = world.config()
     document["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
     refused(world, "--strict", "run", world.bare_bundle(json.dumps(document)), says="linux.seccomp: not applied by kvmsbx")
+
+
+def with_sysctls(world, script, **sysctls):
+    """Runs the script with these linux.sysctl; "__" in a name stands for its dots."""
+    bundle = world.bundle(["/bin/sh", "-c", script])
+    document = json.loads((bundle.path / "config.json").read_text())
+    document["linux"]["sysctl"] = {name.replace("__", "."): value for name, value in sysctls.items()}
+    (bundle.path / "config.json").write_text(json.dumps(document))
+    return world.call("run", bundle.path)
+
+
+@sandbox
+def test_sysctls_are_set(world):
+    done = with_sysctls(world, "cd /proc/sys; cat kernel/domainname kernel/shmmni fs/mqueue/msg_max kernel/sem net/ipv4/ip_unprivileged_port_start",
+                        kernel__domainname="example.org", kernel__shmmni="321", fs__mqueue__msg_max="77", kernel__sem="250\t32000 32 128",
+                        net__ipv4__ip_unprivileged_port_start="0", net__ipv4__ping_group_range="0 2147483647", net__ipv4__ip_forward="0")
+    assert (done.code, done.out) == (0, "example.org\n321\n77\n250\t32000\t32\t128\n0\n"), done
+
+
+@sandbox
+def test_sysctls_that_cannot_be_set_end_the_start(world):
+    for name, value, why in (("net__ipv4__none", "1", "No such file or directory; there is no such sysctl"),
+                             ("net__ipv4__ip_forward", "1", "Permission denied; its value is fixed"),
+                             ("kernel__shmmni", "many", "Invalid argument; check its value")):
+        done = with_sysctls(world, "echo started", **{name: value})
+        assert (done.code, done.out) == (OWN_FAILURE, ""), done
+        assert done.err.startswith(f'kvmsbx: cannot set linux.sysctl "{name.replace("__", ".")}": {why}'), done
+        assert done.err.count("\n") == 1, done
 
 
 def test_network_host_is_a_clear_error(world):

@@ -42,7 +42,7 @@ constexpr Scenario kScenarios[] = {
     {"mmio", 1, 125, "where there is nothing", "write to an address without a device"},
     {"none", 1, 125, "hypercall without a number", "a hypercall that stands in no block of its vCPU"},
     {"kill", 1, 125, "the guest died", "a guest beyond repair"},
-    {"control", 1, 0, "all checks hold", "control socket: event, reply, output"},
+    {"control", 1, 0, "all checks hold", "control socket: an event"},
     {"wait", 2, 125, "the gofer", "death of the gofer"},
     {"wait", 2, 125, "the process that started", "death of the process behind the control socket"},
 };
@@ -99,19 +99,10 @@ std::string collect(int fd, int& input, pid_t child, int seconds) {
     }
 }
 
-// The CLI's side of the control socket: one event, its reply, its output.
-bool talk(int control) {
-    abi::HostEvent event{abi::HostEventType::kSignal, 0, 15, 77};
-    struct {
-        vmm::ControlReply header;
-        char text[8];
-    } got{};
-    if (write(control, "?", 1) != 1) return false;  // ignored, with a line in the log
-    if (write(control, &event, sizeof event) != sizeof event) return false;
-    if (read(control, &got, sizeof got) != sizeof got.header || got.header.id != 77 || got.header.value != 16)
-        return false;
-    return read(control, &got, sizeof got) == sizeof got.header + 4 && got.header.value == -1 &&
-           got.header.length == 4 && !memcmp(got.text, "text", 4);
+// The CLI's side of the control socket: a message that the sandbox ignores with a line in the log, and an event.
+bool send_event(int control) {
+    const abi::HostEvent event{abi::HostEventType::kSignal, 0, 15, 77};
+    return write(control, "?", 1) == 1 && write(control, &event, sizeof event) == sizeof event;
 }
 
 // Pipes and the control socket of one run; [0] is the sandbox's end of input, lifeline and control, [1] of output.
@@ -134,7 +125,7 @@ bool run_one(const Scenario& scenario, vmm::PrivilegeChoice choice, int seconds)
     }
     wires.close_sandbox_ends();
     std::string_view what = scenario.what;
-    bool good = !what.starts_with("control") || talk(wires.control[1]);
+    bool good = !what.starts_with("control") || send_event(wires.control[1]);
     if (what.starts_with("death")) {
         usleep(300'000);
         int& end = what.ends_with("gofer") ? wires.lifeline[1] : wires.control[1];

@@ -31,5 +31,15 @@ TEST(Result, MovesOnlyTypes) {
     EXPECT_EQ(*p, 5);
 }
 
+TEST(Result, MustUnwrapsOrPanicsWithTheExpression) {
+    EXPECT_EQ(MUST(half(8)), 4);
+    EXPECT_DEATH(MUST(half(7)), "result_test.cpp:[0-9]+: MUST: half\\(7\\)");
+}
+
+TEST(Result, IgnoreGoesOn) {
+    ignore(half(7), "seven has no half");
+    ignore(Result<>(Errno::kIO), "a result without a value does, too");
+}
+
 }  // namespace
 }  // namespace kvmsbx

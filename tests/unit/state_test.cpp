@@ -72,7 +72,7 @@ TEST_F(StateTest, JanitorCleansUpAfterAKilledRun) {
         Outcome<Janitor> janitor = Janitor::start(root_, "box", std::nullopt);
         Outcome<StateDirectory> state = StateDirectory::create(root_, "box");
         if (janitor.is_error() || state.is_error()) _exit(1);
-        (void)state.value().write_running(1, "/b", Spec{}).is_ok();
+        if (state.value().write_running(1, "/b", Spec{}).is_error()) _exit(1);
         kill(getpid(), SIGKILL);
     }
     waitpid(run, nullptr, 0);

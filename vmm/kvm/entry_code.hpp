@@ -4,34 +4,34 @@
 //
 // One vCPU's gate region (kGateBase + cpu * kGateStride), the same virtual addresses in both modes:
 //
-//   page  content                        Sentry's table          application's table
-//                                        ring 3 | ring 0 mode    ring 3 mode | ring 0 mode (= the Sentry's)
-//   0     IDT (two, in ring 3 mode)      IDT-S  | IDT            IDT-A       | IDT         never U=1
-//   1     gate: ring-0 code              r-x    | -              r-x         |             never U=1
-//   2     GateData: GDT, TSS             rw- U  | rw-            rw-         |             U=1 only in the Sentry's
-//   table, ring 3 mode 3,4   entry code                     r-x U  | r-x            -           |             (ring 3
-//   mode: runs in ring 3, native) 5     CpuArea (also in the direct map) rw- U | rw-           -           | 6
-//   FrameStacks (two, in ring 3 mode) S: rw- U | rw-       A: rw-      | 7     FrameStacks A                  rw- U  |
-//   rw- (page 6 again)  -      |
+// clang-format off
+//   page  content                            Sentry's table          application's table
+//                                            ring 3 | ring 0 mode    ring 3 mode | ring 0 mode (= the Sentry's)
+//   0     IDT (two, in ring 3 mode)          IDT-S  | IDT            IDT-A       | IDT   never U=1
+//   1     gate: ring-0 code                  r-x    | -              r-x         |       never U=1
+//   2     GateData: GDT, TSS                 rw- U  | rw-            rw-         |       U=1: Sentry's, ring 3 mode
+//   3,4   entry code                         r-x U  | r-x            -           |       ring 3 mode: runs in ring 3
+//   5     CpuArea (also in the direct map)   rw- U  | rw-            -           |
+//   6     FrameStacks (two, in ring 3 mode)  S: rw- U | rw-          A: rw-      |
+//   7     FrameStacks A                      rw- U  | rw- (page 6)   -           |
+// clang-format on
 //
 // Ring 3 mode (platform.md, section 2): ring 0 is interpreted where KVM has no VMX/SVM, 0.6 us per instruction, so all
 // that ring 0 does is to switch CR3 and IRETQ. Applications can reach every vector with DPL 3, so what a vector may do
 // depends on who raises it. That is decided by the page table that is loaded, not by the vector: the IDT page differs.
 // Invariants:
 //   - IDT-A is in force while an application's page table is loaded: each of its handlers loads the Sentry's CR3 (an
-//   immediate, or the value that trusted
-//     code left in GateData::exchange) and goes to an address from a prepared frame. No register of the application
-//     decides anything.
+//     immediate, or the value that trusted code left in GateData::exchange) and goes to an address from a prepared
+//     frame. No register of the application decides anything.
 //   - IDT-S is in force while the Sentry's is loaded: int3 = resume the application (r11 = its CR3), int 4 = wait for
-//   an interrupt, interrupts are noted in
-//     pending_interrupts, every other vector is a defect of the Sentry and goes to fault_entry.
+//     an interrupt, interrupts are noted in pending_interrupts, every other vector is a defect of the Sentry and goes
+//     to fault_entry.
 //   - Each use has a stack of its own (IST), so that the frames always land in the same place and no nesting overwrites
-//   one that is needed.
-//   - The stacks' page differs, too. The CPU pushes an application's frame at page 6 of its table, that is FrameStacks
-//   A; once CR3 is the Sentry's, the
-//     same stack pointer means FrameStacks S, where a prepared frame lies in the very same place: IRETQ needs no other
-//     stack pointer. The way back is the same: int3 pushes at `resume` of FrameStacks S, and with the application's CR3
-//     IRETQ pops what the Sentry's native code wrote to `resume` of A.
+//     one that is needed.
+//   - The stacks' page differs, too. The CPU pushes an application's frame at page 6 of its table, that is
+//     FrameStacks A; once CR3 is the Sentry's, the same stack pointer means FrameStacks S, where a prepared frame lies
+//     in the very same place: IRETQ needs no other stack pointer. The way back is the same: int3 pushes at `resume` of
+//     FrameStacks S, and with the application's CR3 IRETQ pops what the Sentry's native code wrote to `resume` of A.
 //   - cs, ss and privileged flags of frames are never believed: hardware KVM enters the stub page (LSTAR) at CPL 0.
 //
 // Ring 0 mode: the same stacks and frames, checked for the CPL they came from; SYSCALL enters at LSTAR, SYSRETQ leaves.

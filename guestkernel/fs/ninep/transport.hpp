@@ -1,14 +1,14 @@
 #pragma once
 // The Sentry's end of the channel to the gofer, for many tasks at once. Model:
 // - A Call is one request: it takes a slot (waiting for one if all are in use), encodes into the slot's request buffer,
-// sends, waits for the reply and
-//   keeps the slot until it dies, so that file data can be copied straight between the slot and page frames.
+//   sends, waits for the reply and keeps the slot until it dies, so that file data can be copied straight between the
+//   slot and page frames.
 // - Completions are collected by whoever looks at the ring: the interrupt, an idle vCPU that polls, a task that begins
-// to wait. Collecting never blocks.
+//   to wait. Collecting never blocks.
 // - Waiting is uninterruptible. Until start_blocking() (early boot, no scheduler yet) it spins.
 // - Everything in the channel is the gofer's to change at any time: replies are copied, then checked; file data alone
-// is used in place. A reply that breaks
-//   the rules is EIO; a ring that does ends the connection: EIO for all, from then on.
+//   is used in place. A reply that breaks the rules is EIO; a ring that does ends the connection: EIO for all, from
+//   then on.
 // - Fids that are no longer used are clunked in batches, without waiting.
 #include <cstring>
 

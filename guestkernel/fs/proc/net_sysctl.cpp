@@ -1,8 +1,42 @@
 // /proc/sys/net: what servers look up before they start. The numbers are those that the sockets keep to.
 #include "guestkernel/fs/proc/net_directory.hpp"
+#include "guestkernel/fs/proc/sysvipc.hpp"
+#include "guestkernel/net/inet_socket.hpp"
 
 namespace kvmsbx::fs {
 namespace {
+
+Result<> put_first_port(TextSink& sink) {
+    format_to(sink, "{}\n", net::first_unprivileged_port);
+    return {};
+}
+
+// Below the ports that the stack gives away itself (ipv4_privileged_ports).
+Result<> store_first_port(std::string_view text) {
+    uint64_t port[1];
+    TRY(parse_numbers(text, port, net::kFirstLocalPort));
+    net::first_unprivileged_port = static_cast<uint32_t>(port[0]);
+    return {};
+}
+
+// Groups that may have ping sockets, first and last. There are no such sockets here, but engines set it in every
+// config.json.
+uint64_t ping_groups[2] = {1, 0};
+
+Result<> put_ping_groups(TextSink& sink) {
+    format_to(sink, "{}\t{}\n", ping_groups[0], ping_groups[1]);
+    return {};
+}
+
+// A range that ends before it begins is stored as the empty one (ipv4_ping_group_range).
+Result<> store_ping_groups(std::string_view text) {
+    uint64_t groups[2];
+    TRY(parse_numbers(text, groups, 0x7fffffff));
+    const bool empty = groups[1] < groups[0];
+    ping_groups[0] = empty ? 1 : groups[0];
+    ping_groups[1] = empty ? 0 : groups[1];
+    return {};
+}
 
 constexpr StaticEntry kCore[] = {
     constant_entry("optmem_max", "131072\n"),   constant_entry("rmem_default", "212992\n"),
@@ -17,8 +51,8 @@ constexpr StaticEntry kIpv4[] = {
     constant_entry("ip_local_port_range", "32768\t60999\n"),
     constant_entry("ip_local_reserved_ports", "\n"),
     constant_entry("ip_nonlocal_bind", "0\n"),
-    constant_entry("ip_unprivileged_port_start", "1024\n"),
-    constant_entry("ping_group_range", "1\t0\n"),
+    text_entry("ip_unprivileged_port_start", put_first_port, 0644, store_first_port),
+    text_entry("ping_group_range", put_ping_groups, 0644, store_ping_groups),
     constant_entry("tcp_allowed_congestion_control", "cubic reno\n"),
     constant_entry("tcp_available_congestion_control", "cubic reno\n"),
     constant_entry("tcp_congestion_control", "cubic\n"),

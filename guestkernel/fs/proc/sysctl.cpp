@@ -153,4 +153,57 @@ constexpr StaticEntry kSysctl[] = {directory_entry("fs", kFs), directory_entry("
 
 constinit const StaticEntry kSysctlDirectory = directory_entry("sys", kSysctl);
 
+namespace {
+
+const StaticEntry* find_child(const StaticEntry& directory, std::string_view name) {
+    const std::span children(directory.children, directory.child_count);
+    const auto found = std::ranges::find(children, name, &StaticEntry::name);
+    return found == children.end() ? nullptr : &*found;
+}
+
+// The file that the name stands for, or null. As with sysctl(8), the first separator is the one that counts.
+const StaticEntry* find_sysctl(std::string_view name) {
+    const size_t first = name.find_first_of("./");
+    if (first == name.npos) return nullptr;
+    const char separator = name[first];
+    const StaticEntry* entry = &kSysctlDirectory;
+    for (;;) {
+        const size_t end = name.find(separator);
+        entry = find_child(*entry, name.substr(0, end));
+        if (!entry) return nullptr;
+        if (end == name.npos) return entry->is_directory ? nullptr : entry;
+        name.remove_prefix(end + 1);
+    }
+}
+
+std::string_view take_word(std::string_view& text) {
+    text = trimmed(text);
+    const std::string_view word = text.substr(0, text.find_first_of(" \t\n"));
+    text.remove_prefix(word.size());
+    return word;
+}
+
+bool same_words(std::string_view one, std::string_view other) {
+    for (;;) {
+        const std::string_view word = take_word(one);
+        if (word != take_word(other)) return false;
+        if (word.empty()) return true;
+    }
+}
+
+}  // namespace
+
+Result<> set_sysctl(std::string_view name, std::string_view value) {
+    const StaticEntry* entry = find_sysctl(name);
+    if (!entry) return Errno::kNOENT;
+    if (entry->store) return entry->store(value);
+    StringText text;
+    if (entry->generate)
+        TRY(entry->generate(text));
+    else
+        text.put(entry->text);
+    const String fixed = TRY(text.take());
+    return same_words(fixed.view(), value) ? Result<>() : Result<>(Errno::kACCES);
+}
+
 }  // namespace kvmsbx::fs

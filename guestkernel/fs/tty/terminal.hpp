@@ -7,9 +7,9 @@
 // PtyTerminal leaves them in the ring for the master to read.
 // - Output goes through output_; while ^S holds it, echo waits in held_ and writers block.
 // - A session has a reference to its terminal and a terminal one to its session; whoever ends the tie (hang-up, the
-// leader's exit, TIOCNOTTY) clears both.
+//   leader's exit, TIOCNOTTY) clears both.
 // - hang_up() is for ever for the files that were open then (their generation_ is an old one): reads give end of file,
-// writes EIO. New opens work again where the lower end lives.
+//   writes EIO. New opens work again where the lower end lives.
 // - Kernel lock throughout. Copying user memory and waiting may block: after each the state is looked at anew.
 #include "guestkernel/fs/tty/byte_ring.hpp"
 #include "guestkernel/fs/tty/line_discipline.hpp"
