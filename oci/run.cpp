@@ -69,8 +69,9 @@ LaunchPlan make_plan(const Bundle& bundle, const RunOptions& options, const std:
     plan.bundle = bundle.path;
     plan.config_text = bundle.config_text;
     plan.app_spec = encode_app_spec(bundle.spec, app);
+    plan.namespaces = options.no_namespaces ? Namespaces::kNone : Namespaces::kOwn;
     plan.boot_flags = {"--cpus=" + std::to_string(app.cpu_limit), "--memory=" + std::to_string(options.memory),
-                       "--privilege=" + options.privilege};
+                       "--platform=" + options.platform, "--privilege=" + options.privilege};
     if (debug) {
         plan.boot_flags.emplace_back("--debug");
         plan.gofer_flags.emplace_back("--debug");
