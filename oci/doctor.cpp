@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/host/landlock.hpp"
+#include "oci/capabilities.hpp"
 #include "oci/kvm_device.hpp"
 #include "oci/process_stub.hpp"
 #include "oci/state.hpp"
@@ -116,7 +117,10 @@ std::string process_improvements(const vmm::ProcessReport& report) {
     return text;
 }
 
-Check check_platform_process(const vmm::ProcessReport& report) {
+Check check_platform_process(const vmm::ProcessReport& report, bool is_built) {
+    if (!is_built)
+        return {"platform-process", Health::kWarning, std::string("not usable: ") + report.reason,
+                "build the whole project (scripts/build)"};
     if (!report.ok)
         return {"platform-process", Health::kWarning, std::string("not usable: ") + report.reason,
                 "see whether seccomp filters or an LSM of this container or host forbid what is named"};
@@ -134,12 +138,6 @@ Check check_platform_auto(const Platforms& found) {
     return {"platform-auto", Health::kFailed, "no platform works", "repair one of the two above"};
 }
 
-bool is_capable(unsigned capability) {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2] = {};
-    return syscall(SYS_capget, &header, data) == 0 && (data[capability / 32].effective >> (capability % 32) & 1);
-}
-
 // Tries it in a child, so that this process stays where it is. 0 or the errno.
 int try_namespaces(int flags) {
     const pid_t child = fork();
@@ -150,7 +148,7 @@ int try_namespaces(int flags) {
 }
 
 Check check_namespaces() {
-    const bool privileged = is_capable(CAP_SYS_ADMIN);
+    const bool privileged = has_capability(CAP_SYS_ADMIN);
     const int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
     const int error = try_namespaces(flags | (privileged ? 0 : CLONE_NEWUSER));
     const std::string kind =
@@ -172,7 +170,7 @@ Check check_landlock() {
 
 Check check_file_capabilities() {
     for (unsigned capability : {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SETUID, CAP_SETGID, CAP_SETPCAP}) {
-        if (!is_capable(capability)) {
+        if (!has_capability(capability)) {
             return {"capabilities", Health::kWarning,
                     "not all that file ownership needs (CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SETUID, "
                     "CAP_SETGID, CAP_SETPCAP)",
@@ -243,7 +241,7 @@ std::vector<Check> examine_host(const SentryImages& images) {
             check_kvm(found.kvm),
             check_privilege(found),
             check_platform_kvm(found.privilege),
-            check_platform_process(found.process),
+            check_platform_process(found.process, !images.process.empty()),
             check_platform_auto(found),
             check_namespaces(),
             check_landlock(),

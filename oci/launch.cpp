@@ -14,6 +14,7 @@
 #include <span>
 
 #include "common/abi/channel.hpp"
+#include "oci/capabilities.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -64,13 +65,6 @@ Outcome<Pair> make_control() {
     Pair pair{UniqueFd(ends[0]), UniqueFd(ends[1])};
     fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
     return pair;
-}
-
-bool has_sys_admin() {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2] = {};
-    if (syscall(SYS_capget, &header, data) < 0) return false;
-    return data[0].effective & (1u << CAP_SYS_ADMIN);
 }
 
 struct Channel {
@@ -133,7 +127,7 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     Pair log = TRY(make_pipe(0));
     Pair lifeline = TRY(make_pipe(1));
     const bool own_namespaces = plan.namespaces == Namespaces::kOwn;
-    const unsigned long user_namespace = has_sys_admin() ? 0 : CLONE_NEWUSER;
+    const unsigned long user_namespace = has_capability(CAP_SYS_ADMIN) ? 0 : CLONE_NEWUSER;
 
     Arguments gofer("gofer");
     gofer.flag("bundle", plan.bundle);
