@@ -13,6 +13,8 @@
 
 #include <algorithm>
 
+#include "common/host/empty_root.hpp"
+#include "common/host/landlock.hpp"
 #include "gofer/log.hpp"
 
 namespace kvmsbx::gofer {
@@ -52,7 +54,7 @@ bool enter_namespaces() {
     bool own_pids = getpid() == 1;
     int flags = own_pids ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID;
     if (unshare(flags) != 0) {
-        log_line("cannot create namespaces" + because() + "; run as root, or with --setup-root=false");
+        log_line("cannot create namespaces" + because() + "; run as root, or kvmsbx with --no-namespaces");
         return false;
     }
     if (own_pids) return true;
@@ -63,6 +65,19 @@ bool enter_namespaces() {
     }
     if (child != 0) stand_by(child);
     return true;
+}
+
+void leave_host_files(std::span<const Export> exports) {
+    if (const Result<> entered = host::enter_dead_root(); entered.is_error()) {
+        errno = static_cast<int>(entered.error());
+        log_debug("the root stays the caller's" + because());
+    }
+    std::vector<host::LandlockTree> trees;
+    for (const Export& tree : exports) trees.push_back({tree.fd.get(), tree.readonly});
+    if (const Result<> restricted = host::restrict_files(trees); restricted.is_error()) {
+        errno = static_cast<int>(restricted.error());
+        log_debug("Landlock does not restrict the gofer" + because());
+    }
 }
 
 void close_others(std::vector<int> keep) {

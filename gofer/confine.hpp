@@ -1,7 +1,8 @@
 #pragma once
 // How the gofer gives up what it does not need, in this order: namespaces of its own; a mount tree of nothing but the
 // root and the bind mounts; capabilities; a seccomp filter. Each function gives false after it has logged the line for
-// the user.
+// the user. Where it may make no namespaces and mounts (--setup-root=false), an empty root and Landlock stand in for
+// them as far as the host has them.
 #include <span>
 #include <vector>
 
@@ -18,6 +19,10 @@ bool enter_namespaces();
 // The trees to serve, opened O_PATH, and /proc/self/fd. With `setup_root` they are bind-mounted (nosuid, nodev, noexec,
 // ro) under a fresh tmpfs, which becomes the root of the process; without, they are opened where they are.
 bool open_exports(const GoferSpec& spec, bool setup_root, std::vector<Export>& exports, OwnedFd& proc_self_fd);
+
+// For a process without a mount tree of its own: its root becomes an empty folder, where it may (CAP_SYS_CHROOT), and
+// Landlock, where the host has it, leaves it nothing but the exports. Debug lines tell of what is missing.
+void leave_host_files(std::span<const Export> exports);
 
 // Closes all descriptors but 0, 1, 2 and `keep`.
 void close_others(std::vector<int> keep);

@@ -43,7 +43,9 @@ bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
     app.add_option("--lifeline-fd", options.lifeline_fd, "a pipe: at its end the sandbox is gone");
     app.add_option("--log-fd", options.log_fd, "write messages here instead of to stderr");
     app.add_option("--apply-caps", options.apply_caps, "drop capabilities")->default_val(true);
-    app.add_option("--setup-root", options.setup_root, "make namespaces and a private root")->default_val(true);
+    app.add_option("--setup-root", options.setup_root,
+                   "make namespaces and a private root; false: an empty root and Landlock, where the host has them")
+        ->default_val(true);
     app.add_flag("--debug", options.debug, "log every message");
     try {
         app.parse(argc, argv);
@@ -163,6 +165,7 @@ bool confine(const Options& options, const GoferSpec& spec, ServerConfig& config
     umask(0);
     if (!open_exports(spec, options.setup_root, config.exports, config.proc_self_fd)) return false;
     if (!report_mounts(options, spec, config.exports.front())) return false;
+    if (!options.setup_root) leave_host_files(config.exports);
     if (options.apply_caps && !drop_capabilities()) return false;
     // After the change of credentials, which would reset it. (A parent that died before this line is noticed by the
     // lifeline.)

@@ -14,6 +14,7 @@
 
 #include "oci/confine.hpp"
 #include "oci/kvm_device.hpp"
+#include "oci/process_stub.hpp"
 #include "vmm/console.hpp"
 #include "vmm/sandbox.hpp"
 
@@ -23,9 +24,22 @@ namespace {
 struct BootOptions {
     vmm::SandboxConfig config;
     int spec_fd = -1;
+    Namespaces namespaces = Namespaces::kOwn;
 };
 
-enum Flag { kChannelFds = 1, kSpecFd, kControlFd, kLogFd, kCpus, kMemory, kPrivilege, kDebug, kStrace };
+enum Flag {
+    kChannelFds = 1,
+    kSpecFd,
+    kControlFd,
+    kLogFd,
+    kCpus,
+    kMemory,
+    kPlatform,
+    kPrivilege,
+    kNoNamespaces,
+    kDebug,
+    kStrace
+};
 
 constexpr option kFlags[] = {{"channel-fds", required_argument, nullptr, kChannelFds},
                              {"spec-fd", required_argument, nullptr, kSpecFd},
@@ -33,10 +47,18 @@ constexpr option kFlags[] = {{"channel-fds", required_argument, nullptr, kChanne
                              {"log-fd", required_argument, nullptr, kLogFd},
                              {"cpus", required_argument, nullptr, kCpus},
                              {"memory", required_argument, nullptr, kMemory},
+                             {"platform", required_argument, nullptr, kPlatform},
                              {"privilege", required_argument, nullptr, kPrivilege},
+                             {"no-namespaces", no_argument, nullptr, kNoNamespaces},
                              {"debug", no_argument, nullptr, kDebug},
                              {"strace", no_argument, nullptr, kStrace},
                              {nullptr, 0, nullptr, 0}};
+
+vmm::PlatformChoice platform_choice(const std::string& name) {
+    if (name == "kvm") return vmm::PlatformChoice::kKvm;
+    if (name == "process") return vmm::PlatformChoice::kProcess;
+    return vmm::PlatformChoice::kAuto;
+}
 
 vmm::PrivilegeChoice privilege_choice(const std::string& name) {
     if (name == "ring0") return vmm::PrivilegeChoice::kRing0;
@@ -56,6 +78,8 @@ bool apply_flag(int flag, const char* value, BootOptions& options) {
         case kLogFd: config.log_fd = std::atoi(value); return true;
         case kCpus: config.cpus = static_cast<unsigned>(std::atoi(value)); return true;
         case kMemory: config.ram_size = std::strtoull(value, nullptr, 10); return true;
+        case kPlatform: config.platform = platform_choice(value); return true;
+        case kNoNamespaces: options.namespaces = Namespaces::kNone; return true;
         case kPrivilege: config.privilege = privilege_choice(value); return true;
         case kDebug: config.debug = true; return true;
         case kStrace: config.strace = true; return true;
@@ -85,25 +109,54 @@ Outcome<std::vector<std::byte>> read_app_spec(int fd) {
     return bytes;
 }
 
-Outcome<int> boot(BootOptions& options, std::span<const std::byte> sentry) {
-    const UniqueFd kvm = TRY(open_kvm());
-    options.config.kvm_fd = kvm.get();
-    options.config.app_spec = TRY(read_app_spec(options.spec_fd));
-    options.config.sentry_elf = sentry;
-    if (options.config.sentry_elf.empty())
-        return Failure{"this executable was built without the Sentry; build the whole project (scripts/build)"};
-    for (int& fd : options.config.console_fds) fd = vmm::open_terminal_again(fd);
-    TRY(confine());
-    return vmm::run_sandbox(options.config);
+void debug(const vmm::SandboxConfig& config, const std::string& message) {
+    if (config.debug) dprintf(config.log_fd, "kvmsbx: debug: %s\n", message.c_str());
+}
+
+// Opens /dev/kvm where the choice leaves room for it. With kAuto a host without it is no failure, as long as there is a
+// process platform to take instead; whether a guest runs is found out by run_sandbox().
+Outcome<UniqueFd> open_platform(vmm::SandboxConfig& config) {
+    if (config.platform == vmm::PlatformChoice::kProcess) return UniqueFd();
+    Outcome<UniqueFd> kvm = open_kvm();
+    if (kvm.is_ok()) return kvm;
+    if (config.platform == vmm::PlatformChoice::kKvm)
+        return Failure{kvm.error().message + "; or run with --platform=process, which needs no KVM"};
+    if (config.process_sentry_elf.empty()) return kvm.error();
+    config.platform = vmm::PlatformChoice::kProcess;
+    debug(config, "--platform=auto takes the process platform: " + kvm.error().message);
+    return UniqueFd();
+}
+
+Outcome<> check_images(const vmm::SandboxConfig& config) {
+    const bool process = config.platform == vmm::PlatformChoice::kProcess;
+    if (!(process ? config.process_sentry_elf : config.sentry_elf).empty()) return {};
+    return Failure{std::string("this executable was built without the Sentry of the platform ") +
+                   (process ? "process" : "kvm") + "; build the whole project (scripts/build)"};
+}
+
+Outcome<int> boot(BootOptions& options, const SentryImages& images) {
+    vmm::SandboxConfig& config = options.config;
+    config.sentry_elf = images.kvm;
+    config.process_sentry_elf = images.process;
+    const UniqueFd kvm = TRY(open_platform(config));
+    TRY(check_images(config));
+    config.kvm_fd = kvm.get();
+    // Where a guest turns out not to run, the process platform does with a memfd.
+    const UniqueFd ram(kvm.is_valid() ? -1 : vmm::open_ram_file());
+    config.ram_fd = ram.get();
+    config.app_spec = TRY(read_app_spec(options.spec_fd));
+    for (int& fd : config.console_fds) fd = vmm::open_terminal_again(fd);
+    TRY(confine(options.namespaces, config.debug ? config.log_fd : -1));
+    return vmm::run_sandbox(config);
 }
 
 }  // namespace
 
-int boot_main(int argc, char** argv, std::span<const std::byte> sentry) {
+int boot_main(int argc, char** argv, const SentryImages& images) {
     prctl(PR_SET_NAME, "kvmsbx-boot");
     Outcome<BootOptions> options = parse_flags(argc, argv);
     const int log_fd = options.is_ok() ? options.value().config.log_fd : 2;
-    Outcome<int> code = options.is_ok() ? boot(options.value(), sentry) : Outcome<int>(options.error());
+    Outcome<int> code = options.is_ok() ? boot(options.value(), images) : Outcome<int>(options.error());
     if (code.is_ok()) return code.value();
     dprintf(log_fd, "kvmsbx: %s\n", code.error().message.c_str());
     return vmm::kExitOwnFailure;

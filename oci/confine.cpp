@@ -9,6 +9,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "common/host/empty_root.hpp"
+#include "common/host/landlock.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -42,21 +47,37 @@ Outcome<> enter_empty_root() {
     return {};
 }
 
-Outcome<> drop_capabilities() {
+void tell_missing(int log_fd, const char* what, Errno error) {
+    if (log_fd >= 0)
+        dprintf(log_fd, "kvmsbx: debug: the sandbox process %s: %s\n", what, std::strerror(static_cast<int>(error)));
+}
+
+void leave_host_files(int log_fd) {
+    if (const Result<> entered = host::enter_dead_root(); entered.is_error())
+        tell_missing(log_fd, "keeps the caller's root, not an empty one", entered.error());
+    if (const Result<> restricted = host::restrict_files({}); restricted.is_error())
+        tell_missing(log_fd, "is not restricted by Landlock", restricted.error());
+}
+
+// A plain user without namespaces may not change ids and the bounding set, which no_new_privs makes harmless.
+bool may_fail(Namespaces namespaces, int error) { return namespaces == Namespaces::kNone && error == EPERM; }
+
+Outcome<> drop_capabilities(Namespaces namespaces) {
     for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0; ++capability) {
-        if (prctl(PR_CAPBSET_DROP, capability) < 0) return errno_failure("emptying the capability bounding set", errno);
+        if (prctl(PR_CAPBSET_DROP, capability) < 0 && !may_fail(namespaces, errno))
+            return errno_failure("emptying the capability bounding set", errno);
     }
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     return {};
 }
 
-// In a user namespace with one id mapped there is no other id to become; the ids outside are the caller's own.
-Outcome<> become_nobody() {
+// EINVAL: in a user namespace with one id mapped there is no other id to become; the ids outside are the caller's own.
+Outcome<> become_nobody(Namespaces namespaces) {
     if (syscall(SYS_setgroups, 0, nullptr) < 0 && errno != EPERM)
         return errno_failure("dropping supplementary groups", errno);
-    if (syscall(SYS_setresgid, kNobody, kNobody, kNobody) < 0 && errno != EINVAL)
+    if (syscall(SYS_setresgid, kNobody, kNobody, kNobody) < 0 && errno != EINVAL && !may_fail(namespaces, errno))
         return errno_failure("dropping the group id", errno);
-    if (syscall(SYS_setresuid, kNobody, kNobody, kNobody) < 0 && errno != EINVAL)
+    if (syscall(SYS_setresuid, kNobody, kNobody, kNobody) < 0 && errno != EINVAL && !may_fail(namespaces, errno))
         return errno_failure("dropping the user id", errno);
     return {};
 }
@@ -70,10 +91,14 @@ Outcome<> clear_capability_sets() {
 
 }  // namespace
 
-Outcome<> confine() {
-    TRY(enter_empty_root());
-    TRY(drop_capabilities());
-    TRY(become_nobody());
+Outcome<> confine(Namespaces namespaces, int log_fd) {
+    if (namespaces == Namespaces::kOwn) {
+        TRY(enter_empty_root());
+    } else {
+        leave_host_files(log_fd);
+    }
+    TRY(drop_capabilities(namespaces));
+    TRY(become_nobody(namespaces));
     TRY(clear_capability_sets());
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return errno_failure("setting no_new_privs", errno);
     // Changing ids clears it, so again.

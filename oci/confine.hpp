@@ -4,10 +4,15 @@
 
 namespace kvmsbx::oci {
 
-// For a process that was started in namespaces of its own (mount, pid, network, ipc, uts). Afterwards: the root is an
-// empty read-only tmpfs, there are no capabilities and no way to get any (bounding set empty, no_new_privs), the ids
-// are nobody's where the caller was root, and the process is killed when its parent dies. The seccomp filter comes
-// later, from run_sandbox().
-Outcome<> confine();
+enum class Namespaces : bool { kNone, kOwn };
+
+// Afterwards: the root is an empty read-only folder, there are no capabilities and no way to get any (bounding set
+// empty, no_new_privs), the ids are nobody's where the caller was root, and the process is killed when its parent dies.
+// The seccomp filter comes later, from run_sandbox().
+//
+// kOwn: the process was started in namespaces of its own (mount, pid, network, ipc, uts). kNone: it was not, and does
+// what its rights allow: the empty root needs CAP_SYS_CHROOT, the ids CAP_SETUID and CAP_SETGID; Landlock, where the
+// host has it, refuses all files. `log_fd` gets a debug line for each that is missing; -1: none.
+Outcome<> confine(Namespaces namespaces, int log_fd);
 
 }  // namespace kvmsbx::oci

@@ -14,6 +14,7 @@
 #include <span>
 
 #include "common/abi/channel.hpp"
+#include "oci/capabilities.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -66,13 +67,6 @@ Outcome<Pair> make_control() {
     return pair;
 }
 
-bool has_sys_admin() {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2] = {};
-    if (syscall(SYS_capget, &header, data) < 0) return false;
-    return data[0].effective & (1u << CAP_SYS_ADMIN);
-}
-
 struct Channel {
     UniqueFd memory, doorbell, completion;
     std::string flag_value() const {
@@ -115,6 +109,13 @@ class Arguments {
 constexpr unsigned long kIsolated = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
 constexpr unsigned long kBootNamespaces = kIsolated | CLONE_NEWNS | CLONE_NEWPID;
 
+// An empty network namespace is dear to make (0.5 ms), and seccomp leaves neither process a use for it: the gofer joins
+// the sandbox process's, unless it needs a user namespace. It makes its mount namespace itself.
+void choose_gofer_namespaces(SpawnRequest& gofer, const Child& boot, unsigned long user_namespace) {
+    gofer.namespaces = CLONE_NEWPID | (user_namespace ? CLONE_NEWUSER | kIsolated : 0);
+    if (!user_namespace) gofer.join_pidfd = boot.pidfd.get();
+}
+
 }  // namespace
 
 Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
@@ -125,7 +126,8 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     Pair control = TRY(make_control());
     Pair log = TRY(make_pipe(0));
     Pair lifeline = TRY(make_pipe(1));
-    const unsigned long user_namespace = has_sys_admin() ? 0 : CLONE_NEWUSER;
+    const bool own_namespaces = plan.namespaces == Namespaces::kOwn;
+    const unsigned long user_namespace = has_capability(CAP_SYS_ADMIN) ? 0 : CLONE_NEWUSER;
 
     Arguments gofer("gofer");
     gofer.flag("bundle", plan.bundle);
@@ -135,6 +137,7 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     gofer.fd("lifeline-fd", lifeline.theirs);
     gofer.fd("log-fd", log.theirs);
     gofer.append(plan.gofer_flags);
+    if (!own_namespaces) gofer.flag("setup-root", "false");
     gofer.request.stdio = {-1, -1, log.theirs.get()};
 
     Arguments boot("boot");
@@ -144,17 +147,18 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     boot.fd("log-fd", log.theirs);
     boot.append(plan.boot_flags);
     boot.request.stdio = {0, 1, 2};
-    boot.request.namespaces = kBootNamespaces | user_namespace;
+    if (own_namespaces) {
+        boot.request.namespaces = kBootNamespaces | user_namespace;
+    } else {
+        boot.append({"--no-namespaces"});
+    }
 
     SandboxProcesses processes;
     processes.control = std::move(control.ours);
     processes.log = std::move(log.ours);
     processes.lifeline = std::move(lifeline.ours);
     processes.boot = TRY(spawn_self(boot.request));
-    // An empty network namespace is dear to make (0.5 ms), and seccomp leaves neither process a use for it: one for
-    // both. The gofer makes its mount namespace itself.
-    gofer.request.namespaces = CLONE_NEWPID | (user_namespace ? CLONE_NEWUSER | kIsolated : 0);
-    if (!user_namespace) gofer.request.join_pidfd = processes.boot.pidfd.get();
+    if (own_namespaces) choose_gofer_namespaces(gofer.request, processes.boot, user_namespace);
     Outcome<Child> started = spawn_self(gofer.request);
     if (started.is_error()) {
         kill_child(processes.boot);

@@ -6,11 +6,15 @@
 //    └──── lifeline (pipe) ──► gofer       its hang-up ends the gofer
 //   gofer ◄── channel (memfd), doorbell, completion (eventfds) ──► boot (the guest)
 //
+// Each is in namespaces of its own, or, with Namespaces::kNone, in the caller's: then only the signal at the parent's
+// death and the hang-ups above end the processes.
+//
 // Everything is made here, before either process runs, and each gets only its own ends.
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "oci/confine.hpp"
 #include "oci/fd.hpp"
 #include "oci/outcome.hpp"
 #include "oci/process.hpp"
@@ -21,7 +25,8 @@ struct LaunchPlan {
     std::string bundle;       // absolute
     std::string config_text;  // the config.json that was checked: the gofer must not read another one
     std::vector<std::byte> app_spec;
-    std::vector<std::string> boot_flags;   // --cpus, --memory, --privilege, --debug, --strace
+    Namespaces namespaces = Namespaces::kOwn;
+    std::vector<std::string> boot_flags;   // --cpus, --memory, --platform, --privilege, --debug, --strace
     std::vector<std::string> gofer_flags;  // --debug, --file-access ...
 };
 

@@ -102,11 +102,12 @@ ChildPlan make_plan(const SpawnRequest& request, int null_fd) {
 }
 
 Failure clone_failure(int error) {
-    if (error == EPERM || error == ENOSPC || error == EACCES) {
-        return errno_failure(
-            "cannot make namespaces for the sandbox's processes; run as root, or allow unprivileged user namespaces "
-            "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)",
-            error);
+    const Failure failure = errno_failure("cannot make namespaces for the sandbox's processes", error);
+    if (error == EPERM || error == ENOSPC || error == EACCES || error == EUSERS) {
+        return {failure.message +
+                "; run as root or allow unprivileged user namespaces (sysctl user.max_user_namespaces, "
+                "kernel.unprivileged_userns_clone), or, in a container that forbids them, give --no-namespaces "
+                "(kvmsbx --help says what is lost)"};
     }
     return errno_failure("cannot start a process", error);
 }

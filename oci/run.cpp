@@ -1,11 +1,14 @@
 #include "oci/run.hpp"
 
+#include <linux/capability.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "oci/bundle.hpp"
+#include "oci/capabilities.hpp"
 #include "oci/janitor.hpp"
 #include "oci/launch.hpp"
 #include "oci/mount_points.hpp"
@@ -30,6 +33,16 @@ Outcome<> tell_unapplied(const Bundle& bundle, bool strict, Reporter& reporter) 
         }
     }
     return {};
+}
+
+// A user namespace would show the caller's files as root's; without one, only who may chown can make files for others.
+void tell_of_owners(const Spec& spec, Reporter& reporter) {
+    if (has_capability(CAP_CHOWN) || (spec.process.user.uid == geteuid() && spec.process.user.gid == getegid())) return;
+    const std::string uid = std::to_string(geteuid()), gid = std::to_string(getegid());
+    reporter.warning(
+        "without namespaces and CAP_CHOWN the application can make files for your own user only; set "
+        "process.user in config.json to uid " +
+        uid + ", gid " + gid);
 }
 
 std::optional<RawTerminal> choose_terminal(const Spec& spec, Reporter& reporter) {
@@ -69,8 +82,9 @@ LaunchPlan make_plan(const Bundle& bundle, const RunOptions& options, const std:
     plan.bundle = bundle.path;
     plan.config_text = bundle.config_text;
     plan.app_spec = encode_app_spec(bundle.spec, app);
+    plan.namespaces = options.no_namespaces ? Namespaces::kNone : Namespaces::kOwn;
     plan.boot_flags = {"--cpus=" + std::to_string(app.cpu_limit), "--memory=" + std::to_string(options.memory),
-                       "--privilege=" + options.privilege};
+                       "--platform=" + options.platform, "--privilege=" + options.privilege};
     if (debug) {
         plan.boot_flags.emplace_back("--debug");
         plan.gofer_flags.emplace_back("--debug");
@@ -104,6 +118,7 @@ Outcome<int> run(const RunOptions& options, Reporter& reporter) {
     TRY(validate_container_id(id));
     reporter.debug("container " + id + " of bundle " + bundle.path);
     TRY(tell_unapplied(bundle, options.strict, reporter));
+    if (options.no_namespaces) tell_of_owners(bundle.spec, reporter);
     make_mount_points(bundle, reporter);
     std::optional<RawTerminal> terminal = choose_terminal(bundle.spec, reporter);
     const LaunchPlan plan = make_plan(bundle, options, terminal, reporter.is_debug());

@@ -15,7 +15,9 @@ struct RunOptions {
     std::string state_root;          // "": default_state_root()
     unsigned cpus = 0;               // 0: all that the process may use
     uint64_t memory = 0;             // bytes of guest memory; 0: all of the host's
+    std::string platform = "auto";   // auto, kvm, process
     std::string privilege = "auto";  // auto, ring0, ring3
+    bool no_namespaces = false;      // for containers whose filter forbids them
     FileAccess file_access = FileAccess::kExclusive;
     bool overlay = false;
     bool strict = false;  // fields of config.json that are not applied are errors

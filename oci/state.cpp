@@ -10,8 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-
-#include "oci/reporter.hpp"
+#include <nlohmann/json.hpp>
 
 namespace kvmsbx::oci {
 namespace {
@@ -51,15 +50,11 @@ void remove_contents(int root_fd, int directory_fd, const char* id) {
 }
 
 std::string state_json(const std::string& id, int pid, const std::string& bundle, const Spec& spec) {
-    std::string json = "{\"ociVersion\":\"1.1.0\",\"id\":\"" + json_escape(id) +
-                       "\",\"status\":\"running\",\"pid\":" + std::to_string(pid) + ",\"bundle\":\"" +
-                       json_escape(bundle) + "\",\"annotations\":{";
-    const char* separator = "";
-    for (const auto& [name, value] : spec.annotations) {
-        json += separator + ("\"" + json_escape(name) + "\":\"" + json_escape(value) + "\"");
-        separator = ",";
-    }
-    return json + "}}\n";
+    nlohmann::ordered_json document{{"ociVersion", "1.1.0"}, {"id", id},
+                                    {"status", "running"},   {"pid", pid},
+                                    {"bundle", bundle},      {"annotations", nlohmann::json::object()}};
+    for (const auto& [name, value] : spec.annotations) document["annotations"][name] = value;
+    return document.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace

@@ -128,7 +128,10 @@ int Supervisor::run(CrashRequest crash) {
         if (fds[3].revents) take_signal();
     }
     const bool gofer_first = !fds[0].revents;
-    if (gofer_first) kill_child(processes_.boot);
+    if (gofer_first) {
+        kill_child(processes_.boot);
+        processes_.control.reset();  // ends it where the host lets us send no signal to nobody's processes
+    }
     const ChildEnd boot = end_boot(), gofer = end_gofer();
     drain_log();
     if (terminal_) terminal_->restore();

@@ -14,7 +14,7 @@ void add_doctor(CLI::App& app, Action& action) {
     verb->add_flag("--json", *as_json, "Print JSON");
     verb->callback([&action, as_json] {
         action = [as_json](Reporter&) {
-            const std::vector<Check> checks = examine_host();
+            const std::vector<Check> checks = examine_host(sentry_images());
             const std::string text = *as_json ? describe_as_json(checks) : describe_as_text(checks);
             std::fputs(text.c_str(), stdout);
             return can_run(checks) ? 0 : kExitOwnFailure;

@@ -8,14 +8,12 @@
 #include <cstdio>
 #include <cstring>
 
+#include "gofer/main.hpp"
 #include "oci/boot.hpp"
 #include "oci/cli/verbs.hpp"
 #include "oci/image/sentry_image.hpp"
 #include "oci/state.hpp"
 #include "oci/supervise.hpp"
-#ifdef KVMSBX_HAVE_GOFER
-#include "gofer/main.hpp"
-#endif
 
 namespace kvmsbx::oci::cli {
 namespace {
@@ -49,13 +47,23 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
         ->transform(CLI::AsSizeValue(false))
         ->check(CLI::Range(uint64_t{64} << 20, uint64_t{1} << 44, "64M to 16T"))
         ->type_name("SIZE");
-    app.add_option("--privilege", run.privilege, "Where the Sentry runs in the guest; auto measures")
+    app.add_option("--platform", run.platform,
+                   "What runs the sandbox: kvm, a virtual machine; process, confined processes of the host, which need "
+                   "no /dev/kvm; auto: kvm where it works, else process")
+        ->check(CLI::IsMember({"auto", "kvm", "process"}))
+        ->capture_default_str();
+    app.add_option("--privilege", run.privilege,
+                   "Where the Sentry runs in the guest of the platform kvm; auto measures")
         ->check(CLI::IsMember({"auto", "ring0", "ring3"}))
         ->capture_default_str();
     app.add_option("--file-access", options.file_access,
                    "shared: see what the host changes in the bundle's files; exclusive: cache freely")
         ->check(CLI::IsMember({"exclusive", "shared"}))
         ->capture_default_str();
+    app.add_flag("--no-namespaces", run.no_namespaces,
+                 "Start inside a container that forbids namespaces. Lost: process ids, network, IPC and mounts of the "
+                 "sandbox's own; its processes then have an empty root, seccomp and Landlock as far as the host "
+                 "has them");
     app.add_flag(
         "--overlay", run.overlay,
         "Writes to the root stay in memory; the host's files stay as they are (not in this version: an error)");
@@ -75,7 +83,7 @@ int fail_usage(Reporter& reporter, const CLI::App& app, const CLI::Error& error)
 int cli_main(int argc, char** argv) {
     open_missing_stdio();
     signal(SIGPIPE, SIG_IGN);
-    CLI::App app("kvmsbx runs OCI containers in a KVM sandbox with a kernel of its own.", "kvmsbx");
+    CLI::App app("kvmsbx runs OCI containers in a sandbox with a kernel of its own.", "kvmsbx");
     GlobalOptions options;
     Action action;
     Reporter reporter;
@@ -106,12 +114,10 @@ int cli_main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     if (argc > 1 && std::strcmp(argv[1], "boot") == 0)
-        return kvmsbx::oci::boot_main(argc - 1, argv + 1, kvmsbx::oci::sentry_image());
-#ifdef KVMSBX_HAVE_GOFER
+        return kvmsbx::oci::boot_main(argc - 1, argv + 1, kvmsbx::oci::sentry_images());
     if (argc > 1 && std::strcmp(argv[1], "gofer") == 0) {
         prctl(PR_SET_NAME, "kvmsbx-gofer");
         return kvmsbx::gofer::gofer_main(argc - 1, argv + 1);
     }
-#endif
     return kvmsbx::oci::cli::cli_main(argc, argv);
 }

@@ -1,4 +1,4 @@
-# The Sentry's ELF file as read-only data. The build passes its path in SENTRY_ELF.
+# The Sentry's ELF files as read-only data. The build passes their paths in SENTRY_ELF and PROCESS_SENTRY_ELF.
     .section .rodata.sentry_elf, "a", @progbits
     .balign 4096
     .globl sentry_elf_start, sentry_elf_end
@@ -7,5 +7,15 @@ sentry_elf_start:
     .incbin SENTRY_ELF
 #endif
 sentry_elf_end:
+    .byte 0
+
+    .section .rodata.process_sentry_elf, "a", @progbits
+    .balign 4096
+    .globl process_sentry_elf_start, process_sentry_elf_end
+process_sentry_elf_start:
+#ifdef PROCESS_SENTRY_ELF
+    .incbin PROCESS_SENTRY_ELF
+#endif
+process_sentry_elf_end:
     .byte 0
     .section .note.GNU-stack, "", @progbits

@@ -1,9 +1,13 @@
 #include "oci/image/sentry_image.hpp"
 
-extern "C" const std::byte sentry_elf_start[], sentry_elf_end[];  // sentry_image.S
+// sentry_image.S
+extern "C" const std::byte sentry_elf_start[], sentry_elf_end[];
+extern "C" const std::byte process_sentry_elf_start[], process_sentry_elf_end[];
 
 namespace kvmsbx::oci {
 
-std::span<const std::byte> sentry_image() { return {sentry_elf_start, sentry_elf_end}; }
+SentryImages sentry_images() {
+    return {{sentry_elf_start, sentry_elf_end}, {process_sentry_elf_start, process_sentry_elf_end}};
+}
 
 }  // namespace kvmsbx::oci

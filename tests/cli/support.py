@@ -1,6 +1,8 @@
 """What the tests of the command line share: bundles, runs, and a view of the processes that a run has started."""
 import copy
 import fcntl
+import functools
+import json
 import os
 import pathlib
 import pty
@@ -15,6 +17,24 @@ from bundles import Bundle, config, make_busybox_root
 
 OWN_FAILURE = 125
 LIMIT = 90  # seconds that any one run may take
+
+
+@functools.cache
+def usable_platforms(kvmsbx):
+    """Those of kvm and process on which this executable runs sandboxes here."""
+    found = json.loads(subprocess.run([kvmsbx, "doctor", "--json"], capture_output=True, timeout=30, check=False).stdout)
+    return {check["name"].removeprefix("platform-") for check in found["checks"] if check["name"] in ("platform-kvm", "platform-process") and check["status"] == "ok"}
+
+
+def without_kvm():
+    """A prefix that runs a command where /dev has no kvm."""
+    return with_devices("null:1:3 zero:1:5 urandom:1:9")
+
+
+def with_devices(nodes):
+    """A prefix that runs a command where /dev has these devices only, for everybody."""
+    script = f"""mount -t tmpfs none /dev && for node in {nodes}; do IFS=: read -r name major minor <<< "$node"; mknod -m 666 "/dev/$name" c "$major" "$minor"; done && exec "$@" """
+    return ["unshare", "-m", "bash", "-c", script, "bash"]
 
 
 def sandbox(function):
@@ -49,8 +69,9 @@ class Finished:
 class World:
     """One test: its folder, and a mark in the command lines by which the processes of its sandboxes are known (a guest memory size of its own)."""
 
-    def __init__(self, kvmsbx, folder):
+    def __init__(self, kvmsbx, folder, platform="auto"):
         self.kvmsbx = os.path.abspath(kvmsbx)
+        self.platform = platform
         self.folder = folder
         self.state_root = folder / "state"
         self.memory = (512 + 2 * random.randrange(1, 100000)) * 1024 * 1024
@@ -76,7 +97,7 @@ class World:
         return copy.deepcopy(config(list(arguments), **extra))
 
     def command(self, *arguments):
-        return [self.kvmsbx, "--root", str(self.state_root), self.mark, *map(str, arguments)]
+        return [self.kvmsbx, "--root", str(self.state_root), self.mark, f"--platform={self.platform}", *map(str, arguments)]
 
     def call(self, *arguments, stdin=b"", prefix=(), seconds=LIMIT, **extra):
         try:

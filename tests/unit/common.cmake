@@ -1,1 +1,2 @@
 kvmsbx_unit_test(result kvmsbx_common)
+kvmsbx_unit_test(host_confinement kvmsbx_common)
