@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include <algorithm>
 
 #include "bench/guest/bench_guest.hpp"
 
@@ -35,8 +36,9 @@ void cpu_loop(uint64_t operations) {
     asm volatile("" : : "r"(sum));
 }
 
-char* map(uint64_t size) {
-    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+char* map(uint64_t size, int rights = PROT_READ | PROT_WRITE, char* where = nullptr) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (where == nullptr ? 0 : MAP_FIXED);
+    void* memory = mmap(where, size, rights, flags, -1, 0);
     if (memory == MAP_FAILED) die("mmap");
     return static_cast<char*>(memory);
 }
@@ -51,6 +53,31 @@ uint64_t page_touch(uint64_t operations) {
         for (uint64_t i = 0; i < pages; i++) memory[i * kPage] = 1;
         took += now_ns() - start;
         munmap(memory, kArea);
+        operations -= pages;
+    }
+    return took;
+}
+
+constexpr uint64_t kSmall = 64 << 10;
+constexpr uint64_t kSmallTotal = 8 << 20;
+constexpr uint64_t kLarge = 2 << 20;  // and aligned to it: the smallest area that one large page can back
+constexpr uint64_t kLargeTotal = 64 << 20;
+
+// First write to each 4 KiB of fresh areas. What lies between them is not accessible, so that they cannot become one.
+// Mapping and unmapping are not counted.
+template <uint64_t kSize, uint64_t kTotal>
+uint64_t touch_areas(uint64_t operations) {
+    constexpr uint64_t kStride = 2 * kSize, kReserved = kTotal * 2 + kSize;
+    uint64_t took = 0;
+    while (operations > 0) {
+        char* reserved = map(kReserved, PROT_NONE);
+        char* first = reserved + (kSize - reinterpret_cast<uint64_t>(reserved) % kSize) % kSize;
+        for (uint64_t at = 0; at < 2 * kTotal; at += kStride) map(kSize, PROT_READ | PROT_WRITE, first + at);
+        uint64_t pages = std::min(operations, kTotal / kPage);
+        uint64_t start = now_ns();
+        for (uint64_t i = 0; i < pages; i++) first[i * kPage / kSize * kStride + i * kPage % kSize] = 1;
+        took += now_ns() - start;
+        munmap(reserved, kReserved);
         operations -= pages;
     }
     return took;
@@ -76,6 +103,10 @@ const Metric kCallMetrics[] = {
 
 const Metric kMemoryMetrics[] = {
     {"page_touch", "4 KiB page", kArea / kPage, nullptr, nullptr, page_touch, kArea / kPage},
+    {"page_touch_64k", "4 KiB page", kSmallTotal / kPage, nullptr, nullptr, touch_areas<kSmall, kSmallTotal>,
+     kSmallTotal / kPage},
+    {"page_touch_2m", "4 KiB page", kLargeTotal / kPage, nullptr, nullptr, touch_areas<kLarge, kLargeTotal>,
+     kLargeTotal / kPage},
     {"mmap_touch_munmap", "64 KiB area", 10, nullptr, map_touch_unmap},
     {},
 };

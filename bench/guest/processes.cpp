@@ -35,6 +35,18 @@ void fork_exec_wait(uint64_t operations) {
     }
 }
 
+// What posix_spawn does: no copy of the address space. Not inlined, for the child writes into the caller's frame.
+[[gnu::noinline]] pid_t vfork_and_exec() {
+    pid_t pid = vfork();
+    if (pid != 0) return pid;
+    execl("/bench/true", "true", nullptr);
+    _exit(127);
+}
+
+void vfork_exec_wait(uint64_t operations) {
+    for (uint64_t i = 0; i < operations; i++) reap(vfork_and_exec());
+}
+
 void start_echo() {
     PipePair both = make_pipes();
     pipes = both.near;
@@ -56,6 +68,7 @@ void pipe_round_trip(uint64_t operations) { round_trips(pipes, operations); }
 const Metric kProcessMetrics[] = {
     {"fork_wait", "child", 4, nullptr, fork_wait},
     {"fork_exec_wait", "child", 4, nullptr, fork_exec_wait},
+    {"vfork_exec_wait", "child", 4, nullptr, vfork_exec_wait},
     {"pipe_round_trip", "round trip", 50, start_echo, pipe_round_trip},
     {},
 };

@@ -3,6 +3,7 @@ import ctypes
 import json
 import os
 import pathlib
+import resource
 import select
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from runtimes import Native  # noqa: F401  (makes tests/lib importable first)
 from bundles import run_limited
 
 RUN_SECONDS = 60  # limit of any one container run
-PROGRAM_SECONDS = 150  # of one that runs programs: tar under ptrace takes a minute on a busy machine
+PROGRAM_SECONDS = 150  # of one that runs programs
+TRIAL_SECONDS = 20  # of the run that shows whether a runtime works here
 
 # KVM tracepoint -> what it counts. Those that the kernel lacks are left out.
 KVM_EVENTS = {
@@ -55,6 +57,28 @@ def run_timed(runtime, arguments, limit=RUN_SECONDS):
 
 def run_inside(runtime, arguments, limit=RUN_SECONDS):
     return run_timed(runtime, arguments, limit)[0]
+
+
+def trial(runtime):
+    """Why the runtime does not run here, or None."""
+    try:
+        run_timed(runtime, ["/bench/true"], TRIAL_SECONDS)
+    except (Failed, OSError, subprocess.SubprocessError) as failure:
+        return f"it does not run here: {failure}"
+    return None
+
+
+HOST_CALLS = 300000
+
+
+def host_null_call(program):
+    """ns of CPU time that a getppid takes on this machine itself; a busy machine changes little of it."""
+    def cpu_seconds(operations):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([str(program), "null_call", "--operations", str(operations)], stdout=subprocess.DEVNULL, timeout=RUN_SECONDS, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return (cpu_seconds(HOST_CALLS) - cpu_seconds(1)) / HOST_CALLS * 1e9
 
 
 def json_line(out):
@@ -204,7 +228,7 @@ def perf_counts(command, events):
 def kvm_per_operation(runtime, metric, ns_per_op, events):
     """Counts per operation: a run with N operations less a run with none."""
     operations = max(20, min(20000, int(0.3e9 / max(ns_per_op, 1))))
-    if metric == "page_touch":
+    if metric.startswith("page_touch"):
         operations = 65536
     full = perf_counts(runtime.command(["/bench/bench_guest", metric, "--operations", str(operations)]), events)
     empty = perf_counts(runtime.command(["/bench/bench_guest", metric, "--operations", "0"]), events)

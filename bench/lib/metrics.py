@@ -52,11 +52,14 @@ METRICS = {
     "signal_self": Metric("signal to oneself (kill + handler)", "ns", "signal"),
     "cpu_loop": Metric("CPU loop", "ns", "iteration", kvm_counts=False),
     "page_touch": Metric("page touch, 4 KiB steps over 256 MiB", "ns", "page"),
+    "page_touch_64k": Metric("page touch, areas of 64 KiB", "ns", "page"),
+    "page_touch_2m": Metric("page touch, areas of 2 MiB, aligned", "ns", "page"),
     "mmap_touch_munmap": Metric("mmap + touch 16 pages + munmap", "ns", "area"),
     "mmap_sparse_1g": rate("mmap a sparse 1 GiB file and read it, once warm"),
     "mmap_file_1g": rate("mmap a 1 GiB file of data and read it, once warm"),
     "fork_wait": Metric("fork + exit + wait", "ns", "child"),
     "fork_exec_wait": Metric("fork + exec + wait", "ns", "child"),
+    "vfork_exec_wait": Metric("vfork + exec + wait", "ns", "child"),
     "thread_create_join": Metric("thread create + join", "ns", "thread"),
     "context_switch_processes": Metric("context switch, two processes on one CPU (by pipe)", "ns", "switch"),
     "context_switch_threads": Metric("context switch, two threads on one CPU (by pipe)", "ns", "switch"),
@@ -87,6 +90,7 @@ METRICS = {
 NOTES = {
     ("context_switch_processes", "runsc"): "runsc takes sched_setaffinity but does not apply it to host CPUs: its two tasks can run on two",
     ("context_switch_threads", "runsc"): "runsc takes sched_setaffinity but does not apply it to host CPUs: its two tasks can run on two",
+    ("create_write_unlink", "runsc"): "what is written to the root stays in an overlay that runsc keeps in one file (its default; target runsc:--overlay2=none writes to the bundle, as the others do)",
 }
 
 

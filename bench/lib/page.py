@@ -19,6 +19,10 @@ svg { color: inherit } svg text { font: 13px system-ui, sans-serif; fill: curren
 LEFT, ROW, BARS, WIDTH = 130, 26, 560, 900  # of a chart, in its own units
 
 
+def colour_of(target, targets):
+    return COLOURS[targets.index(target) % len(COLOURS)] if target in targets else "#b3261e"
+
+
 def bar(y, target, one, entry, scale, colour):
     """-> (its shapes, its texts): texts are drawn above the lines of the aims."""
     texts = [f'<text x="{LEFT - 8}" y="{y + 15}" text-anchor="end">{html.escape(target)}</text>']
@@ -32,7 +36,7 @@ def bar(y, target, one, entry, scale, colour):
 
 
 def chart(metric, by_target, targets, limits):
-    """Horizontal bars on a linear scale from 0; the whisker is the spread; dashed lines are the aims."""
+    """Horizontal bars on a linear scale from 0; the whisker is the spread; dashed lines are the aims. limits: [(value, colour)]."""
     entry = METRICS[metric]
     rows = [(target, by_target[target]) for target in targets if target in by_target]
     good = [one for _, one in rows if "median" in one]
@@ -40,29 +44,30 @@ def chart(metric, by_target, targets, limits):
         return "<p class=none>not measured</p>"
     longest = max(one["median"] + one["spread"] for one in good)
     # An aim far to the right of all bars would make them unreadable.
-    shown = [limit for limit in limits if limit <= 3 * longest]
-    longest = max([longest] + shown)
+    shown = [(limit, colour) for limit, colour in limits if limit <= 3 * longest]
+    longest = max([longest] + [limit for limit, _ in shown])
     scale = BARS / longest if longest else 1
     parts = [f'<svg viewBox="0 0 {WIDTH} {ROW * len(rows) + 6}" width="100%" role="img" aria-label="{html.escape(entry.title)}">']
     texts = []
     for index, (target, one) in enumerate(rows):
-        shapes, words = bar(index * ROW + 3, target, one, entry, scale, COLOURS[targets.index(target) % len(COLOURS)])
+        shapes, words = bar(index * ROW + 3, target, one, entry, scale, colour_of(target, targets))
         parts += shapes
         texts += words
-    for limit in shown:
+    for limit, colour in shown:
         x = LEFT + limit * scale
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{ROW * len(rows)}" stroke="#b3261e" stroke-dasharray="4 3"/>')
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{ROW * len(rows)}" stroke="{colour}" stroke-dasharray="4 3"/>')
     return "".join(parts + texts + ["</svg>"])
 
 
-def aims_section(aims):
-    measured = [aim for aim in aims if aim["met"] is not None]
+def aims_section(aims, remarks):
+    measured = [aim for aim in aims if aim["value"] is not None]
     if not measured:
         return [f"<h2>Aims</h2><p class=small>None of the {len(aims)} aims for kvmsbx could be checked in this run. The dashed lines show where they are.</p>"]
-    out = ["<h2>Aims</h2><table><tr><th>metric<th>value<th>aim<th></tr>"]
+    out = ["<h2>Aims</h2>"] + [f"<p class=small>{html.escape(target)}: {html.escape(text)}</p>" for target, text in remarks.items()]
+    out.append("<table><tr><th>target<th class=left>metric<th>value<th>aim<th></tr>")
     for aim in measured:
-        word = "met" if aim["met"] else "missed"
-        out.append(f"<tr><td>{html.escape(METRICS[aim['metric']].title)}<td>{aim['value']:.3g}<td>{html.escape(aim['aim'])}<td class={word}>{word}</tr>")
+        style, word = {True: ("met", "met"), False: ("missed", "missed"), None: ("none", "not checked")}[aim["met"]]
+        out.append(f"<tr><td>{html.escape(aim['target'])}<td class=left>{html.escape(METRICS[aim['metric']].title)}<td>{aim['value']:.3g}<td>{html.escape(aim['aim'])}<td class={style}>{word}</tr>")
     return out + ["</table>"]
 
 
@@ -84,7 +89,7 @@ def ratios_section(results, targets):
 
 def metric_section(document, metric, by_target):
     entry = METRICS[metric]
-    limits = [aim["line"] for aim in document["aims"] if aim["metric"] == metric and aim["line"] is not None]
+    limits = [(aim["line"], colour_of(aim["target"], document["targets"])) for aim in document["aims"] if aim["metric"] == metric and aim["line"] is not None]
     arrow = "↑" if entry.better == HIGHER else "↓"
     out = [f"<h3>{html.escape(entry.title)} <small>{html.escape(entry.better_text())} {arrow}</small></h3>{chart(metric, by_target, document['targets'], limits)}"]
     for target, one in by_target.items():
@@ -112,8 +117,8 @@ def html_page(document):
     out.append(f"<h1>kvmsbx benchmark</h1><p class=small>{html.escape(document['machine'])} · {document['rounds']} rounds, interleaved · {html.escape(document['date'])} · {document['seconds']:.0f} s</p>")
     out.append("<p class=small>" + "<br>".join(f"{html.escape(name)}: {html.escape(text)}" for name, text in document["versions"].items()) + "</p>")
     out += [f"<p><strong>{html.escape(text)}</strong></p>" for text in document["left_out"]]
-    out += aims_section(document["aims"]) + ratios_section(results, targets)
-    out.append("<h2>Times, rates, memory</h2><p class=small>Bars: median of the rounds; whisker: half the distance between the quartiles; dashed line: kvmsbx's aim.</p>")
+    out += aims_section(document["aims"], document["aims_remarks"]) + ratios_section(results, targets)
+    out.append("<h2>Times, rates, memory</h2><p class=small>Bars: median of the rounds; whisker: half the distance between the quartiles; dashed line: an aim of the target of its colour.</p>")
     for metric, by_target in results.items():
         out += metric_section(document, metric, by_target)
     if document.get("idle_processes"):

@@ -45,10 +45,10 @@ def cell(one, unit, of_base, failures, where):
     return f"{human(one['median'], unit)} {spread_text(one)}" + (f" ×{of_base:.2f}" if of_base is not None else "")
 
 
-def table(results, targets, notes, own=None):
-    """results: {metric: {target: summary or {"error": text}}}; notes: {(metric, target): text}; own: the target that gets a column of its ratio to runsc."""
+def table(results, targets, notes, own):
+    """Medians, and their ratio to the first target; for each target of `own` a column of its ratio to runsc."""
     base, failures, remarks, rows = targets[0], [], [], []
-    against = own if own in targets and "runsc" in targets else None
+    against = [target for target in own if "runsc" in targets]
     for metric, by_target in results.items():
         entry = METRICS[metric]
         fields = [entry.title, entry.row_text() + (" ↑" if entry.better == HIGHER else " ↓")]
@@ -60,12 +60,12 @@ def table(results, targets, notes, own=None):
                     remarks.append(remark)
                 text += " " + "*" * (remarks.index(remark) + 1)
             fields.append(text)
-        if against:
-            value = ratio(results, metric, own, "runsc")
+        for target in against:
+            value = ratio(results, metric, target, "runsc")
             fields.append("-" if value is None else f"×{value:.2f}")
         rows.append(fields)
-    header = ["", "unit", *targets] + ([f"{own}/runsc"] if against else [])
-    below = ["", "", "median ±spread"] + [f"median ±spread ×{base}" for _ in targets[1:]] + ([""] if against else [])
+    header = ["", "unit", *targets] + [f"{target}/runsc" for target in against]
+    below = ["", "", "median ±spread"] + [f"median ±spread ×{base}" for _ in targets[1:]] + [""] * len(against)
     lines = aligned([header, below] + rows)
     lines.append("↓ lower is better, ↑ higher is better; ×: this target's median divided by the other's")
     lines += ["*" * (index + 1) + " " + text for index, text in enumerate(remarks)]
@@ -94,27 +94,47 @@ def expand(aims):
     return plain
 
 
-def check_aim(aim, results, target):
-    """{metric, aim, value, met, text, line}: line is the limit in the metric's own unit; what was not measured has value and met None."""
+def check_aim(aim, results, target, holds=True):
+    """{metric, target, aim, value, met, text, line}: line is the limit in the metric's own unit; what was not measured has value and met None; of an aim that does not hold on this host, met is None."""
     entry = METRICS[aim["metric"]]
     own, other_name = median_of(results, aim["metric"], target), aim.get("relative_to") or aim.get("beyond")
     other = median_of(results, aim["metric"], other_name) if other_name else None
     least = "at_least" in aim
     limit, sign = (aim["at_least"], "≥") if least else (aim["at_most"], "≤")
     what = f"× {aim['relative_to']}" if "relative_to" in aim else entry.unit + (f" beyond {aim['beyond']}" if "beyond" in aim else "")
-    checked = {"metric": aim["metric"], "aim": f"{sign} {limit:g} {what}", "value": None, "met": None, "line": None}
+    checked = {"metric": aim["metric"], "target": target, "aim": f"{sign} {limit:g} {what}", "value": None, "met": None, "line": None}
     if other is not None or not other_name:
         checked["line"] = limit * other if "relative_to" in aim else limit + (other or 0.0)
     if own is None or (other_name and other is None):
         checked["text"] = f"{entry.title}: not measured (aim {checked['aim']})"
         return checked
     value = own / other if "relative_to" in aim else own - (other or 0.0)
-    met = value >= limit if least else value <= limit
-    return dict(checked, value=value, met=met, text=f"{entry.title}: {value:.3g} {what}, aim {sign} {limit:g}: {'met' if met else 'MISSED'}")
+    met = (value >= limit if least else value <= limit) if holds else None
+    word = {True: "met", False: "MISSED", None: "not checked on this host"}[met]
+    return dict(checked, value=value, met=met, text=f"{entry.title}: {value:.3g} {what}, aim {sign} {limit:g}: {word}")
 
 
-def check_aims(aims, results, target):
-    return [check_aim(aim, results, target) for aim in expand(aims["aims"])]
+def holds_here(aims, host_null_call_ns):
+    """Whether the aims of a platform are for a host like this."""
+    return host_null_call_ns >= aims.get("host_null_call_ns", 0)
+
+
+def host_text(aims, host_null_call_ns):
+    """What is to be said about the host beside a platform's aims, or nothing."""
+    if "host_null_call_ns" not in aims:
+        return ""
+    which = "" if holds_here(aims, host_null_call_ns) else "; not checked here"
+    return f"for hosts whose own getppid takes {human(aims['host_null_call_ns'], 'ns')} of CPU time or more, this one's takes {human(host_null_call_ns, 'ns')}{which}"
+
+
+def check_aims(platforms, results, targets, host_null_call_ns):
+    """platforms: those of aims.json; targets: {target: its platform}. Of two targets with one platform the first counts."""
+    checked = []
+    for platform, aims in platforms.items():
+        target = next((name for name, of in targets.items() if of == platform), None)
+        if target:
+            checked += [check_aim(aim, results, target, holds_here(aims, host_null_call_ns)) for aim in expand(aims["aims"])]
+    return checked
 
 
 def counts_lines(counts, names):

@@ -1,17 +1,21 @@
 """What is compared: the same root file system and program natively (chroot) and in each runtime."""
+import functools
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "lib"))
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests" / "lib"))
 from bundles import Bundle, make_busybox_root, native_command  # noqa: E402
-from debian import DebianBundle, tarball  # noqa: E402
+from debian import DebianBundle, cache_folder, tarball  # noqa: E402
 
 # Runtimes get private mount and network namespaces, so that nothing they set up can touch the machine's own.
 PRIVATE = ["unshare", "-mn", "--propagation", "private"]
 KVM = "/dev/kvm"
+PLATFORMS = ("kvm", "process")
+MODES = ("ring0", "ring3")  # of the platform kvm
 
 
 class BenchBundle(Bundle):
@@ -113,20 +117,30 @@ class Runc(Runtime):
 
 
 class Runsc(Runtime):
-    name, description = "runsc", "gVisor, runsc --platform=ptrace"
+    """Debian 13's, unpacked and not installed (scripts/unpack), with the platform that is its default."""
+    SUITE = "trixie"
+
+    def __init__(self, bundle, options=()):
+        super().__init__(bundle)
+        self.program, self.options = cache_folder() / f"runsc-{self.SUITE}/usr/bin/runsc", list(options)
+        self.name = "-".join(["runsc"] + short(self.options))
+        self.description = " ".join(["gVisor, runsc --platform=systrap"] + self.options)
 
     def missing(self):
-        return None if shutil.which("runsc") else "runsc is not installed (apt-get install runsc)"
+        if self.program.exists():
+            return None
+        fetched = subprocess.run([str(REPOSITORY / "scripts/unpack"), self.SUITE, "runsc"], capture_output=True, text=True, check=False)
+        return None if self.program.exists() else (fetched.stderr.strip().removeprefix("unpack: ") or f"{self.program} is missing")
 
     def base(self):
-        return ["runsc", "--root", str(self.bundle.path / "runsc-state"), "--platform=ptrace", "--network=none", "--ignore-cgroups"]
+        return [str(self.program), "--root", str(self.bundle.path / "runsc-state"), "--platform=systrap", "--network=none", "--ignore-cgroups", *self.options]
 
     def command(self, arguments):
         self.bundle.write_config(arguments)
         return PRIVATE + self.base() + ["run", "-bundle", str(self.bundle.path), self.next_id()]
 
     def version(self):
-        return first_line(["runsc", "--version"])
+        return first_line([str(self.program), "--version"])
 
     def clean(self):
         listed = subprocess.run(self.base() + ["list", "-quiet"], capture_output=True, text=True, timeout=30, check=False).stdout.split()
@@ -135,24 +149,55 @@ class Runsc(Runtime):
 
 
 class Kvmsbx(Runtime):
-    def __init__(self, bundle, program, mode="auto", options=()):
+    """platform "auto": what kvmsbx chooses itself."""
+
+    def __init__(self, bundle, program, platform="auto", mode="auto", options=()):
         super().__init__(bundle)
-        self.program, self.mode, self.options = program, mode, list(options)
-        self.name = "kvmsbx" if mode == "auto" and not options else "-".join(["kvmsbx"] + ([mode] if mode != "auto" else []) + [o.strip("-").replace("=", "") for o in options])
-        self.description = " ".join(["kvmsbx"] + ([f"--privilege={mode}"] if mode != "auto" else []) + self.options + ["run"])
+        self.program, self.wanted = program, platform
+        knows = platform != "auto" and knows_platforms(program)
+        self.options = ([f"--platform={platform}"] if knows else []) + ([f"--privilege={mode}"] if mode != "auto" else []) + list(options)
+        self.name = "-".join(["kvmsbx"] + [word for word in (platform, mode) if word != "auto"] + short(options))
+        self.description = " ".join(["kvmsbx"] + self.options + ["run"])
 
     def missing(self):
         if not os.access(self.program, os.X_OK):
             return f"{self.program} is missing (build it with scripts/build)"
-        return None if os.access(KVM, os.R_OK | os.W_OK) else f"this machine has no {KVM} that can be opened ({self.program} doctor says more)"
+        if self.wanted == "process" and not knows_platforms(self.program):
+            return f"{self.program} has no option --platform"
+        if self.platform() == "kvm" and not has_kvm():
+            return f"this machine has no {KVM} that can be opened ({self.program} doctor says more)"
+        return None
+
+    def platform(self):
+        """The one that runs: of "auto", the process platform only where there is no KVM."""
+        if self.wanted != "auto":
+            return self.wanted
+        return "kvm" if has_kvm() or not knows_platforms(self.program) else "process"
 
     def command(self, arguments):
         self.bundle.write_config(arguments)
-        mode = [] if self.mode == "auto" else [f"--privilege={self.mode}"]
-        return PRIVATE + [str(self.program)] + mode + self.options + ["run", str(self.bundle.path)]
+        return PRIVATE + [str(self.program)] + self.options + ["run", str(self.bundle.path)]
 
     def version(self):
         return first_line([str(self.program), "--version"])
+
+
+def has_kvm():
+    return os.access(KVM, os.R_OK | os.W_OK)
+
+
+@functools.cache
+def knows_platforms(program):
+    """Whether this kvmsbx has the option --platform; without it there is only KVM."""
+    try:
+        return "--platform" in subprocess.run([str(program), "--help"], capture_output=True, text=True, timeout=20, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def short(options):
+    """Options as parts of a target's name."""
+    return [option.strip("-").replace("=", "") for option in options]
 
 
 def first_line(command):
@@ -163,17 +208,36 @@ def first_line(command):
         return ""
 
 
+def expand_targets(names, platform):
+    """kvmsbx without a platform of its own becomes one target for each platform that is wanted: "auto", "kvm", "process" or "all"."""
+    targets = []
+    for name in names:
+        program, *parts = name.split(":")
+        if program != "kvmsbx" or platform == "auto" or any(part in PLATFORMS for part in parts):
+            targets.append(name)
+        elif any(part in MODES for part in parts):
+            targets.append(":".join([program, "kvm", *parts]))
+        else:
+            targets += [":".join([program, one, *parts]) for one in (PLATFORMS if platform == "all" else [platform])]
+    return targets
+
+
 def make_runtimes(names, bundle, kvmsbx, native=Native):
-    known = {"native": lambda: native(bundle), "runc": lambda: Runc(bundle), "runsc": lambda: Runsc(bundle)}
+    """NAME[:PART...], such as native, runsc:--overlay2=none, kvmsbx:process, kvmsbx:ring3:--cpus=1."""
     runtimes = []
     for name in names:
-        if name in known:
-            runtimes.append(known[name]())
-        elif name == "kvmsbx" or name.startswith("kvmsbx:"):
-            # kvmsbx:ring3, kvmsbx:--cpus=1, kvmsbx:ring3:--cpus=1
-            parts = name.split(":")[1:]
-            mode = next((part for part in parts if part in ("ring0", "ring3")), "auto")
-            runtimes.append(Kvmsbx(bundle, kvmsbx, mode, [part for part in parts if part.startswith("--")]))
+        program, *parts = name.split(":")
+        options = [part for part in parts if part.startswith("--")]
+        words = [part for part in parts if part not in options]
+        if name == "native":
+            runtimes.append(native(bundle))
+        elif name == "runc":
+            runtimes.append(Runc(bundle))
+        elif program == "runsc" and not words:
+            runtimes.append(Runsc(bundle, options))
+        elif program == "kvmsbx" and all(word in PLATFORMS + MODES for word in words):
+            platform, mode = (next((word for word in words if word in known), "auto") for known in (PLATFORMS, MODES))
+            runtimes.append(Kvmsbx(bundle, kvmsbx, platform, mode, options))
         else:
-            raise SystemExit(f"no target '{name}'; there are native, runc, runsc, kvmsbx, kvmsbx:ring0, kvmsbx:ring3, kvmsbx:--cpus=1")
+            raise SystemExit(f"no target '{name}'; there are native, runc, runsc, kvmsbx, kvmsbx:kvm, kvmsbx:process, kvmsbx:ring0, kvmsbx:ring3, kvmsbx:--cpus=1, runsc:--OPTION")
     return runtimes
