@@ -38,7 +38,7 @@ volatile sig_atomic_t strange = 0, handled = 0;
 
 void* use_gs(void* pointer) {
     auto& area = *static_cast<Area*>(pointer);
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 1000; i++) {
         const uint64_t* base = i % 2 != 0 ? &area.first : &area.second;
         set_gs(base, area.by_instruction && i % 3 != 0);
         for (int k = 0; k < 100; k++) CHECK_EQ(at_gs(), *base);
@@ -78,7 +78,7 @@ TEST("gs_base_survives_signals_of_another_thread") {
         return nullptr;
     };
     CHECK_EQ(pthread_create(&sender, nullptr, send, nullptr), 0);
-    while (handled < 300) CHECK_EQ(at_gs(), here);
+    while (handled < 60) CHECK_EQ(at_gs(), here);
     stop = true;
     pthread_join(sender, nullptr);
     CHECK_EQ(strange, 0);

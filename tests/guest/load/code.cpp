@@ -62,7 +62,7 @@ struct Caller {
 TEST("code_flipped_by_mprotect_runs_in_another_thread") {
     char* page = static_cast<char*>(OK(mmap(nullptr, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
     Caller caller(page);
-    for (int round = 1; round <= 300; round++) {
+    for (int round = 1; round <= 80; round++) {
         OK(mprotect(page, kPage, PROT_READ | PROT_WRITE));
         write_code(page, round);
         OK(mprotect(page, kPage, PROT_READ | PROT_EXEC));
@@ -82,7 +82,7 @@ TEST("code_written_through_a_second_mapping_runs_in_another_thread") {
     void* code = OK(mmap(nullptr, kPage, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0));
     write_code(writable, 0);
     Caller caller(code);
-    for (int round = 1; round <= 300; round++) {
+    for (int round = 1; round <= 80; round++) {
         write_code(writable, round);
         CHECK_EQ(caller.call(round), round);
     }
@@ -94,7 +94,7 @@ TEST("code_mapped_writable_in_turns_runs_in_another_thread") {
     OK(ftruncate(fd, kPage));
     void* code = OK(mmap(nullptr, kPage, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0));
     Caller caller(code);
-    for (int round = 1; round <= 200; round++) {
+    for (int round = 1; round <= 60; round++) {
         void* writable = OK(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
         write_code(writable, round);
         OK(munmap(writable, kPage));
@@ -124,7 +124,7 @@ TEST("mappings_laid_over_code_that_runs") {
         return nullptr;
     };
     CHECK_EQ(pthread_create(&thread, nullptr, run, nullptr), 0);
-    for (int i = 0; i < 600; i++) {
+    for (int i = 0; i < 300; i++) {
         const int flags = i % 3 == 0 ? MAP_SHARED : MAP_PRIVATE;
         OK(mmap(place, kPage, PROT_READ | PROT_EXEC, flags | MAP_FIXED, fd, i % kVersions * static_cast<off_t>(kPage)));
         CHECK_EQ(reinterpret_cast<Function>(place)(), i % kVersions);
@@ -152,7 +152,7 @@ TEST("kinds_of_memory_take_turns_under_a_reader") {
     };
     CHECK_EQ(pthread_create(&thread, nullptr, read_it, nullptr), 0);
     void* const at = const_cast<char*>(place);
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 150; i++) {
         OK(mmap(at, kPage, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0));
         CHECK_EQ(*place, 'A');
         OK(mmap(at, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));

@@ -78,18 +78,18 @@ void kill_at_different_moments(int rounds, std::initializer_list<void* (*)(void*
 
 }  // namespace
 
-TEST("killed_while_threads_run_fault_and_map") { kill_at_different_moments(30, {spin, fault, map_and_unmap, protect}); }
+TEST("killed_while_threads_run_fault_and_map") { kill_at_different_moments(12, {spin, fault, map_and_unmap, protect}); }
 
-TEST("killed_while_threads_fault_the_same_pages") { kill_at_different_moments(20, {fault, fault, fault}); }
+TEST("killed_while_threads_fault_the_same_pages") { kill_at_different_moments(8, {fault, fault, fault}); }
 
 TEST("killed_while_a_thread_forks") {
     OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
-    kill_at_different_moments(20, {fork_and_wait, fault});
+    kill_at_different_moments(10, {fork_and_wait, fault});
     while (waitpid(-1, nullptr, 0) > 0) {}
 }
 
 TEST("fatal_fault_in_one_of_busy_threads_ends_all") {
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < 5; round++) {
         const int status = run_child([=] {
             pthread_t thread;
             pthread_create(

@@ -13,7 +13,7 @@ using namespace guest;
 
 namespace {
 
-constexpr int kRounds = 1500;
+constexpr int kRounds = 150;
 alignas(64) std::atomic<int> slow_word{0};
 alignas(64) std::atomic<int> fast_word{0};
 alignas(64) std::atomic<int> fast_saw{0};
@@ -24,7 +24,8 @@ int command = 0;
 // The side without a barrier instruction.
 void* fast_side(void*) {
     for (int round = 1; round <= kRounds; round++) {
-        while (round_of_slow.load(std::memory_order_acquire) < round) {}
+        for (int i = 0; round_of_slow.load(std::memory_order_acquire) < round; i++)
+            if (i > 2000) sched_yield();
         fast_word.store(round, std::memory_order_relaxed);
         asm volatile("" : : : "memory");
         fast_saw.store(slow_word.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -43,7 +44,7 @@ void run_rounds() {
         OK(syscall(SYS_membarrier, command, 0, 0));
         const int saw = fast_word.load(std::memory_order_relaxed);
         for (int i = 0; round_of_fast.load(std::memory_order_acquire) < round; i++)
-            if (i > 200) sched_yield();
+            if (i > 2000) sched_yield();
         CHECK(saw == round || fast_saw.load(std::memory_order_relaxed) == round);
     }
     pthread_join(thread, nullptr);
