@@ -53,7 +53,7 @@ void call_with_strace(Task& task) {
 
 void dispatch(Task& task) {
     abi::UserRegs& regs = task.regs;
-    const uint64_t number = regs.rax;
+    const auto number = static_cast<uint64_t>(int64_t{static_cast<int32_t>(regs.rax)});  // Linux takes eax
     task.in_syscall = number;
     const Entry* entry = find(number);
     if (!entry || task.call_watchers) [[unlikely]]
