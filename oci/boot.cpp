@@ -14,8 +14,8 @@
 
 #include "oci/confine.hpp"
 #include "oci/kvm_device.hpp"
-#include "oci/process_stub.hpp"
 #include "vmm/console.hpp"
+#include "vmm/process/ram_file.hpp"
 #include "vmm/sandbox.hpp"
 
 namespace kvmsbx::oci {

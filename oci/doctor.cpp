@@ -18,7 +18,6 @@
 #include "common/host/landlock.hpp"
 #include "oci/capabilities.hpp"
 #include "oci/kvm_device.hpp"
-#include "oci/process_stub.hpp"
 #include "oci/state.hpp"
 #include "vmm/sandbox.hpp"
 
