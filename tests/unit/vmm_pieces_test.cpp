@@ -2,7 +2,9 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,6 +54,28 @@ TEST(GuestMemory, ReleasedPagesReadZero) {
     EXPECT_EQ(memory.release(ram(0), 4095).error(), Errno::kINVAL);
     EXPECT_EQ(memory.release(ram(4096), kRam).error(), Errno::kINVAL);
     EXPECT_EQ(memory.release(ram(4096), ~uint64_t{4095}).error(), Errno::kINVAL);
+}
+
+TEST(GuestMemory, OfAFileGivesPagesBackToTheFile) {
+    int fd = memfd_create("ram", MFD_CLOEXEC);
+    {
+        constexpr uint64_t kAddress = 0x1001'0000'0000;
+        auto memory = GuestMemory::map_file(kSilent, fd, kAddress, kRam).release_value();
+        EXPECT_EQ(memory.host_base(), reinterpret_cast<void*>(kAddress));
+        uint64_t value = 7;
+        ASSERT_TRUE(memory.copy_out_value(ram(4096), value).is_ok());
+        ASSERT_EQ(pread(fd, &value, sizeof value, 4096), 8);
+        EXPECT_EQ(value, 7u);
+        EXPECT_TRUE(memory.release(ram(4096), 4096).is_ok());
+        ASSERT_TRUE(memory.copy_in_value(ram(4096), value).is_ok());
+        EXPECT_EQ(value, 0u);
+        EXPECT_EQ(memory.release(ram(0), 4095).error(), Errno::kINVAL);
+        struct stat status {};
+        fstat(fd, &status);
+        EXPECT_EQ(status.st_size, static_cast<off_t>(kRam));
+        EXPECT_TRUE(GuestMemory::map_file(kSilent, fd, kAddress, kRam).is_error());  // taken
+    }
+    close(fd);
 }
 
 TEST(BootMemory, AlignsAndEnds) {
@@ -197,8 +221,11 @@ int exit_status_under_filter(ThreadKind kind, void (*act)()) {
     return status;
 }
 
+constexpr ThreadKind kKinds[] = {ThreadKind::kVcpu, ThreadKind::kMain, ThreadKind::kProcessVcpu,
+                                 ThreadKind::kProcessMain};
+
 TEST(Seccomp, KillsWhatIsNotListed) {
-    for (ThreadKind kind : {ThreadKind::kVcpu, ThreadKind::kMain}) {
+    for (ThreadKind kind : kKinds) {
         EXPECT_EQ(exit_status_under_filter(kind, [] {}), 0);
         for (auto act :
              {+[] { syscall(SYS_openat, AT_FDCWD, "/", O_RDONLY); }, +[] { syscall(SYS_socket, 1, 1, 0); },
@@ -211,7 +238,7 @@ TEST(Seccomp, KillsWhatIsNotListed) {
 }
 
 TEST(Seccomp, EveryRuleHasItsReasonAndStandsOnce) {
-    for (ThreadKind kind : {ThreadKind::kVcpu, ThreadKind::kMain}) {
+    for (ThreadKind kind : kKinds) {
         std::set<std::pair<int, uint64_t>> seen;
         for (const SeccompRule& rule : seccomp_rules(kind)) {
             EXPECT_GT(strlen(rule.reason), 4u);

@@ -366,6 +366,206 @@ TEST_F(ProcessPlatform, StubsComeAndGo) {
     }
 }
 
+// ---- The application is hostile.
+
+// Each is refused by a signal to the runner, which is a trap to the Sentry; the application gets nothing.
+TEST_F(ProcessPlatform, RefusesAllSystemCallsFromAnywhere) {
+    Stub stub(*this);
+    const uint64_t pid = static_cast<uint64_t>(stub.pid), code = code_.base, orders = code + abi::kStubOrders;
+    const uint64_t shared = MAP_SHARED | MAP_FIXED;
+    struct Attack {
+        const char* name;
+        uint64_t number;
+        std::initializer_list<uint64_t> arguments;
+    };
+    const Attack attacks[] = {
+        {"maps the Sentry's memory", SYS_mmap, {kWindow, 4096, 7, shared, abi::kStubRamFd, 0}},
+        {"maps anonymous memory", SYS_mmap, {kWindow, 4096, 7, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, ~0ull, 0}},
+        {"makes the stub's code writable", SYS_mprotect, {code, 4096, 7}},
+        {"makes orders writable", SYS_mprotect, {orders, 4096, 3}},
+        {"takes the orders away", SYS_munmap, {orders, 4096}},
+        {"moves the orders", SYS_mremap, {orders, 4096, 4096, 3, kWindow}},
+        {"maps through x32", SYS_mmap | 0x40000000, {kWindow, 4096, 7, shared, abi::kStubRamFd, 0}},
+        {"requeues the helper's futex", SYS_futex, {orders, FUTEX_CMP_REQUEUE, 1, 1, kData, 0}},
+        {"waits for a private futex", SYS_futex, {orders, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 1}},
+        {"locks a futex", SYS_futex, {kData, FUTEX_LOCK_PI}},
+        {"kills the helper", SYS_tgkill, {pid, pid, SIGKILL}},
+        {"kills all", SYS_kill, {~0ull, SIGKILL}},
+        {"queues a signal", SYS_rt_tgsigqueueinfo, {pid, pid, SIGKILL, kData}},
+        {"traces the helper", SYS_ptrace, {16, pid}},
+        {"makes a thread", SYS_clone, {abi::kCloneRunner, kData, 0, 0, 0, 0}},
+        {"makes a stub", SYS_clone, {abi::kCloneStub, 0, 0, 0, 0, 0}},
+        {"makes a thread by clone3", SYS_clone3, {kData, 88}},
+        {"forks", SYS_fork, {}},
+        {"executes a program", SYS_execve, {kData, 0, 0}},
+        {"becomes dumpable", SYS_prctl, {PR_SET_DUMPABLE, 1}},
+        {"turns user dispatch on", SYS_prctl, {59, 1, 0, ~0ull, kData}},
+        {"gives up PDEATHSIG", SYS_prctl, {PR_SET_PDEATHSIG, 0}},
+        {"reads its memory from outside", SYS_process_vm_readv, {pid, kData, 1, kData, 1}},
+        {"writes its memory from outside", SYS_process_vm_writev, {pid, kData, 1, kData, 1}},
+        {"changes a handler", SYS_rt_sigaction, {SIGSYS, 0, kData, 8}},
+        {"blocks signals", SYS_rt_sigprocmask, {SIG_BLOCK, kData, 0, 8}},
+        {"returns from no signal", SYS_rt_sigreturn, {}},
+        {"forges a completion", SYS_pwrite64, {abi::kStubCompletionFd, kData, 4, 8}},
+        {"wakes a vCPU", SYS_write, {abi::kStubWakeFd, kData, 8}},
+        {"closes the descriptors", SYS_close_range, {0, ~0ull, 2}},
+        {"shares the descriptors", SYS_unshare, {0x400}},
+        {"takes a descriptor", SYS_pidfd_getfd, {3, 0, 0}},
+        {"installs a filter", SYS_seccomp, {1, 0, kData}},
+        {"opens a file", SYS_open, {kData, 2}},
+        {"makes memory visible", SYS_memfd_create, {kData, 0}},
+        {"uses io_uring", SYS_io_uring_setup, {8, kData}},
+        {"ends its thread", SYS_exit, {0}},
+        {"ends the stub", SYS_exit_group, {0}},
+        {"reads CPU information", SYS_arch_prctl, {0x1011}},
+    };
+    for (const Attack& attack : attacks) {
+        EXPECT_TRUE(stub.run(stub.call(attack.number, attack.arguments, kSyscall)).is_call(attack.number))
+            << attack.name;
+        // The stub's own instructions allow it nothing more but what runners need.
+        if (attack.number == SYS_rt_sigreturn) continue;
+        EXPECT_TRUE(
+            stub.run(stub.call(attack.number, attack.arguments, code_.helper_system_call)).is_call(attack.number))
+            << attack.name << " by the helper's instruction";
+    }
+    EXPECT_EQ(stub.order({SYS_munmap, {kWindow, abi::kPageSize}, 0}), 0);
+}
+
+TEST_F(ProcessPlatform, RefusesOtherWaysIntoTheKernel) {
+    Stub stub(*this);
+    Context old = stub.start(kInt80);
+    old.rax = 192;  // mmap2 of i386
+    old.rbx = kWindow, old.rcx = 4096, old.rdx = 3, old.rsi = 0x11;
+    Trap trap = stub.run(old);
+    EXPECT_EQ(trap.result, 0);
+    EXPECT_TRUE(trap.signal == SIGSYS || trap.signal == SIGSEGV) << trap.signal;
+    Context vsyscall = stub.start(0xffffffffff600000);
+    const uint64_t back = kUd2;
+    memcpy(stub.bytes(stub.data) + 2048, &back, sizeof back);
+    trap = stub.run(vsyscall);
+    EXPECT_TRUE(trap.signal == SIGSYS || trap.signal == SIGSEGV) << trap.signal;
+}
+
+TEST_F(ProcessPlatform, RefusesWritesToWhatStubsOnlyRead) {
+    Stub stub(*this);
+    for (uint64_t address : {code_.base + abi::kStubOrders, code_.base + abi::kStubOrders + 64,
+                             code_.helper_system_call, code_.signal_handler, kProgram}) {
+        Context store = stub.start(kStore);
+        store.rdi = address;
+        Trap trap = stub.run(store);
+        EXPECT_EQ(trap.signal, static_cast<uint32_t>(SIGSEGV)) << std::hex << address;
+        EXPECT_EQ(trap.at.cr2, address);
+    }
+}
+
+// The helper's code, run by the application with an order page of its own making.
+TEST_F(ProcessPlatform, TheHelpersCodeDoesNothingForOthers) {
+    Stub stub(*this);
+    auto* forged = boot_->as<abi::OrderPage>(stub.data);
+    forged->count = 1;
+    forged->completion = 8;
+    forged->orders[0] = {SYS_mmap, {kWindow, 4096, 7, MAP_SHARED | MAP_FIXED, abi::kStubRamFd, 0}, 0};
+    Context helper = stub.start(code_.helper_system_call);
+    helper.rbx = kData;
+    helper.rax = SYS_futex;  // one that may be made
+    helper.rdi = kData, helper.rsi = FUTEX_WAKE, helper.rdx = 1;
+    helper.rbp = SYS_munmap, helper.r12 = kData, helper.r14 = 2;  // then the order behind
+    EXPECT_TRUE(stub.run(helper).is_call(SYS_mmap));
+    // Or the completion.
+    helper.r14 = 1;
+    EXPECT_TRUE(stub.run(helper).is_call(SYS_pwrite64));
+}
+
+TEST_F(ProcessPlatform, WakingTheHelperForNothingChangesNothing) {
+    Stub stub(*this);
+    for (int i = 0; i < 100; i++) {
+        Context wake = stub.call(SYS_futex, {code_.base + abi::kStubOrders, FUTEX_WAKE, 100}, code_.helper_system_call);
+        wake.r14 = 1, wake.rbp = 0, wake.rbx = 0;
+        EXPECT_EQ(stub.run(wake).signal, static_cast<uint32_t>(SIGSEGV));  // behind the call, with its rbx
+    }
+    GuestPhys there = page();
+    stub.bytes(there)[0] = std::byte{0x5e};
+    EXPECT_EQ(stub.map(kWindow, there, PROT_READ), 0);
+    EXPECT_EQ(stub.order({SYS_munmap, {kWindow, abi::kPageSize}, 0}), 0);
+    Context store = stub.start(kStore);
+    store.rdi = kWindow;
+    EXPECT_EQ(stub.run(store).at.cr2, kWindow);
+}
+
+// With all signals blocked there is no trap, so the kernel must kill and not serve.
+TEST_F(ProcessPlatform, AForgedFrameThatBlocksSignalsGetsNothing) {
+    for (bool map : {true, false}) {
+        Stub stub(*this);
+        Context inner = stub.call(SYS_mmap, {kWindow, 4096, 3, MAP_SHARED | MAP_FIXED, abi::kStubRamFd, 0}, kSyscall);
+        if (!map) inner = stub.start(kUd2);
+        inner.mask = ~uint64_t{0};
+        memcpy(stub.bytes(stub.data) + 512, &inner, sizeof inner);
+        Context outer = stub.start(code_.signal_restorer);
+        outer.rsp = kData + 512;
+        EXPECT_EQ(stub.run(outer).result, -ESRCH);
+    }
+}
+
+TEST_F(ProcessPlatform, TheWatchdogKillsARunnerThatCannotBeInterrupted) {
+    Stub stub(*this);
+    Context loop = stub.start(kLoop);
+    loop.mask = ~uint64_t{0};
+    memcpy(stub.bytes(stub.data) + 512, &loop, sizeof loop);
+    Context outer = stub.start(code_.signal_restorer);
+    outer.rsp = kData + 512;
+    host_->set_timer(area(), 1'000'000);
+    auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(stub.run(outer).result, -ESRCH);
+    auto took = std::chrono::steady_clock::now() - start;
+    EXPECT_GE(took, std::chrono::milliseconds(100));
+    EXPECT_LT(took, std::chrono::seconds(2));
+}
+
+// An alternate stack elsewhere makes the handler write its findings there: no trap is seen, and the watchdog comes.
+TEST_F(ProcessPlatform, AnAlternateStackElsewhereHelpsNobody) {
+    Stub stub(*this);
+    GuestPhys elsewhere = page(abi::kRunnerStride);
+    EXPECT_EQ(stub.map(kWindow, elsewhere, PROT_READ | PROT_WRITE, abi::kRunnerStride), 0);
+    Context context = stub.start(kUd2);
+    context.stack = kWindow, context.stack_size = abi::kRunnerStride;
+    memcpy(stub.bytes(stub.data) + 512, &context, sizeof context);
+    Context outer = stub.start(code_.signal_restorer);
+    outer.rsp = kData + 512;
+    host_->set_timer(area(), 1'000'000);
+    EXPECT_EQ(stub.run(outer).result, -ESRCH);
+}
+
+// What is in RunnerControl is the application's word, too: the vCPU takes it for a trap or for the runner's end.
+TEST_F(ProcessPlatform, AForgedStateEndsTheWait) {
+    for (uint64_t state : {0, 2, 3, 255}) {
+        Stub stub(*this);
+        Context store = stub.start(kStore);
+        store.rdi = code_.base + abi::kStubRunners;
+        store.rax = state;
+        int64_t result = stub.run(store).result;
+        EXPECT_TRUE(result == 0 || result == -ESRCH);
+    }
+}
+
+TEST_F(ProcessPlatform, TheSentrysMemoryIsUntouched) {
+    GuestPhys secret = page();
+    memset(boot_->at(secret), 0x5e, abi::kPageSize);
+    Stub stub(*this);
+    for (uint64_t offset : {uint64_t{0}, this->offset(secret)}) {
+        uint64_t fd = abi::kStubRamFd;
+        EXPECT_TRUE(stub.run(stub.call(SYS_mmap, {kWindow, 4096, 3, MAP_SHARED | MAP_FIXED, fd, offset}, kSyscall))
+                        .is_call(SYS_mmap));
+        Context store = stub.start(kStore);
+        store.rdi = kWindow;
+        EXPECT_EQ(stub.run(store).at.cr2, kWindow);
+    }
+    // Nor is it in a stub by itself: its addresses in the sandbox process mean nothing there.
+    Context store = stub.start(kStore);
+    store.rdi = abi::kProcessDirectMap + secret.value;
+    EXPECT_EQ(stub.run(store).signal, static_cast<uint32_t>(SIGSEGV));
+    EXPECT_EQ(boot_->at(secret)[0], std::byte{0x5e});
+}
+
 TEST_F(ProcessPlatform, TheZygotesDeathIsNoticed) {
     kill(host_->zygote(), SIGKILL);
     EXPECT_EQ(host_->create_stub(area(), page_as<abi::OrderPage>()), -EAGAIN);

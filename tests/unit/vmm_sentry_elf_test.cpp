@@ -94,7 +94,7 @@ TEST(SentryElf, RefusesEveryTruncation) {
     auto bytes = std::as_bytes(std::span(&image, 1));
     const char* why = nullptr;
     for (size_t size = 0; size < offsetof(Image, text) + 100; size++)
-        EXPECT_TRUE(parse_sentry_elf(bytes.first(size), &why).is_error()) << size;
+        EXPECT_TRUE(parse_sentry_elf(bytes.first(size), abi::kSentryBase, &why).is_error()) << size;
 }
 
 TEST(SentryElf, SymbolisesAndDemangles) {
