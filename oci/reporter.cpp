@@ -3,8 +3,8 @@
 #include <fcntl.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 namespace kvmsbx::oci {
 namespace {
@@ -45,24 +45,12 @@ std::string rfc3339_now() {
     return text;
 }
 
-}  // namespace
-
-std::string json_escape(std::string_view text) {
-    std::string out;
-    for (char c : text) {
-        if (c == '"' || c == '\\') {
-            out += '\\';
-            out += c;
-        } else if (static_cast<unsigned char>(c) < 0x20) {
-            char code[8];
-            std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned>(c));
-            out += code;
-        } else {
-            out += c;
-        }
-    }
-    return out;
+// As a JSON string, in its quotes, which is also how runc's text format has values.
+std::string json_text(const nlohmann::ordered_json& value) {
+    return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
+
+}  // namespace
 
 Outcome<> Reporter::open(const Options& options) {
     debug_ = options.debug;
@@ -78,12 +66,12 @@ Outcome<> Reporter::open(const Options& options) {
 
 void Reporter::log_line(const char* level, const std::string& message) {
     if (!log_fd_.is_valid()) return;
-    const std::string escaped = json_escape(message), time = rfc3339_now();
+    const std::string time = rfc3339_now();
     if (log_format_ == LogFormat::kJson) {
-        write_all(log_fd_.get(),
-                  "{\"level\":\"" + std::string(level) + "\",\"msg\":\"" + escaped + "\",\"time\":\"" + time + "\"}\n");
+        const nlohmann::ordered_json entry{{"level", level}, {"msg", message}, {"time", time}};
+        write_all(log_fd_.get(), json_text(entry) + "\n");
     } else {
-        write_all(log_fd_.get(), "time=\"" + time + "\" level=" + level + " msg=\"" + escaped + "\"\n");
+        write_all(log_fd_.get(), "time=\"" + time + "\" level=" + level + " msg=" + json_text(message) + "\n");
     }
 }
 

@@ -55,7 +55,4 @@ class Reporter {
     std::string partial_line_, held_back_;
 };
 
-// The text as the inside of a JSON string.
-std::string json_escape(std::string_view text);
-
 }  // namespace kvmsbx::oci

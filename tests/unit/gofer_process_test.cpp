@@ -371,6 +371,8 @@ TEST_F(GoferProcess, WorksWithoutSetupRootAndCaps) {
     client.attach();
     EXPECT_EQ(client.walk(0, 1, "f"), Errno{});
     EXPECT_EQ(client.walk(0, 2, ".."), Errno::kINVAL);
+    std::error_code gone;  // the root is a folder of a process that has ended
+    EXPECT_EQ(fs::directory_iterator("/proc/" + std::to_string(pid) + "/root", gone), fs::directory_iterator());
 }
 
 TEST_F(GoferProcess, SaysWhatIsWrongInOneLine) {

@@ -83,7 +83,7 @@ TEST_F(Trees, TheDeadRootIsEmptyAndCannotBeFilled) {
     const int folder = open_path("/open");
     const int step = in_child([&] {
         if (enter_dead_root().is_error()) return 1;
-        if (access("/etc", F_OK) == 0 || access("..", F_OK) != 0) return 2;
+        if (access("/etc", F_OK) == 0) return 2;
         if (mkdir("/x", 0700) == 0 || open("/x", O_CREAT | O_WRONLY, 0600) >= 0) return 3;
         return openat(folder, "a/file", O_RDONLY) >= 0 ? 0 : 4;
     });
