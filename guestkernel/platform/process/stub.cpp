@@ -13,7 +13,6 @@ namespace {
 // System calls of the host, x86-64, and their flags.
 constexpr uint64_t kMmap = 9, kMprotect = 10, kMunmap = 11, kClone = 56;
 constexpr uint64_t kMapShared = 0x01, kMapFixed = 0x10, kMapPopulate = 0x8000;
-constexpr uint64_t kRunnerStartTicks = 1'000'000'000;  // of the TSC: how long a new runner may take to report
 
 constexpr unsigned kMostKept = 16;
 Stub* kept;
@@ -110,14 +109,14 @@ Result<> Stub::carry_out() {
     return done.error();
 }
 
-// A new runner goes to an address where nothing is mapped: its first trap makes a signal frame of the host's own.
+// A new runner waits as if it had trapped, in a frame of ours.
 Result<> Stub::create_runner(Runner& runner, CpuArea& area) {
     void* pages = allocate_pages(area_pages());
     if (!pages) return Errno::kNOMEM;
     runner.control = static_cast<abi::RunnerControl*>(pages);
     const uint64_t at = runner_address(area);
-    runner.control->state = static_cast<uint32_t>(abi::RunnerState::kRunning);
-    runner.control->resume_context = at + make_first_frame(*runner.control, at);
+    runner.control->state = static_cast<uint32_t>(abi::RunnerState::kTrapped);
+    runner.control->context = at + make_first_frame(*runner.control, at);
     TRY(carry_out());
     map(at, virt_to_phys(pages), boot_info().runner_area_size, kProtRead | kProtWrite, true);
     add(kClone, abi::kCloneRunner, 0, 0, at + offsetof(abi::RunnerControl, state), 0, at);
@@ -132,12 +131,6 @@ Result<> Stub::create_runner(Runner& runner, CpuArea& area) {
         return error;
     }
     runner.tid = static_cast<int32_t>(tid.value());
-    const uint64_t begin = read_tsc();
-    while (__atomic_load_n(&runner.control->state, __ATOMIC_ACQUIRE) ==
-           static_cast<uint32_t>(abi::RunnerState::kRunning)) {
-        if (read_tsc() - begin > kRunnerStartTicks) return Errno::kSRCH;
-        call_host(area, host().yield);
-    }
     return locate_frame(runner, area);
 }
 
