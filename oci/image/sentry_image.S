@@ -1,4 +1,4 @@
-# The Sentry's ELF files as read-only data. The build passes their paths in SENTRY_ELF and PROCESS_SENTRY_ELF.
+# The Sentry's ELF files as read-only data. The build passes their paths in SENTRY_ELF and SENTRY_PROCESS_ELF.
     .section .rodata.sentry_elf, "a", @progbits
     .balign 4096
     .globl sentry_elf_start, sentry_elf_end
@@ -13,8 +13,8 @@ sentry_elf_end:
     .balign 4096
     .globl process_sentry_elf_start, process_sentry_elf_end
 process_sentry_elf_start:
-#ifdef PROCESS_SENTRY_ELF
-    .incbin PROCESS_SENTRY_ELF
+#ifdef SENTRY_PROCESS_ELF
+    .incbin SENTRY_PROCESS_ELF
 #endif
 process_sentry_elf_end:
     .byte 0
