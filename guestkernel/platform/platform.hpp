@@ -86,6 +86,8 @@ uint64_t wait_for_interrupts();
 }
 #endif
 inline void relax() { __builtin_ia32_pause(); }
+// For one that has waited for another vCPU for long: lets the host run that.
+void yield();
 // Makes sure that this vCPU no longer uses an application's page table (which can then be freed).
 void drop_user_space();
 // Ends the sandbox after an exception in the Sentry itself.

@@ -17,6 +17,13 @@ CpuState cpus[abi::kMaxCpus];
 
 namespace {
 
+// One round of waiting for another vCPU, which may wait for a processor of the host.
+void spin(unsigned& spins) {
+    constexpr unsigned kPatience = 2000;
+    if (++spins % kPatience != 0) return platform::relax();
+    platform::yield();
+}
+
 // How soon after waking another thread a block counts as "quick" (a synchronous hand-over such as a pipe's round trip).
 constexpr Nanoseconds kQuick = 60'000;
 constexpr uint8_t kQuickEnough = 2;
@@ -109,6 +116,10 @@ void arm(CpuState& cpu, Nanoseconds deadline, Nanoseconds time) {
 }
 
 }  // namespace
+
+void wait_for_kernel_lock() {
+    for (unsigned spins = 0; __atomic_load_n(&kernel_lock_word, __ATOMIC_RELAXED);) spin(spins);
+}
 
 struct Scheduler : Switching {
     static void thread_entry(Transfer from) {
@@ -544,7 +555,7 @@ void interrupt_users(Concerns concerns, IsInSentry is_in_sentry) {
             continue;
         }
         platform::send_ipi(*area);
-        while (__atomic_load_n(&area->entries, __ATOMIC_ACQUIRE) == entries) platform::relax();
+        for (unsigned spins = 0; __atomic_load_n(&area->entries, __ATOMIC_ACQUIRE) == entries;) spin(spins);
     }
 }
 

@@ -103,6 +103,8 @@ uint64_t wait_for_interrupts() {
     return pending;
 }
 
+void yield() { relax(); }
+
 void drop_user_space() { generated<void (*)()>(cpu().drop_user_space)(); }
 
 void ring_gofer() { write_device(abi::kGoferDoorbellOffset); }

@@ -37,8 +37,19 @@ static_assert(sizeof(Software) == 48);
 
 constexpr int kSigSys = 31, kSigBus = 7;
 constexpr uint64_t kGeneralProtection = 13, kPageFault = 14;
+constexpr int kSigSegv = 11;
 constexpr uint32_t kArchI386 = 0x4000'0003;  // AUDIT_ARCH_I386, of int 0x80
-constexpr size_t kInfoArch = 28;             // offset of si_arch in siginfo
+// struct siginfo, which lies right behind the ucontext (struct rt_sigframe): what is read of it.
+struct Info {
+    int32_t signal, error, code, pad;
+    uint64_t call_address;  // of SIGSYS: where the call was made
+    int32_t call;
+    uint32_t arch;
+};
+static_assert(sizeof(Info) == 32);
+constexpr int kFromKernel = 0x80;  // SI_KERNEL
+constexpr uint64_t kVsyscallPage = 0xffff'ffff'ff60'0000;
+constexpr uint64_t kUserFetch = 0x14;  // page fault's error code
 constexpr uint64_t kUserFlags = 0x50dd5, kInterruptFlag = 0x200, kReserved = 2;
 
 uint64_t frame_fpu_size() { return boot_info().frame_xstate_size + sizeof kMagic2; }
@@ -59,6 +70,22 @@ void write_software(char* fpu) {
         kMagic1, static_cast<uint32_t>(size + sizeof kMagic2), boot_info().frame_xfeatures, size, {}};
     memcpy(fpu + kSoftwareOffset, &software, sizeof software);
     memcpy(fpu + size, &kMagic2, sizeof kMagic2);
+}
+
+void read_system_call(const Info& info, UserRegs& regs) {
+    regs.trap = abi::kTrapSyscall;
+    if (info.arch == kArchI386) {
+        // int $0x80: as a CPU reports it where there is no such gate.
+        regs.rip -= 2;
+        regs.trap = kGeneralProtection;
+        regs.error_code = 0x80 * 8 + 2;
+    } else if (info.call_address - kVsyscallPage < kPageSize) {
+        // The host's kernel made the call of its vsyscall page and returned from there; we have no such page.
+        regs.rip = regs.cr2 = info.call_address;
+        regs.rsp -= 8;
+        regs.trap = kPageFault;
+        regs.error_code = kUserFetch;
+    }
 }
 
 }  // namespace
@@ -100,21 +127,17 @@ int read_frame(const Runner& runner, UserRegs& regs) {
     regs.cs = abi::kUserCs, regs.ss = abi::kUserSs;
     regs.error_code = 0, regs.cr2 = 0;
     const auto signal = static_cast<int>(__atomic_load_n(&runner.control->signal, __ATOMIC_RELAXED));
+    Info info{};
+    if (runner.context + sizeof copy + sizeof info <= bytes_of(*runner.control) + boot_info().runner_area_size)
+        memcpy(&info, runner.context + sizeof copy, sizeof info);
     if (signal == abi::kPreemptSignal) {
         regs.trap = abi::kVectorSpurious;
     } else if (signal == kSigSys) {
-        // The siginfo lies right behind the ucontext (struct rt_sigframe).
-        uint32_t arch;
-        memcpy(&arch, runner.context + sizeof(Context) + kInfoArch, sizeof arch);
-        regs.trap = abi::kTrapSyscall;
-        if (arch == kArchI386) {
-            // int $0x80: as a CPU reports it where there is no such gate.
-            regs.rip -= 2;
-            regs.trap = kGeneralProtection;
-            regs.error_code = 0x80 * 8 + 2;
-        }
+        read_system_call(info, regs);
     } else {
         regs.trap = c.trap < 32 ? c.trap : kGeneralProtection;
+        // What the kernel forces by itself leaves the numbers of an earlier fault in the frame.
+        if (regs.trap == kPageFault && signal == kSigSegv && info.code == kFromKernel) regs.trap = kGeneralProtection;
         regs.error_code = c.error;
         if (regs.trap == kPageFault) regs.cr2 = c.cr2;
         // The host has no memory for a page of RAM's file.

@@ -34,7 +34,6 @@ void Mirror::note_all() {
     holds_frames = true;
     all_goes_ = true;
     change_count_ = 0;
-    map_.clear();
 }
 
 void Mirror::note(uint64_t start, uint64_t end, bool unmaps, bool executable) {
@@ -89,7 +88,10 @@ void Mirror::flush() {
 }
 
 void Mirror::mapped(const Run* runs, unsigned count) {
-    if (map_.count() + count > kMostMappings) note_all();
+    if (map_.count() + count > kMostMappings) {
+        note_all();
+        map_.clear();
+    }
     const bool changes = change_count_ || all_goes_;
     if (changes) order_changes();
     for (unsigned i = 0; i < count; ++i) {

@@ -29,7 +29,7 @@ class Mirror {
     };
     static constexpr unsigned kMostChanges = 24;
     void note(uint64_t start, uint64_t end, bool unmaps, bool executable);
-    void note_all();
+    void note_all();  // the caller clears the map
     void order_changes();
     void done();
 

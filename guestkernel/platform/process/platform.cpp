@@ -149,6 +149,7 @@ uint64_t wait_for_interrupts() {
     return __atomic_exchange_n(&area.pending_interrupts, 0, __ATOMIC_ACQ_REL);
 }
 
+void yield() { call_host(cpu(), host().yield); }
 void drop_user_space() {}
 void ring_gofer() { call_host(cpu(), host().ring_gofer); }
 

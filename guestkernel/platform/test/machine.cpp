@@ -89,6 +89,7 @@ int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_
 }
 
 uint64_t read_tsc() { return clock_ns(CLOCK_MONOTONIC); }
+void yield() {}
 void set_timer(uint64_t) {}
 void send_ipi(const CpuArea&) {}
 void end_of_interrupt() {}
