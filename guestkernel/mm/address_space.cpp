@@ -260,11 +260,17 @@ void AddressSpace::note_use(const Vma& vma, UserAddress start, UserAddress end, 
         const UserAddress stop = end < block_end ? end : block_end;
         Pte& huge = *table_.find_huge(at);
         const bool block_used = huge.huge() && take_use(huge);
+        if (block_used && platform::UserSpace::caches_mappings())
+            user_.rights_gone(at & ~(kHugePageSize - 1), block_end, platform::Left::kNothing);
         for (Pte* pte = table_.find(at); at < stop; at += kPageSize, pte = pte ? pte + 1 : nullptr) {
             if (block_used) used.add(vma.page_index(at));
             if (!pte || !pte->present()) continue;
             const bool copy = !vma.shared && vma.object->cached_page(vma.page_index(at)) != pte->frame();
-            if (!copy && take_use(*pte)) used.add(vma.page_index(at));
+            if (copy || !take_use(*pte)) continue;
+            used.add(vma.page_index(at));
+            // Where no CPU sets the bit, the next use must come by a fault.
+            if (platform::UserSpace::caches_mappings())
+                user_.rights_gone(at, at + kPageSize, platform::Left::kNothing);
         }
     }
 }

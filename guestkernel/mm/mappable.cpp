@@ -88,7 +88,10 @@ uint64_t Mappable::evict(uint64_t first, uint64_t count, uint64_t most) {
         if (!goes) stay.add(index);
         going += goes;
     }
-    if (going == 0) return 0;
+    if (going == 0) {
+        if (platform::holds_frames) flush_mappings(first, last);
+        return 0;
+    }
     for_mappings(first, last, [&](Vma& vma, UserAddress start, UserAddress end) {
         for (UserAddress at = start; at < end; at += kPageSize)
             if (!stay.has(vma.page_index(at))) vma.space->unmap_object_pages(vma, at, at + kPageSize, false);

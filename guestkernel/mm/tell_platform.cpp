@@ -9,7 +9,11 @@ using platform::Run;
 // Pages around the fault that are told of, where they are no continuation of its run.
 constexpr uint64_t kWindow = 16 * kPageSize;
 
-bool is_usable(const Pte& pte) { return (pte.value & (kPtePresent | kPteUser)) == (kPtePresent | kPteUser); }
+// A page whose use is to be noticed (AddressSpace::note_use) must come by a fault.
+bool is_usable(const Pte& pte) {
+    constexpr uint64_t kWanted = kPtePresent | kPteUser | kPteAccessed;
+    return (pte.value & kWanted) == kWanted;
+}
 
 Run run_of(UserAddress at, uint64_t length, const Pte& pte, Phys phys) {
     return {at, length, phys, pte.writable(), !(pte.value & kPteNoExecute)};
