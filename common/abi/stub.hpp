@@ -86,7 +86,9 @@ struct RunnerControl {
     uint32_t spin;                      // IN: how often to look at `state` before it waits in the kernel
     uint64_t new_fs_base, new_gs_base;  // IN
     uint64_t resume_context;            // IN: address in the stub of the ucontext to go on with (rt_sigreturn)
-    uint64_t pad[23];
+    uint32_t vcpu_sleeps;               // IN: not 0: the vCPU waits in the kernel for `state` to change
+    uint32_t runner_sleeps;             // OUT: likewise the runner
+    uint64_t pad[22];
 };
 static_assert(sizeof(RunnerControl) == 256 && offsetof(RunnerControl, resume_context) == 64);
 

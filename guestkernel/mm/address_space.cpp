@@ -269,8 +269,7 @@ void AddressSpace::note_use(const Vma& vma, UserAddress start, UserAddress end, 
             if (copy || !take_use(*pte)) continue;
             used.add(vma.page_index(at));
             // Where no CPU sets the bit, the next use must come by a fault.
-            if (platform::UserSpace::caches_mappings())
-                user_.rights_gone(at, at + kPageSize, platform::Left::kNothing);
+            if (platform::UserSpace::caches_mappings()) user_.rights_gone(at, at + kPageSize, platform::Left::kNothing);
         }
     }
 }

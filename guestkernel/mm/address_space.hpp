@@ -155,6 +155,10 @@ class AddressSpace : public RefCounted {
     platform::UserSpace& user_space() { return user_; }
     // After fault(): tells the platform of the page and its neighbours, where that saves faults.
     void tell_platform(UserAddress address);
+    // Of what the page table has, from the top down, as much as is told at once: for a space that is about to run. writable_only: of
+    // what lost its rights in the platform alone.
+    enum class Tell : bool { kAll, kWritable };
+    void tell_platform_of_all(Tell what);
     // Makes the other vCPUs that run this space's application enter the Sentry once.
     void interrupt_others();
     // The page at abi::kMailboxPage, which no VMA covers; null until it is made.

@@ -119,6 +119,8 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
         TRY(child->insert(TRY(copy_vma(vma))));
         if (!vma.wipe_on_fork) TRY(copy_entries(table_, child->table_, vma, budget));
     }
+    tell_platform_of_all(Tell::kWritable);
+    child->tell_platform_of_all(Tell::kAll);
     return child;
 }
 

@@ -5,6 +5,7 @@ namespace kvmsbx::mm {
 namespace {
 
 using platform::Run;
+using Expected = platform::UserSpace::Expected;
 
 // Pages around the fault that are told of, where they are no continuation of its run.
 constexpr uint64_t kWindow = 16 * kPageSize;
@@ -39,6 +40,7 @@ class Collector {
     }
     const Run* runs() const { return runs_; }
     unsigned count() const { return count_; }
+    bool full() const { return count_ == platform::UserSpace::kMostRuns; }
 
   private:
     UserAddress page_;
@@ -55,16 +57,16 @@ void AddressSpace::tell_platform(UserAddress address) {
     const Pte* huge = table_.find_huge(page);
     if (huge && huge->present() && huge->huge()) {
         if (is_usable(*huge)) collector.add(run_of(block, kHugePageSize, *huge, huge->phys()));
-        return user_.mapped(collector.runs(), collector.count());
+        return user_.mapped(collector.runs(), collector.count(), Expected::kAll);
     }
     const Pte* table = huge && huge->present() ? table_.find(block) : nullptr;
-    if (!table) return user_.mapped(nullptr, 0);
+    if (!table) return user_.mapped(nullptr, 0, Expected::kAll);
     const auto run_at = [&](UserAddress at) {
         const Pte& pte = table[(at - block) / kPageSize];
         return is_usable(pte) ? run_of(at, kPageSize, pte, pte.phys()) : Run{};
     };
     const Run here = run_at(page);
-    if (!here.length) return user_.mapped(nullptr, 0);
+    if (!here.length) return user_.mapped(nullptr, 0, Expected::kAll);
     // The page's own run may go on beyond the window, to both sides.
     UserAddress from = page & ~(kWindow - 1), to = from + kWindow;
     Run first = here;
@@ -81,7 +83,31 @@ void AddressSpace::tell_platform(UserAddress address) {
         }
         if (next.length) collector.add(next);
     }
-    user_.mapped(collector.runs(), collector.count());
+    user_.mapped(collector.runs(), collector.count(), Expected::kAll);
+}
+
+void AddressSpace::tell_platform_of_all(Tell what) {
+    if (!platform::UserSpace::caches_mappings()) return;
+    Collector collector(~0ULL);
+    for (auto it = vmas_.rbegin(); it != vmas_.rend() && !collector.full(); ++it) {
+        const Vma& vma = *it;
+        for (UserAddress at = table_.next_populated(vma.start, vma.end); at < vma.end && !collector.full();
+             at = table_.next_populated(at, vma.end)) {
+            const UserAddress block = at & ~(kHugePageSize - 1), block_end = block + kHugePageSize;
+            const UserAddress stop = vma.end < block_end ? vma.end : block_end;
+            const Pte& huge = *table_.find_huge(at);
+            if (huge.huge()) {
+                if (is_usable(huge) && (what == Tell::kAll || huge.writable()))
+                    collector.add(run_of(at, stop - at, huge, huge.phys() + (at - block)));
+                at = stop;
+                continue;
+            }
+            for (const Pte* pte = table_.find(at); at < stop; at += kPageSize, ++pte)
+                if (is_usable(*pte) && (what == Tell::kAll || pte->writable()))
+                    collector.add(run_of(at, kPageSize, *pte, pte->phys()));
+        }
+    }
+    user_.mapped(collector.runs(), collector.count(), Expected::kSome);
 }
 
 }  // namespace kvmsbx::mm

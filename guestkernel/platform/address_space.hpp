@@ -42,8 +42,9 @@ class UserSpace {
     // Whether mapped() does anything.
     static bool caches_mappings();
     // A fault at `address` was served; the runs around it are what the page table says. What rights_gone() noted becomes true as well.
-    void mapped(const Run* runs, unsigned count);
-    static constexpr unsigned kMostRuns = 32;
+    enum class Expected : bool { kSome, kAll };  // how many of the pages will be used soon
+    void mapped(const Run* runs, unsigned count, Expected expected);
+    static constexpr unsigned kMostRuns = 48;
 
     // Gets the calling vCPU ready to run the application (resume_user). Errors: it cannot run any more.
     Result<> load(CpuArea& area);

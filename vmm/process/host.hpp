@@ -58,6 +58,16 @@ class ProcessHost {
   private:
     // What a vCPU's thread is at.
     enum class Mode : uint32_t { kSentry, kIdle, kUser };
+    // A vCPU whose application makes one call after another, while another vCPU is idle: the runner moves to that one's processor, and both
+    // sides look at the state word instead of sleeping. Left at the first trap that lets itself be waited for.
+    struct Spinning {
+        uint64_t last = 0;          // runner
+        unsigned quick = 0;         // how many traps in a row of that runner came soon
+        int processor = -1;         // of the runner; -1: nobody spins
+        unsigned served = 0;        // traps since it began
+        uint64_t pause = 0;         // TSC ticks; doubles each time that it did not pay
+        uint64_t paused_until = 0;  // TSC
+    };
     struct Cpu {
         abi::CpuArea* area = nullptr;
         Fd interrupt_fd;  // wakes it from wait()
@@ -67,7 +77,9 @@ class ProcessHost {
         std::atomic<abi::RunnerControl*> control{nullptr};
         std::atomic<uint32_t> looked_at{0};  // the main thread is about to write to `control`
         std::atomic<int32_t> ordering{0};    // PID of the stub whose answer it waits for
+        std::atomic<int> processor{-1};      // of the host, where it was when it last waited
         uint64_t timer = 0;                  // CLOCK_MONOTONIC ns; 0: none. The thread's own
+        Spinning spinning;                   // The thread's own
     };
     struct Slot {
         std::atomic<int32_t> pid{0};  // 0: never used, kFreed: free again
@@ -87,7 +99,12 @@ class ProcessHost {
     int64_t order(Cpu& cpu, abi::OrderPage* orders, uint32_t count, Slot& slot);
     void mark_dead(Slot& slot);
     void stop_watching(Cpu& cpu);
+    void move_to(int32_t tid, int processor);
     void move_here(int32_t tid);
+    int idle_processor(int but) const;
+    void choose_spinning(Cpu& cpu, uint64_t runner);
+    void stop_spinning(Cpu& cpu);
+    bool spin(Cpu& cpu, abi::RunnerControl* control);
     void watch(Cpu& cpu, abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid);
     bool has_ended(int32_t pid) const;
     abi::Completion& completion(const Slot& slot) { return completions_[&slot - slots_.data()]; }

@@ -17,6 +17,12 @@ namespace {
 constexpr uint64_t kPatience = 100'000'000;        // ns that a runner has to trap when it is told to
 constexpr uint64_t kLongestSleep = 1'000'000'000;  // ns: a wake-up that an application swallowed is found then
 
+// Spinning, in TSC ticks: what is a quick trap, and how long to leave it when it did not pay.
+constexpr uint64_t kQuickTicks = 100'000, kShortestPause = 2'000'000, kLongestPause = 500'000'000;
+constexpr unsigned kQuickTraps = 24;    // in a row, before two processors are taken
+constexpr unsigned kWorthwhile = 1000;  // traps served by spinning
+constexpr uint32_t kSpinRounds = 1500;  // of the runner, before it sleeps
+
 constexpr uint32_t number(abi::RunnerState state) { return static_cast<uint32_t>(state); }
 constexpr uint64_t bit(uint8_t vector) { return uint64_t{1} << (vector - abi::kVectorFirst); }
 
@@ -71,6 +77,7 @@ void ProcessHost::take_completion() {
 
 void ProcessHost::wait(abi::CpuArea* area) {
     Cpu& cpu = cpus_[cpu_of(area)];
+    cpu.processor = sched_getcpu();
     cpu.mode = Mode::kIdle;
     while (!interrupt_waits(area)) {
         pollfd polled[] = {{cpu.interrupt_fd.get(), POLLIN, 0}, {gofer_completion_fd_, POLLIN, 0}};
@@ -85,8 +92,9 @@ void ProcessHost::wait(abi::CpuArea* area) {
 }
 
 // A wake-up is cheap on the processor that makes it and dear on any other.
-void ProcessHost::move_here(int32_t tid) {
-    int here = sched_getcpu();
+void ProcessHost::move_here(int32_t tid) { move_to(tid, sched_getcpu()); }
+
+void ProcessHost::move_to(int32_t tid, int here) {
     if (here < 0 || here >= CPU_SETSIZE) return;
     std::atomic<uint64_t>& known = affinities_[static_cast<uint32_t>(tid) % kAffinities];
     uint64_t wanted = uint64_t{static_cast<uint32_t>(tid)} << 32 | static_cast<uint64_t>(here + 1);
@@ -102,16 +110,78 @@ int64_t ProcessHost::run(abi::CpuArea* area, abi::RunnerControl* control, int32_
     Cpu& cpu = cpus_[cpu_of(area)];
     Slot* slot = find(pid);
     if (slot == nullptr) return -ESRCH;
-    move_here(tid);
+    uint64_t runner = uint64_t{static_cast<uint32_t>(pid)} << 32 | static_cast<uint32_t>(tid);
+    choose_spinning(cpu, runner);
+    bool spins = cpu.spinning.processor >= 0;
+    if (spins)
+        move_to(tid, cpu.spinning.processor);
+    else
+        move_here(tid);
     cpu.control = control;
-    cpu.runner = uint64_t{static_cast<uint32_t>(pid)} << 32 | static_cast<uint32_t>(tid);
+    cpu.runner = runner;
+    __atomic_store_n(&control->spin, spins ? kSpinRounds : 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&control->vcpu_sleeps, spins ? 0 : 1, __ATOMIC_RELAXED);
     cpu.mode = Mode::kUser;
     __atomic_store_n(&control->state, number(abi::RunnerState::kRunning), __ATOMIC_SEQ_CST);
-    futex_wake_all(&control->state);
-    watch(cpu, control, *slot, pid, tid);
+    if (__atomic_load_n(&control->runner_sleeps, __ATOMIC_SEQ_CST) != 0) futex_wake_all(&control->state);
+    uint64_t begin = __builtin_ia32_rdtsc();
+    if (!spins || !spin(cpu, control)) watch(cpu, control, *slot, pid, tid);
+    cpu.spinning.quick = __builtin_ia32_rdtsc() - begin < kQuickTicks ? cpu.spinning.quick + 1 : 0;
     stop_watching(cpu);
     uint32_t state = __atomic_load_n(&control->state, __ATOMIC_ACQUIRE);
     return state == number(abi::RunnerState::kTrapped) && !is_dead(*slot, pid) ? 0 : -ESRCH;
+}
+
+// Where a vCPU waits that has nothing to do; -1: none does, or it is this one's processor.
+int ProcessHost::idle_processor(int but) const {
+    for (const Cpu& cpu : cpus_)
+        if (cpu.mode.load(std::memory_order_relaxed) == Mode::kIdle) {
+            int there = cpu.processor.load(std::memory_order_relaxed);
+            if (there != but) return there;
+        }
+    return -1;
+}
+
+void ProcessHost::stop_spinning(Cpu& cpu) {
+    Spinning& spinning = cpu.spinning;
+    spinning.pause = spinning.served > kWorthwhile ? kShortestPause : std::min(spinning.pause * 2, kLongestPause);
+    spinning.paused_until = __builtin_ia32_rdtsc() + spinning.pause;
+    spinning.processor = -1;
+    spinning.quick = 0;
+}
+
+void ProcessHost::choose_spinning(Cpu& cpu, uint64_t runner) {
+    Spinning& spinning = cpu.spinning;
+    if (runner != spinning.last) {
+        if (spinning.processor >= 0) stop_spinning(cpu);
+        spinning.last = runner;
+        spinning.quick = 0;
+        return;
+    }
+    if (spinning.processor >= 0) {
+        ++spinning.served;
+        int here = sched_getcpu();
+        if (spinning.quick == 0 || here == spinning.processor || idle_processor(here) != spinning.processor)
+            stop_spinning(cpu);
+        return;
+    }
+    if (spinning.quick < kQuickTraps || __builtin_ia32_rdtsc() < spinning.paused_until) return;
+    spinning.processor = idle_processor(sched_getcpu());
+    spinning.served = 0;
+    if (spinning.pause == 0) spinning.pause = kShortestPause;
+}
+
+// True: the runner is no longer running. False: it takes its time, and the vCPU will sleep.
+bool ProcessHost::spin(Cpu& cpu, abi::RunnerControl* control) {
+    uint64_t begin = __builtin_ia32_rdtsc();
+    do {
+        for (unsigned i = 0; i < 32; i++) {
+            if (__atomic_load_n(&control->state, __ATOMIC_ACQUIRE) != number(abi::RunnerState::kRunning)) return true;
+            __builtin_ia32_pause();
+        }
+    } while (__builtin_ia32_rdtsc() - begin < kQuickTicks && cpu.mode == Mode::kUser);
+    __atomic_store_n(&control->vcpu_sleeps, 1, __ATOMIC_SEQ_CST);
+    return false;
 }
 
 // Until the runner is no longer running: it has trapped, or it or its stub is gone.

@@ -56,6 +56,9 @@ class StubEmitter : public Xbyak::CodeGenerator {
     Xbyak::Address orders(size_t offset) { return qword[rbx + static_cast<int>(offset)]; }
     Xbyak::Address control(size_t offset) { return qword[rbx + static_cast<int>(offset)]; }
     Xbyak::Address state() { return dword[rbx + static_cast<int>(offsetof(RunnerControl, state))]; }
+    Xbyak::Address field32(size_t offset) { return dword[rbx + static_cast<int>(offset)]; }
+    Xbyak::Address vcpu_sleeps() { return field32(offsetof(RunnerControl, vcpu_sleeps)); }
+    Xbyak::Address runner_sleeps() { return field32(offsetof(RunnerControl, runner_sleeps)); }
     static constexpr uint32_t number(RunnerState state) { return static_cast<uint32_t>(state); }
 
     void call_host(uint32_t number) {
@@ -235,9 +238,13 @@ class StubEmitter : public Xbyak::CodeGenerator {
         }
         mov(eax, number(RunnerState::kTrapped));
         xchg(state(), eax);
+        Xbyak::Label awake;
+        cmp(vcpu_sleeps(), 0);
+        je(awake);
         // All waiters: one that the application put there must not take the vCPU's place.
         mov(edx, INT_MAX);
         call_futex(FUTEX_WAKE);
+        L(awake);
         mov(ecx, dword[rbx + static_cast<int>(offsetof(RunnerControl, spin))]);
         L(spin);
         cmp(state(), number(RunnerState::kTrapped));
@@ -245,7 +252,10 @@ class StubEmitter : public Xbyak::CodeGenerator {
         pause();
         sub(ecx, 1);
         jnc(spin);
+        // The VMM looks at runner_sleeps after it has changed `state`.
         L(wait_);
+        mov(eax, 1);
+        xchg(runner_sleeps(), eax);
         cmp(state(), number(RunnerState::kTrapped));
         jne(resume_, T_NEAR);
         mov(edx, number(RunnerState::kTrapped));
@@ -270,6 +280,7 @@ class StubEmitter : public Xbyak::CodeGenerator {
 
     void emit_resume() {
         L(resume_);
+        mov(runner_sleeps(), 0);
         set_base(0, offsetof(RunnerControl, new_fs_base), ARCH_SET_FS, 0xd0);  // wrfsbase rax
         set_base(1, offsetof(RunnerControl, new_gs_base), ARCH_SET_GS, 0xd8);  // wrgsbase rax
         mov(rsp, control(offsetof(RunnerControl, resume_context)));

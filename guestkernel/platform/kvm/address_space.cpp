@@ -30,7 +30,7 @@ bool UserSpace::flush() {
 bool UserSpace::flush_soon() { return flush(); }
 
 bool UserSpace::caches_mappings() { return false; }
-void UserSpace::mapped(const Run*, unsigned) {}
+void UserSpace::mapped(const Run*, unsigned, Expected) {}
 
 Result<> UserSpace::load(CpuArea& area) {
     // No vCPU gives up the kernel lock with a page table loaded that another could free.

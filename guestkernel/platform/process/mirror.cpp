@@ -87,7 +87,7 @@ void Mirror::flush() {
     done();
 }
 
-void Mirror::mapped(const Run* runs, unsigned count) {
+void Mirror::mapped(const Run* runs, unsigned count, UserSpace::Expected expected) {
     if (map_.count() + count > kMostMappings) {
         note_all();
         map_.clear();
@@ -97,7 +97,8 @@ void Mirror::mapped(const Run* runs, unsigned count) {
     for (unsigned i = 0; i < count; ++i) {
         const Run& run = runs[i];
         if (map_.add(run))
-            stub_->map(run.address, run.phys, run.length, protection(run), run.length <= kPopulated);
+            stub_->map(run.address, run.phys, run.length, protection(run),
+                       expected == UserSpace::Expected::kAll && run.length <= kPopulated);
         else
             stub_->unmap(run.address, run.length);
     }
@@ -136,8 +137,8 @@ bool UserSpace::flush() {
 bool UserSpace::flush_soon() { return false; }
 bool UserSpace::caches_mappings() { return true; }
 
-void UserSpace::mapped(const Run* runs, unsigned count) {
-    if (mirror_) mirror_->mapped(runs, count);
+void UserSpace::mapped(const Run* runs, unsigned count, Expected expected) {
+    if (mirror_) mirror_->mapped(runs, count, expected);
 }
 
 }  // namespace kvmsbx::platform

@@ -17,7 +17,7 @@ class Mirror {
 
     void rights_gone(uint64_t start, uint64_t end, Left left);
     void flush();
-    void mapped(const Run* runs, unsigned count);
+    void mapped(const Run* runs, unsigned count, UserSpace::Expected expected);
     Result<process::Runner*> runner(CpuArea& area) { return stub_->runner(area); }
     int32_t pid() const { return stub_->pid(); }
 

@@ -14,7 +14,7 @@ void UserSpace::rights_gone(uint64_t, uint64_t, Left) {}
 bool UserSpace::flush() { return true; }
 bool UserSpace::flush_soon() { return true; }
 bool UserSpace::caches_mappings() { return false; }
-void UserSpace::mapped(const Run*, unsigned) {}
+void UserSpace::mapped(const Run*, unsigned, Expected) {}
 Result<> UserSpace::load(CpuArea&) { return {}; }
 
 }  // namespace kvmsbx::platform
