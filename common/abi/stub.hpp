@@ -118,6 +118,8 @@ struct ProcessHost {
     int64_t (*create_stub)(CpuArea*, OrderPage* orders);
     // Lets other threads of the host have the processor: for a vCPU that waits for another.
     void (*yield)();
+    // Has a stub end some time soon. kill_stub() is still due.
+    void (*end_stub)(CpuArea*, int32_t pid);
     // Ends a stub, and returns when none of its threads runs any more.
     void (*kill_stub)(CpuArea*, int32_t pid);
 };

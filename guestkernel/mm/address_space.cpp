@@ -32,6 +32,7 @@ Result<RefPtr<AddressSpace>> AddressSpace::create(uint64_t layout) {
 AddressSpace::~AddressSpace() { clear(); }
 
 void AddressSpace::clear() {
+    user_.rights_gone(0, platform::user_end, platform::Left::kNothing);  // at once instead of piece by piece
     while (!vmas_.empty()) {
         Vma& vma = *vmas_.begin();
         zap(vma.start, vma.end, vma);

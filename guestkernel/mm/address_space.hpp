@@ -139,7 +139,9 @@ class AddressSpace : public RefCounted {
     // Makes the page at `address` accessible as the CPU's fault wants it. EFAULT: nothing mapped (SEGV_MAPERR); EACCES:
     // protection (SEGV_ACCERR); ENXIO: beyond the object's end (SIGBUS); EIO: the same; ENOMEM: out of memory, and
     // nothing was to be done (relieve_memory). May block.
-    Result<> fault(UserAddress address, Access access);
+    // later: the caller calls tell_platform() next, which makes true what rights_gone() noted.
+    enum class Flush : bool { kNow, kLater };
+    Result<> fault(UserAddress address, Access access, Flush flushes = Flush::kNow);
     // The frame behind a user page, faulted in, with a reference. Errors as fault().
     Result<Frame*> pin(UserAddress address, Access access);
     // The same for a debugger: what protection forbids is read all the same, and written in a copy of its own where the
@@ -259,6 +261,7 @@ class AddressSpace : public RefCounted {
     // What user_.rights_gone() was told becomes true everywhere. later: fault() flushes at its end.
     void flush();
     void flush_later();
+    void tell_of_page(UserAddress address);
 
     PageTable table_;
     platform::UserSpace user_;

@@ -427,7 +427,7 @@ Vma* AddressSpace::find_before(UserAddress address) {
 
 bool (*relieve_memory)() = nullptr;
 
-Result<> AddressSpace::fault(UserAddress address, Access access) {
+Result<> AddressSpace::fault(UserAddress address, Access access, Flush flushes) {
     if (address >= platform::user_end) return Errno::kFAULT;
     make_room();
     for (;;) {
@@ -437,7 +437,7 @@ Result<> AddressSpace::fault(UserAddress address, Access access) {
             if (!vma) return Errno::kFAULT;
             return FaultHandler{*this, *vma, address & ~(kPageSize - 1), access}.run();
         });
-        if (platform::holds_frames) flush();
+        if (platform::holds_frames && (flushes == Flush::kNow || made.is_error())) flush();
         const bool out_of_memory = made.is_error() && made.error() == Errno::kNOMEM;
         if (!out_of_memory || !relieve_memory || !relieve_memory()) return made;
     }

@@ -110,14 +110,21 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     } else {
         for (Vma& vma : vmas_)
             if (!vma.no_fork && !vma.shared) user_.rights_gone(vma.start, vma.end, platform::Left::kReadOnly);
-        flush();
+        if (reference_count() > 1) flush();  // other threads run
     }
     // From the top down: the stack first, where both sides write at once.
-    for (auto it = vmas_.rbegin(); it != vmas_.rend(); ++it) {
-        Vma& vma = *it;
-        if (vma.no_fork) continue;
-        TRY(child->insert(TRY(copy_vma(vma))));
-        if (!vma.wipe_on_fork) TRY(copy_entries(table_, child->table_, vma, budget));
+    const auto copied = [&]() -> Result<> {
+        for (auto it = vmas_.rbegin(); it != vmas_.rend(); ++it) {
+            Vma& vma = *it;
+            if (vma.no_fork) continue;
+            TRY(child->insert(TRY(copy_vma(vma))));
+            if (!vma.wipe_on_fork) TRY(copy_entries(table_, child->table_, vma, budget));
+        }
+        return {};
+    }();
+    if (copied.is_error()) {
+        flush();
+        return copied.error();
     }
     tell_platform_of_all(Tell::kWritable);
     child->tell_platform_of_all(Tell::kAll);

@@ -52,6 +52,11 @@ class Collector {
 
 void AddressSpace::tell_platform(UserAddress address) {
     if (!platform::UserSpace::caches_mappings()) return;
+    tell_of_page(address);
+    release_held_frames();
+}
+
+void AddressSpace::tell_of_page(UserAddress address) {
     const UserAddress page = address & ~(kPageSize - 1), block = address & ~(kHugePageSize - 1);
     Collector collector(page);
     const Pte* huge = table_.find_huge(page);
@@ -108,6 +113,7 @@ void AddressSpace::tell_platform_of_all(Tell what) {
         }
     }
     user_.mapped(collector.runs(), collector.count(), Expected::kSome);
+    release_held_frames();
 }
 
 }  // namespace kvmsbx::mm

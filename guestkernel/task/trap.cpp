@@ -26,7 +26,7 @@ void page_fault(Task& task) {
                               : task.regs.error_code & kErrorWrite ? mm::Access::kWrite
                                                                    : mm::Access::kRead;
     const uint64_t blocked = task.voluntary_switches;
-    auto handled = task.space().fault(address, access);
+    auto handled = task.space().fault(address, access, mm::AddressSpace::Flush::kLater);
     ++(task.voluntary_switches != blocked ? task.major_faults : task.minor_faults);
     if (handled.is_ok()) return task.space().tell_platform(address);
     switch (handled.error()) {

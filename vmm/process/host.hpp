@@ -41,6 +41,7 @@ class ProcessHost {
     int64_t run(abi::CpuArea* area, abi::RunnerControl* control, int32_t pid, int32_t tid);
     int64_t order(abi::CpuArea* area, abi::OrderPage* orders, uint32_t count, int32_t pid);
     int64_t create_stub(abi::CpuArea* area, abi::OrderPage* orders);
+    void end_stub(abi::CpuArea* area, int32_t pid);
     void kill_stub(abi::CpuArea* area, int32_t pid);
 
     // Any thread: notes the interrupt and sees to it that the vCPU comes to look.

@@ -123,8 +123,14 @@ int64_t ProcessHost::order(Cpu& cpu, abi::OrderPage* orders, uint32_t count, Slo
         static_cast<void>(ignored);
     }
     cpu.ordering = 0;
-    // A TID is used again, but not with the affinity that its last owner was given.
-    if (result > 0) affinities_[static_cast<uint64_t>(result) % kAffinities] = 0;
+    // A new thread or stub runs where its maker does.
+    if (result > 0) {
+        uint64_t makers = affinities_[static_cast<uint32_t>(pid) % kAffinities];
+        affinities_[static_cast<uint64_t>(result) % kAffinities] =
+            makers >> 32 == static_cast<uint32_t>(pid)
+                ? static_cast<uint64_t>(result) << 32 | static_cast<uint32_t>(makers)
+                : 0;
+    }
     return result;
 }
 
@@ -151,6 +157,10 @@ bool ProcessHost::has_ended(int32_t pid) const {
     siginfo_t info{};
     int got = waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT);
     return got != 0 || info.si_pid != 0;
+}
+
+void ProcessHost::end_stub(abi::CpuArea*, int32_t pid) {
+    if (find(pid) != nullptr) kill(pid, SIGKILL);
 }
 
 void ProcessHost::kill_stub(abi::CpuArea*, int32_t pid) {

@@ -148,7 +148,6 @@ class StubEmitter : public Xbyak::CodeGenerator {
         Xbyak::Label next;
         mov(r12, orders(offsetof(OrderPage, completion)));
         add(r12, offsetof(Completion, result));
-        mov(r14d, sizeof(Completion::result));
         L(next);
         movzx(eax, r15b);
         mov(rsi, address(kByteValues));
@@ -159,10 +158,9 @@ class StubEmitter : public Xbyak::CodeGenerator {
         call_host(SYS_pwrite64);
         cmp(eax, 1);
         jne(die_, T_NEAR);
-        shr(r15d, 8);
         inc(r12);
-        dec(r14d);
-        jnz(next);
+        shr(r15d, 8);
+        jnz(next);  // the VMM has made it 0 before
     }
 
     // The page's sequence is that of the orders just done: the VMM writes another only after it saw this one completed.

@@ -33,12 +33,13 @@ int64_t order(abi::CpuArea* area, abi::OrderPage* orders, uint32_t count, int32_
 }
 int64_t create_stub(abi::CpuArea* area, abi::OrderPage* orders) { return context.host->create_stub(area, orders); }
 void yield() { sched_yield(); }
+void end_stub(abi::CpuArea* area, int32_t pid) { context.host->end_stub(area, pid); }
 void kill_stub(abi::CpuArea* area, int32_t pid) { context.host->kill_stub(area, pid); }
 
 }  // namespace
 
 const abi::ProcessHost kProcessCalls = {hypercall, ring_gofer, set_timer,   send_ipi, interrupt_waits, wait,
-                                        run,       order,      create_stub, yield,    kill_stub};
+                                        run,       order,      create_stub, yield,    end_stub,        kill_stub};
 
 void set_process_vcpu_context(const ProcessVcpuContext& made) { context = made; }
 const ProcessVcpuContext& process_vcpu_context() { return context; }

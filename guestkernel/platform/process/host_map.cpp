@@ -39,6 +39,14 @@ void HostMap::erase(Entry& entry) {
     delete &entry;
 }
 
+bool HostMap::has(const Run& run) {
+    const auto it = first_behind(run.address);
+    if (it == entries_.end() || it->start() > run.address || it->end() < run.address + run.length) return false;
+    const Run& there = it->run;
+    return there.phys + (run.address - there.address) == run.phys && there.writable == run.writable &&
+           there.executable == run.executable;
+}
+
 bool HostMap::add(const Run& run) {
     remove(run.address, run.address + run.length, [](uint64_t, uint64_t) {});
     auto next = entries_.lower_bound(run.address);

@@ -20,6 +20,8 @@ class HostMap {
     void remove(uint64_t start, uint64_t end, Changed changed);
     template <typename Changed>
     void make_read_only(uint64_t start, uint64_t end, Changed changed);
+    // Whether all of the run is mapped just so.
+    bool has(const Run& run);
     void clear();
     bool empty() const { return entries_.empty(); }
     unsigned count() const { return count_; }

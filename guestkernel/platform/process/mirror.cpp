@@ -25,8 +25,8 @@ unsigned protection(const Run& run) {
 }  // namespace
 
 Mirror::~Mirror() {
-    if (change_count_ || all_goes_) done();
-    process::Stub::give_back(stub_);
+    flush();
+    process::Stub::give_back(stub_, map_.empty() ? process::Stub::Content::kNone : process::Stub::Content::kMapped);
 }
 
 void Mirror::note_all() {
@@ -54,7 +54,9 @@ void Mirror::note(uint64_t start, uint64_t end, bool unmaps, bool executable) {
 
 void Mirror::rights_gone(uint64_t start, uint64_t end, Left left) {
     if (map_.empty()) return;
-    if (left == Left::kNothing)
+    if (left == Left::kNothing && start == 0 && end == user_end)
+        note_all();
+    else if (left == Left::kNothing)
         map_.remove(start, end, [this](uint64_t from, uint64_t to) { note(from, to, true, false); });
     else
         map_.make_read_only(
@@ -83,7 +85,7 @@ void Mirror::done() {
 void Mirror::flush() {
     if (!change_count_ && !all_goes_) return;
     order_changes();
-    (void)stub_->carry_out().is_ok();  // an error ends the stub, and with it all that it had mapped
+    ignore(stub_->carry_out(), "an error ends the stub, and with it all that it had mapped");
     done();
 }
 
@@ -96,23 +98,26 @@ void Mirror::mapped(const Run* runs, unsigned count, UserSpace::Expected expecte
     if (changes) order_changes();
     for (unsigned i = 0; i < count; ++i) {
         const Run& run = runs[i];
+        if (map_.has(run)) continue;
         if (map_.add(run))
             stub_->map(run.address, run.phys, run.length, protection(run),
                        expected == UserSpace::Expected::kAll && run.length <= kPopulated);
         else
             stub_->unmap(run.address, run.length);
     }
-    (void)stub_->carry_out().is_ok();  // as above
+    // What is only expected goes along with the next orders.
+    if (!changes && expected == UserSpace::Expected::kSome) return;
+    ignore(stub_->carry_out(), "an error ends the stub, and with it all that it had mapped");
     if (changes) done();
 }
 
 UserSpace::~UserSpace() { drop(); }
 
 Result<> UserSpace::create(Phys root) {
-    process::Stub* stub = TRY(process::Stub::take());
+    process::Stub* stub = TRY(process::Stub::create());
     mirror_ = new (std::nothrow) Mirror(*stub);
     if (!mirror_) {
-        process::Stub::give_back(stub);
+        process::Stub::give_back(stub, process::Stub::Content::kNone);
         return Errno::kNOMEM;
     }
     root_ = root;

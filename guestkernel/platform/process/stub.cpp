@@ -14,34 +14,41 @@ namespace {
 constexpr uint64_t kMmap = 9, kMprotect = 10, kMunmap = 11, kClone = 56;
 constexpr uint64_t kMapShared = 0x01, kMapFixed = 0x10, kMapPopulate = 0x8000;
 
-constexpr unsigned kMostKept = 16;
-Stub* kept;
-unsigned kept_count;
+// Stubs that were told to end and are not reaped yet: to wait for each would cost its last user the time.
+constexpr unsigned kMostEnding = 12;
 
 unsigned area_pages() { return static_cast<unsigned>(boot_info().runner_area_size / kPageSize); }
 uint64_t file_offset(Phys phys) { return phys - abi::kRamGpa; }
 
 }  // namespace
 
-Result<Stub*> Stub::take() {
-    while (kept) {
-        Stub* stub = kept;
-        kept = stub->next_kept_;
-        --kept_count;
-        if (!stub->ended_) return stub;
+struct Ending {
+    static inline List<Stub, &Stub::ending_hook_> stubs;  // oldest first
+    static inline unsigned count;
+};
+
+void Stub::reap(unsigned most) {
+    while (Ending::count > most) {
+        Stub* stub = &Ending::stubs.front();
+        stub->ending_hook_.unlink();
+        --Ending::count;
         delete stub;
     }
-    return create();
 }
 
 Result<Stub*> Stub::create() {
     auto* stub = new (std::nothrow) Stub;
+    if (!stub) reap(0);
     if (!stub) return Errno::kNOMEM;
     stub->orders_ = static_cast<abi::OrderPage*>(allocate_pages(1));
     const int64_t pid = stub->orders_ ? call_host(cpu(), host().create_stub, &cpu(), stub->orders_) : -12;
     if (pid < 0) {
         stub->ended_ = true;
         delete stub;
+        if (Ending::count) {  // they count against the host's limits
+            reap(0);
+            return create();
+        }
         return Errno{static_cast<int>(-pid)};
     }
     stub->pid_ = static_cast<int32_t>(pid);
@@ -65,19 +72,19 @@ Result<> Stub::empty() {
     return carry_out();
 }
 
-void Stub::give_back(Stub* stub) {
-    if (kept_count >= kMostKept || stub->ended_ || stub->empty().is_error()) {
+void Stub::give_back(Stub* stub, Content content) {
+    if (stub->ended_ || (content == Content::kMapped && stub->empty().is_error())) {
         delete stub;
         return;
     }
-    stub->next_kept_ = kept;
-    kept = stub;
-    ++kept_count;
+    call_host(cpu(), host().end_stub, &cpu(), static_cast<uint64_t>(stub->pid_));
+    Ending::stubs.push_back(*stub);
+    ++Ending::count;
+    reap(kMostEnding);
 }
 
 void Stub::add(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
-    if (count_ == abi::kMaxOrders)
-        (void)carry_out().is_ok();  // an error ends the stub, which the next carry_out() tells
+    if (count_ == abi::kMaxOrders) ignore(carry_out(), "an error ends the stub, which the next carry_out() tells");
     orders_->orders[count_++] = {number, {a0, a1, a2, a3, a4, a5}, 0};
 }
 
@@ -117,15 +124,15 @@ Result<> Stub::create_runner(Runner& runner, CpuArea& area) {
     const uint64_t at = runner_address(area);
     runner.control->state = static_cast<uint32_t>(abi::RunnerState::kTrapped);
     runner.control->context = at + make_first_frame(*runner.control, at);
-    TRY(carry_out());
-    map(at, virt_to_phys(pages), boot_info().runner_area_size, kProtRead | kProtWrite, true);
+    if (count_ + 2 > abi::kMaxOrders) TRY(carry_out());
+    map(at, virt_to_phys(pages), boot_info().runner_area_size, kProtRead | kProtWrite, false);
     add(kClone, abi::kCloneRunner, 0, 0, at + offsetof(abi::RunnerControl, state), 0, at);
     auto tid = carry_out_orders();
     if (tid.is_error()) {
         // The area may be mapped by now.
         if (!ended_) unmap(at, boot_info().runner_area_size);
         const Errno error = tid.error();
-        (void)carry_out().is_ok();
+        ignore(carry_out(), "an error ends the stub: the area is not mapped then, either");
         free_pages(pages, area_pages());
         runner = {};
         return error;

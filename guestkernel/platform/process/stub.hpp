@@ -1,10 +1,12 @@
 #pragma once
-// The Sentry's hold of a stub process (common/abi/stub.hpp). A stub whose application has ended is emptied and kept for the next.
+// The Sentry's hold of a stub process (common/abi/stub.hpp). No stub is used again once it has had a runner: a hostile application
+// could leave a thread in it that waits for the next one.
 //
 // A stub has one runner per vCPU, made when that vCPU first runs the application: it carries whichever task of the space runs there. A task's
 // registers are in Task::regs while the Sentry runs, its FPU state stays in the runner's signal frame as it would stay in a CPU.
 #include "common/abi/stub.hpp"
 #include "common/base/result.hpp"
+#include "guestkernel/lib/list.hpp"
 #include "guestkernel/platform/platform.hpp"
 
 namespace kvmsbx::platform::process {
@@ -19,10 +21,11 @@ struct Runner {
 
 class Stub {
   public:
-    // From the kept ones, or a new one. ENOMEM, EAGAIN.
-    static Result<Stub*> take();
-    // Empties and keeps it, or ends it.
-    static void give_back(Stub* stub);
+    // A new one. ENOMEM, EAGAIN.
+    static Result<Stub*> create();
+    // Takes all memory from it at once, if it has any; it ends soon.
+    enum class Content : bool { kNone, kMapped };
+    static void give_back(Stub* stub, Content content);
 
     // Orders are collected and carried out together; add() carries out what is there when the page is full.
     void map(uint64_t address, Phys phys, uint64_t length, unsigned protection, bool populate);
@@ -37,10 +40,11 @@ class Stub {
     int32_t pid() const { return pid_; }
 
   private:
+    friend struct Ending;
     Stub() = default;
     ~Stub();
-    static Result<Stub*> create();
     Result<> empty();
+    static void reap(unsigned most);
     Result<int64_t> carry_out_orders();
     void add(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
     Result<> create_runner(Runner& runner, CpuArea& area);
@@ -51,7 +55,7 @@ class Stub {
     abi::OrderPage* orders_ = nullptr;
     unsigned count_ = 0;  // orders that wait
     Runner runners_[abi::kMaxCpus];
-    Stub* next_kept_ = nullptr;
+    ListHook ending_hook_;
 };
 
 // Where a runner's area lies in its stub.
