@@ -72,6 +72,10 @@ void write_software(char* fpu) {
     memcpy(fpu + size, &kMagic2, sizeof kMagic2);
 }
 
+// Exceptions that are SIGSEGV with SI_KERNEL. Others are numbers of an earlier trap, which the kernel leaves in the frame of a signal that
+// it forces by itself.
+bool raises_segv_by_kernel(uint64_t trap) { return trap == 4 || trap == 5 || trap == 10 || trap == kGeneralProtection; }
+
 void read_system_call(const Info& info, UserRegs& regs) {
     regs.trap = abi::kTrapSyscall;
     if (info.arch == kArchI386) {
@@ -136,8 +140,8 @@ int read_frame(const Runner& runner, UserRegs& regs) {
         read_system_call(info, regs);
     } else {
         regs.trap = c.trap < 32 ? c.trap : kGeneralProtection;
-        // What the kernel forces by itself leaves the numbers of an earlier fault in the frame.
-        if (regs.trap == kPageFault && signal == kSigSegv && info.code == kFromKernel) regs.trap = kGeneralProtection;
+        if (signal == kSigSegv && info.code == kFromKernel && !raises_segv_by_kernel(regs.trap))
+            regs.trap = kGeneralProtection;
         regs.error_code = c.error;
         if (regs.trap == kPageFault) regs.cr2 = c.cr2;
         // The host has no memory for a page of RAM's file.
