@@ -84,7 +84,7 @@ constexpr SeccompRule kProcessVcpuRules[] = {
     {SCMP_SYS(clock_gettime), kAny, "timers, kGetTime where the host's vDSO cannot answer"},
     {SCMP_SYS(fallocate), SeccompArgument{1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE}, "kReleaseMemory"},
     {SCMP_SYS(poll), kAny, "Console: is a stream ready"},
-    {SCMP_SYS(sendmsg), kAny, "kEventReply, kControlOutput, Console::write to a socket"},
+    {SCMP_SYS(sendmsg), kAny, "Console::write to a socket"},
     {SCMP_SYS(brk), kAny, "malloc in symbolise"},
     {SCMP_SYS(mmap), kHeap, "malloc in symbolise"},
     {SCMP_SYS(mmap), kArena, "malloc's arena of a thread"},
