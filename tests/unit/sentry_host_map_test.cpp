@@ -150,7 +150,7 @@ class HostMapTest : public testing::Test {
         for (unsigned i = 0; i < kSteps && !HasFatalFailure(); i++) {
             SCOPED_TRACE("step " + std::to_string(i));
             step();
-            if (refuse_one_in == 0) ASSERT_EQ(map.count(), model.entries());
+            if (refuse_one_in == 0) { ASSERT_EQ(map.count(), model.entries()); }
             ASSERT_EQ(map.empty(), map.count() == 0);
             if (i % 64 != 0) continue;
             // What the map does not know of any more, nobody would ever take out of the stub.

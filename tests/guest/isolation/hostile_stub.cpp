@@ -1,164 +1,12 @@
 // Applications that are hostile against the process platform: they write to the pages of the stub that they run in, and jump into its
 // code. That may end them, and nobody else: a process that watches, and the one that started them, must not notice.
-#include <fcntl.h>
-#include <grp.h>
 #include <pthread.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <ucontext.h>
 
-#include <atomic>
-
-#include "tests/guest/isolation/stub_finder.hpp"
+#include "tests/guest/isolation/stub_attack.hpp"
 
 using namespace guest;
 
 namespace {
-
-constexpr size_t kPatternSize = 64 * 1024;
-constexpr uint64_t kMillisecond = 1'000'000;
-
-volatile sig_atomic_t ticks;
-int right_result;
-
-uint64_t new_seed() {
-    uint64_t seed = now_ns();
-    syscall(SYS_getrandom, &seed, 4, 0);
-    return seed & 0xffff'ffff;
-}
-
-// What an attack must leave as it is.
-class Witness {
-  public:
-    explicit Witness(uint64_t seed) : seed_(seed) {
-        scratch();
-        for (size_t i = 0; i < kPatternSize; i++) pattern_[i] = static_cast<uint8_t>(i * 7 + seed);
-        file_ = OK(open("pattern", O_RDWR | O_CREAT, 0600));
-        CHECK_EQ(write(file_, pattern_, kPatternSize), kPatternSize);
-        void* shared = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        CHECK(shared != MAP_FAILED);
-        loops_ = static_cast<std::atomic<uint64_t>*>(shared);
-        watcher_ = OK(fork());
-        if (watcher_ == 0) watch();
-        signal(SIGALRM, [](int) { ticks = ticks + 1; });
-        const itimerval often{{0, 5000}, {0, 5000}};
-        OK(setitimer(ITIMER_REAL, &often, nullptr));
-    }
-
-    // Everything is as it was, and goes on.
-    void check(const char* what) {
-        what_ = what;
-        if (!unchanged()) fail(__FILE__, __LINE__, "%s, seed %lu: memory or file changed", what, seed_);
-        if (!registers_hold()) fail(__FILE__, __LINE__, "%s, seed %lu: registers changed", what, seed_);
-        const uint64_t loops = loops_->load(), end = now_ns() + 5000 * kMillisecond;
-        const int before = ticks;
-        while (loops_->load() <= loops || ticks == before) {
-            if (now_ns() > end)
-                fail(__FILE__, __LINE__, "%s, seed %lu: no progress: watcher %lu loops, timer %d ticks", what, seed_,
-                     loops_->load() - loops, ticks - before);
-            sleep_ms(1);
-        }
-        int status;
-        const pid_t ended = waitpid(watcher_, &status, WNOHANG);
-        if (ended != 0) fail(__FILE__, __LINE__, "%s, seed %lu: the watcher ended: 0x%x", what, seed_, status);
-    }
-
-    void end() {
-        const itimerval never{};
-        OK(setitimer(ITIMER_REAL, &never, nullptr));
-        OK(kill(watcher_, SIGKILL));
-        int status;
-        CHECK_EQ(waitpid(watcher_, &status, 0), watcher_);
-        CHECK_SIGNALED(status, SIGKILL);
-    }
-
-    uint64_t seed() const { return seed_; }
-
-  private:
-    bool unchanged() {
-        uint8_t there[4096];
-        for (size_t at = 0; at < kPatternSize; at += sizeof there) {
-            if (pread(file_, there, sizeof there, static_cast<off_t>(at)) != sizeof there) return false;
-            if (memcmp(there, pattern_ + at, sizeof there) != 0) return false;
-        }
-        for (size_t i = 0; i < kPatternSize; i++)
-            if (pattern_[i] != static_cast<uint8_t>(i * 7 + seed_)) return false;
-        return true;
-    }
-
-    // Across system calls and, some of the time, a preemption.
-    static bool registers_hold() {
-        for (int i = 0; i < 50; i++) {
-            double kept = i + 0.25;
-            uint64_t general = 0x1234'5678'9abc'def0 + static_cast<uint64_t>(i), result = SYS_getppid;
-            const uint64_t expected = general;
-            asm volatile("mov $2000, %%ecx\n 1: pause\n dec %%ecx\n jnz 1b\n syscall"
-                         : "+x"(kept), "+r"(general), "+a"(result)
-                         :
-                         : "rcx", "r11", "memory");
-            if (kept != i + 0.25 || general != expected) return false;
-        }
-        return true;
-    }
-
-    [[noreturn]] void watch() {
-        signal(SIGALRM, SIG_DFL);
-        const pid_t self = getpid();
-        for (;;) {
-            if (!unchanged() || !registers_hold()) fail(__FILE__, __LINE__, "seed %lu: the watcher's state", seed_);
-            CHECK_EQ(syscall(SYS_getpid), self);
-            void* page = mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            CHECK(page != MAP_FAILED);
-            CHECK_EQ(*static_cast<volatile uint64_t*>(page), 0);
-            *static_cast<volatile uint64_t*>(page) = 1;
-            OK(munmap(page, 8192));
-            loops_->fetch_add(1);
-        }
-    }
-
-    uint8_t pattern_[kPatternSize];
-    uint64_t seed_;
-    const char* what_ = "";
-    int file_ = -1;
-    pid_t watcher_ = 0;
-    std::atomic<uint64_t>* loops_ = nullptr;
-};
-
-// An attacker. It can come back with any registers, at any place of this program: so it can neither report nor signal.
-template <typename Body>
-pid_t start(Body body) {
-    const pid_t pid = OK(fork());
-    if (pid == 0) {
-        syscall(SYS_close_range, 0, ~0u, 0);
-        if (setgroups(0, nullptr) != 0 || setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0)
-            _exit(1);
-        body();
-        _exit(0);
-    }
-    return pid;
-}
-
-// Waits for the end of an attacker, and kills it after `ms`. Anything is a good end, but it must end.
-void finish(const Witness& witness, const char* what, pid_t pid, unsigned ms) {
-    int status;
-    const uint64_t from = now_ns();
-    bool killed = false;
-    for (;;) {
-        const pid_t ended = waitpid(pid, &status, WNOHANG);
-        if (ended == pid) return;
-        if (ended < 0) fail(__FILE__, __LINE__, "%s, seed %lu: waitpid: %s", what, witness.seed(), strerror(errno));
-        const uint64_t passed = (now_ns() - from) / kMillisecond;
-        if (!killed && passed >= ms) killed = kill(pid, SIGKILL) == 0;
-        if (passed > ms + 5000) fail(__FILE__, __LINE__, "%s, seed %lu: cannot be killed", what, witness.seed());
-        sleep_ms(1);
-    }
-}
-
-template <typename Body>
-void attack(Witness& witness, const char* what, unsigned ms, Body body) {
-    finish(witness, what, start(body), ms);
-}
 
 // Threads whose runners are worth an attack: they make system calls, fault, and are preempted.
 void* call_forever(void*) {
@@ -181,8 +29,6 @@ void start_victims() {
     pthread_t thread;
     for (auto* body : {call_forever, fault_forever, spin_forever}) pthread_create(&thread, nullptr, body, nullptr);
 }
-
-uint64_t area_of(const FoundStub& stub, unsigned n) { return stub.base + abi::kStubRunners + n * abi::kRunnerStride; }
 
 // The runners that there are in this process by now; those of other vCPUs are not mapped.
 unsigned present(const FoundStub& stub, unsigned (&runners)[abi::kMaxCpus]) {
@@ -207,13 +53,6 @@ uint64_t awkward_address(Random& random, const FoundStub& stub, uint64_t area) {
     }
 }
 
-// Where in the area the last signal frame's ucontext is, or some place in it.
-char* frame_of(Random& random, const FoundStub& stub, abi::RunnerControl& control) {
-    const uint64_t area = reinterpret_cast<uint64_t>(&control), at = control.context - area;
-    const uint64_t taken = at >= 256 && at + 1024 < stub.area_size ? at : 256 + (random.below(2048) & ~7ULL);
-    return reinterpret_cast<char*>(area + taken);
-}
-
 char* fpu_of(Random& random, const FoundStub& stub, abi::RunnerControl& control) {
     const uint64_t area = reinterpret_cast<uint64_t>(&control);
     uint64_t at;
@@ -221,11 +60,6 @@ char* fpu_of(Random& random, const FoundStub& stub, abi::RunnerControl& control)
     if (at - area < 256 || at - area + 1024 > stub.area_size) at = area + 576;
     return reinterpret_cast<char*>(at);
 }
-
-void put(char* at, uint64_t value, size_t size = 8) { memcpy(at, &value, size); }
-constexpr size_t kGregs = offsetof(ucontext_t, uc_mcontext.gregs);
-// The kernel's mask has 64 bits, and behind it the siginfo lies.
-constexpr size_t kMask = 296, kInfo = 304;
 
 struct Writer {
     const char* name;
@@ -401,62 +235,6 @@ Forged random_frame(Random& random, const FoundStub& stub) {
     const uint64_t archs[] = {0xc000'003e, 0x4000'0003, 0, random.next()};
     forged.info[3] = archs[random.below(4)] << 32 | random.below(460);
     return forged;
-}
-
-// What the stub's own system call instruction can do for us: behind it the code goes on with the RunnerControl that rbx gives, which is
-// ours, and so with our frame.
-struct Own {
-    abi::RunnerControl control;
-    ucontext_t context;
-};
-extern "C" void enter_stub(Own* own, uint64_t call, const uint64_t* number_and_arguments);
-static_assert(REG_RBP == 10 && REG_RSP == 15 && REG_RIP == 16 && kGregs == 40);
-asm(R"(
-    .pushsection .text
-    .globl enter_stub
-    .type enter_stub, @function
-enter_stub:
-    push %rbx
-    push %rbp
-    push %r12
-    push %r13
-    push %r14
-    push %r15
-    mov %rdi, %rbx
-    mov %rsp, 256+40+8*15(%rbx)
-    lea 1f(%rip), %rcx
-    mov %rcx, 256+40+8*16(%rbx)
-    mov %rsi, %r11
-    mov %rdx, %rcx
-    mov (%rcx), %rax
-    mov 8(%rcx), %rdi
-    mov 16(%rcx), %rsi
-    mov 24(%rcx), %rdx
-    mov 32(%rcx), %r10
-    mov 40(%rcx), %r8
-    mov 48(%rcx), %r9
-    jmp *%r11
-1:  pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %rbp
-    pop %rbx
-    ret
-    .size enter_stub, . - enter_stub
-    .popsection
-)");
-
-void call_by_stub(const FoundStub& stub, const uint64_t (&call)[7], uint64_t mask = 0) {
-    Own own;
-    memset(&own, 0, sizeof own);
-    own.control.resume_context = reinterpret_cast<uint64_t>(&own.context);
-    own.context.uc_flags = 6;  // UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
-    own.context.uc_mcontext.gregs[REG_CSGSFS] = 0x002b'0000'0000'0033;
-    own.context.uc_mcontext.gregs[REG_EFL] = 0x202;
-    memcpy(reinterpret_cast<char*>(&own.context) + kMask, &mask, sizeof mask);
-    // Its alternate stack has no size: that is an error, and the thread's stays as it is.
-    enter_stub(&own, stub.call, call);
 }
 
 // Jumps there with any registers, of which some look like what the code expects.
@@ -658,132 +436,4 @@ TEST("stub_code_makes_host_calls") {
     });
     witness.check("segment bases");
     witness.end();
-}
-
-namespace {
-
-// Processes that do nothing bad, of which some are given the stub of one that did.
-void start_innocents(const char* after) {
-    for (int i = 0; i < 40; i++) {
-        const pid_t pid = OK(fork());
-        if (pid == 0) {
-            pthread_t thread;
-            CHECK_EQ(pthread_create(
-                         &thread, nullptr,
-                         [](void*) -> void* {
-                             volatile double sum = 0;
-                             for (int n = 0; n < 20'000; n++) sum = sum + 1;
-                             return sum == 20'000 ? &right_result : nullptr;
-                         },
-                         nullptr),
-                     0);
-            for (int n = 0; n < 20; n++) {
-                if (syscall(SYS_getpid) == syscall(SYS_getppid)) _exit(1);
-                sched_yield();
-            }
-            void* result = nullptr;
-            CHECK_EQ(pthread_join(thread, &result), 0);
-            _exit(result == &right_result ? 7 : 2);
-        }
-        int status = 0;
-        const uint64_t end = now_ns() + 5000 * kMillisecond;
-        while (waitpid(pid, &status, WNOHANG) == 0) {
-            if (now_ns() > end) fail(__FILE__, __LINE__, "after %s an innocent process hangs", after);
-            sleep_ms(1);
-        }
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 7)
-            fail(__FILE__, __LINE__, "after %s an innocent process ended with 0x%x", after, status);
-    }
-}
-
-}  // namespace
-
-TEST("stub_without_a_frame_is_not_used_again") {
-    const FoundStub& stub = find_stub();
-    if (stub.base == 0) return;
-    for (uint64_t context : {0ul, 1ul, ~0ul, 0x10000ul}) {
-        run_child([&] {
-            for (int attempt = 0; attempt < 1000; attempt++) {
-                const unsigned n = static_cast<unsigned>(attempt) % stub.runners;
-                if (!can_read(area_of(stub, n)) || runner_at(stub, n)->state != 1) continue;
-                asm volatile("mov %0, %%rsp\n jmp *%1"
-                             :
-                             : "r"(area_of(stub, n) + 128), "r"(stub.handler), "D"(31), "S"(0), "d"(context)
-                             : "memory");
-            }
-        });
-        start_innocents("a frame that is nowhere");
-    }
-}
-
-TEST("stub_with_a_runner_that_runs_on_is_not_used_again") {
-    const FoundStub& stub = find_stub();
-    if (stub.base == 0 || stub.runners < 2) return;
-    static Witness witness(new_seed());
-    for (int round = 0; round < 10; round++) {
-        attack(witness, "runner that goes on", 300, [&] {
-            static std::atomic<bool> waits;
-            // Its runner waits in the host's kernel for a minute, and seems to have called pause().
-            auto wait = [](void* argument) -> void* {
-                const auto& where = *static_cast<const FoundStub*>(argument);
-                static timespec minute{60, 0};
-                // A word that nobody else wakes.
-                const uint64_t word = reinterpret_cast<uint64_t>(runner_at(where, 0)->pad) + 128;
-                waits = true;
-                for (;;)
-                    call_by_stub(where, {SYS_futex, word, 0, *reinterpret_cast<volatile uint32_t*>(word),
-                                         reinterpret_cast<uint64_t>(&minute), 0, 0});
-            };
-            FoundStub copy = stub;
-            pthread_t thread;
-            if (pthread_create(&thread, nullptr, wait, &copy) != 0) _exit(1);
-            while (!waits) sched_yield();
-            sleep_ms(5);
-            Random random(1);
-            unsigned here = 0;
-            syscall(SYS_getcpu, &here, nullptr, nullptr);
-            for (unsigned n = 0; n < stub.runners; n++) {
-                if (n == here || !can_read(area_of(stub, n)) || runner_at(stub, n)->state != 1) continue;
-                abi::RunnerControl& control = *runner_at(stub, n);
-                char* frame = frame_of(random, stub, control);
-                put(frame + kGregs + REG_RAX * 8, SYS_pause);
-                put(frame + kInfo + 16, 0x1234);
-                put(frame + kInfo + 24, 0xc000'003e'0000'0022);
-                control.signal = SIGSYS;
-                control.state = 2;
-                call_by_stub(stub, {SYS_futex, area_of(stub, n), 1, 1000, 0, 0, 0});
-                // Time for that vCPU to believe it; a sleep here could bring this thread there.
-                for (int i = 0; i < 300'000; i++) asm volatile("pause");
-                _exit(0);
-            }
-        });
-        start_innocents("a runner that goes on");
-    }
-    witness.check("a runner that goes on");
-    witness.end();
-}
-
-TEST("stub_tells_nothing_of_its_last_application") {
-    const FoundStub& stub = find_stub();
-    if (stub.base == 0) return;
-    constexpr uint64_t kSecret = 0x5ec2'e75e'c2e7'0bad;
-    for (int round = 0; round < 20; round++) {
-        // Ends with it in registers.
-        run_child([] {
-            asm volatile("movq %0, %%xmm7\n mov %0, %%r12\n xor %%edi, %%edi\n syscall"
-                         :
-                         : "r"(kSecret ^ 0xffff), "a"(SYS_exit_group)
-                         : "rcx", "rdi", "r11", "r12", "xmm7", "memory");
-        });
-        CHECK_EXITED(run_child([&] {
-                         for (unsigned n = 0; n < stub.runners; n++) {
-                             if (!can_read(area_of(stub, n))) continue;
-                             const auto* words = reinterpret_cast<const volatile uint64_t*>(runner_at(stub, n));
-                             for (uint64_t i = 0; i < stub.area_size / 8; i++)
-                                 if ((words[i] ^ 0xffff) == kSecret)
-                                     fail(__FILE__, __LINE__, "runner %u, offset 0x%lx: another's register", n, i * 8);
-                         }
-                     }),
-                     0);
-    }
 }
