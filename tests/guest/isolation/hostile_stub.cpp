@@ -1,6 +1,7 @@
 // Applications that are hostile against the process platform: they write to the pages of the stub that they run in, and jump into its
 // code. That may end them, and nobody else: a process that watches, and the one that started them, must not notice.
 #include <pthread.h>
+#include <sched.h>
 
 #include "tests/guest/isolation/stub_attack.hpp"
 
@@ -435,5 +436,37 @@ TEST("stub_code_makes_host_calls") {
         }
     });
     witness.check("segment bases");
+    witness.end();
+}
+
+TEST("stub_without_a_frame_of_two_processes") {
+    // Two processes in one address space: the one gives a frame that is nowhere and is ended for that; the other goes on.
+    const FoundStub& stub = find_stub();
+    if (stub.base == 0) return;
+    static Witness witness(new_seed());
+    for (uint64_t context : {0ul, 8ul, ~0ul, 0x10000ul})
+        attack(witness, "shared stub", 500, [&] {
+            static const FoundStub* where;
+            static uint64_t forged_context;
+            where = &stub, forged_context = context;
+            static char stack[65536] __attribute__((aligned(64)));
+            auto body = [](void*) -> int {
+                for (;;)
+                    for (unsigned n = 0; n < where->runners; n++) {
+                        if (!can_read(area_of(*where, n)) || runner_at(*where, n)->state != 1) continue;
+                        unsigned here = 0;
+                        syscall(SYS_getcpu, &here, nullptr, nullptr);
+                        if (here != n) continue;
+                        asm volatile("mov %0, %%rsp\n jmp *%1"
+                                     :
+                                     : "r"(area_of(*where, n) + 128), "r"(where->handler), "D"(SIGSYS), "S"(0),
+                                       "d"(forged_context)
+                                     : "memory");
+                    }
+            };
+            clone(body, stack + sizeof stack, CLONE_VM | SIGCHLD, nullptr);
+            for (;;) sched_yield();
+        });
+    witness.check("shared stub");
     witness.end();
 }
