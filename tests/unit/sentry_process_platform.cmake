@@ -1,0 +1,3 @@
+# Pieces of the process platform's part of the Sentry: the host library has another platform.
+kvmsbx_unit_test(sentry_host_map kvmsbx_common)
+target_sources(sentry_host_map_test PRIVATE ${CMAKE_SOURCE_DIR}/guestkernel/platform/process/host_map.cpp)
