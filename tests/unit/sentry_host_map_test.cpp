@@ -129,7 +129,12 @@ class HostMapTest : public testing::Test {
     }
 
     void add(const platform::Run& run) {
-        if (map.add(run)) return model.add(run);
+        const bool added = map.add(run, [&](uint64_t from, uint64_t to) {
+            ASSERT_TRUE(model.is_inside(from, to));
+            for (uint64_t at = from; at < to; at += kPageSize) model.page(at).phys = 0;
+            model.cut(to);
+        });
+        if (added) return model.add(run);
         ASSERT_NE(refuse_one_in, 0u);
         // The caller unmaps the range then.
         for (uint64_t offset = 0; offset < run.length; offset += kPageSize) model.page(run.address + offset).phys = 0;

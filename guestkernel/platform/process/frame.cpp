@@ -112,12 +112,14 @@ uint64_t make_first_frame(abi::RunnerControl& control, uint64_t address) {
 
 Result<> locate_frame(Runner& runner, const CpuArea& area) {
     const uint64_t context = __atomic_load_n(&runner.control->context, __ATOMIC_RELAXED);
-    runner.context = in_area(runner, area, context, sizeof(Context), 8);
-    if (!runner.context) return Errno::kFAULT;
+    char* const found = in_area(runner, area, context, sizeof(Context), 8);
+    if (!found) return Errno::kFAULT;
     uint64_t fpstate;
-    memcpy(&fpstate, runner.context + offsetof(Context, registers) + offsetof(SigContext, fpstate), sizeof fpstate);
-    runner.fpu = in_area(runner, area, fpstate, frame_fpu_size(), 64);
-    return runner.fpu ? Result<>() : Result<>(Errno::kFAULT);
+    memcpy(&fpstate, found + offsetof(Context, registers) + offsetof(SigContext, fpstate), sizeof fpstate);
+    char* const fpu = in_area(runner, area, fpstate, frame_fpu_size(), 64);
+    if (!fpu) return Errno::kFAULT;
+    runner.context = found, runner.fpu = fpu;
+    return {};
 }
 
 int read_frame(const Runner& runner, UserRegs& regs) {
@@ -169,15 +171,24 @@ void write_frame(const Runner& runner, const UserRegs& regs, const CpuArea& area
     memcpy(runner.context, &copy, sizeof copy);
 }
 
+namespace {
+
+// Only components that there are, in the standard format.
+void read_header(char* area) {
+    uint64_t header[8] = {};
+    memcpy(&header[0], area + kHeaderOffset, sizeof header[0]);
+    header[0] &= boot_info().xcr0;
+    memcpy(area + kHeaderOffset, header, sizeof header);
+}
+
+}  // namespace
+
 void read_fpu(const Runner& runner, void* area) {
     auto* to = static_cast<char*>(area);
     const uint64_t size = boot_info().fpu_area_size;
     memcpy(to, runner.fpu, size);
     memset(to + kSoftwareOffset, 0, sizeof(Software));
-    uint64_t header[8] = {};
-    memcpy(&header[0], to + kHeaderOffset, sizeof header[0]);
-    header[0] &= boot_info().xcr0;
-    memcpy(to + kHeaderOffset, header, sizeof header);
+    if (boot_info().xcr0) read_header(to);
     uint32_t mxcsr;
     memcpy(&mxcsr, to + kMxcsrOffset, sizeof mxcsr);
     mxcsr &= kMxcsrMask;

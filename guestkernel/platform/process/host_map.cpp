@@ -47,8 +47,7 @@ bool HostMap::has(const Run& run) {
            there.executable == run.executable;
 }
 
-bool HostMap::add(const Run& run) {
-    remove(run.address, run.address + run.length, [](uint64_t, uint64_t) {});
+bool HostMap::add_to_gap(const Run& run) {
     auto next = entries_.lower_bound(run.address);
     Entry* before = next == entries_.begin() ? nullptr : &*std::prev(next);
     if (before && joins(before->run, run)) {

@@ -12,8 +12,13 @@ namespace kvmsbx::platform::process {
 class HostMap {
   public:
     ~HostMap() { clear(); }
-    // Notes a run as mapped; it replaces what was there. False: no memory to note it, and the range is out of the map.
-    bool add(const Run& run);
+    // Notes a run as mapped; it replaces what was there. Calls gone(start, end) for what leaves the map, which can reach beyond the run
+    // (see remove). False: no memory to note it, and the range is out of the map.
+    template <typename Gone>
+    bool add(const Run& run, Gone gone) {
+        remove(run.address, run.address + run.length, gone);
+        return add_to_gap(run);
+    }
     // Takes [start, end) out, or makes it read-only. Calls changed(start, end), or changed(run), for each part that was mapped (writable).
     // Where there is no memory to split an entry, all of that entry is treated so. `changed` must not change the map.
     template <typename Changed>
@@ -44,6 +49,7 @@ class HostMap {
     Entry* split(Entry& entry, uint64_t at);
     void erase(Entry& entry);
     bool insert(const Run& run);
+    bool add_to_gap(const Run& run);
     static bool joins(const Run& run, const Run& next);
 
     Entries entries_;

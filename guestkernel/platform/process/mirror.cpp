@@ -99,7 +99,11 @@ void Mirror::mapped(const Run* runs, unsigned count, UserSpace::Expected expecte
     for (unsigned i = 0; i < count; ++i) {
         const Run& run = runs[i];
         if (map_.has(run)) continue;
-        if (map_.add(run))
+        const uint64_t end = run.address + run.length;
+        const auto gone = [&](uint64_t from, uint64_t to) {
+            if (from < run.address || to > end) stub_->unmap(from, to - from);
+        };
+        if (map_.add(run, gone))
             stub_->map(run.address, run.phys, run.length, protection(run),
                        expected == UserSpace::Expected::kAll && run.length <= kPopulated);
         else

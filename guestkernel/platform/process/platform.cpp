@@ -83,6 +83,7 @@ void take_bases(process::Runner& runner, CpuLocal& here) {
     const int64_t ended = call_host(area, host().run, &area, runner.control, static_cast<uint64_t>(here.pid),
                                     static_cast<uint64_t>(runner.tid));
     if (ended != 0 || locate_frame(runner, area).is_error()) {
+        runner.lost = true;
         regs.trap = abi::kTrapGone;
         enter_trap(area, regs);
     }

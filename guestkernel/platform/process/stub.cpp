@@ -143,6 +143,7 @@ Result<> Stub::create_runner(Runner& runner, CpuArea& area) {
 
 Result<Runner*> Stub::runner(CpuArea& area) {
     Runner& runner = runners_[area.cpu_id];
+    if (runner.lost) end();
     if (ended_) return Errno::kSRCH;
     if (!runner.control)
         if (auto made = create_runner(runner, area); made.is_error()) {

@@ -12,6 +12,7 @@
 namespace kvmsbx::platform::process {
 
 struct Runner {
+    bool lost = false;                      // it has ended, or no frame is where it said: the stub must go
     abi::RunnerControl* control = nullptr;  // null: there is none yet
     int32_t tid = 0;
     char* context = nullptr;            // the ucontext of its last trap, checked to lie in its area
