@@ -20,11 +20,11 @@ namespace {
 
 bool started;
 
-char* entry_stack_of(const abi::CpuArea& area) {
+char* entry_stack_of(const platform::Cpu& area) {
     return reinterpret_cast<char*>(area.entry_stack - platform::kStackSize);  // SAFETY: the VMM made this stack
 }
 
-void prepare_cpu(abi::CpuArea& area) {
+void prepare_cpu(platform::Cpu& area) {
     sched::prepare_idle(
         area,
         *reinterpret_cast<platform::StackHeader*>(entry_stack_of(area)));  // SAFETY: see platform::StackHeader
@@ -48,13 +48,13 @@ void set_up_sentry(const abi::BootInfo& info) {
     syscalls::init_strace();
     task::dispatch_system_call = syscalls::dispatch;
     task::sandbox_exit = exit_sandbox;
-    sched::hooks.gofer_collect = fs::ninep::handle_completion_interrupt;
-    sched::hooks.gofer_pending = fs::ninep::requests_pending;
-    sched::hooks.gofer_arm = fs::ninep::arm_completion_interrupt;
+    sched::hooks.channel_collect = fs::ninep::handle_completion_interrupt;
+    sched::hooks.channel_pending = fs::ninep::requests_pending;
+    sched::hooks.channel_arm = fs::ninep::arm_completion_interrupt;
     sched::hooks.host_event_interrupt = handle_host_events;
 }
 
-extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, abi::CpuArea* area) {
+extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, platform::Cpu* area) {
     if (area->cpu_id == 0) {
         run_constructors();
         platform::set_boot_info(*info);

@@ -16,6 +16,7 @@ class Thread;
 namespace kvmsbx::platform {
 
 using abi::CpuArea;
+using Cpu = CpuArea;  // a vCPU, for those who need not know what is in it
 using abi::UserRegs;
 using Phys = uint64_t;  // guest-physical address in bytes
 
@@ -73,9 +74,20 @@ void send_ipi(const CpuArea& target);
 void end_of_interrupt();
 // Whether wait_for_interrupts() would return at once.
 bool interrupt_waits();
-// Waits (sti; hlt; cli) for interrupts; returns the set that came, bit (vector - kVectorFirst). They are acknowledged
-// already.
+// Waits for interrupts; returns the set that came, a bit for each Event. They are acknowledged already.
 uint64_t wait_for_interrupts();
+// What interrupts a vCPU. The bits of wait_for_interrupts() are in this order.
+enum class Event : uint8_t { kTimer, kOtherCpu, kChannel, kHostEvent, kCount };
+// UserRegs::trap of an application that was interrupted.
+inline bool is_event(uint64_t trap) { return trap >= abi::kVectorFirst && trap <= abi::kVectorLast; }
+inline Event event_of(uint64_t trap) { return static_cast<Event>(trap - abi::kVectorFirst); }
+static_assert(abi::kVectorTimer == abi::kVectorFirst && abi::kVectorIpi == abi::kVectorTimer + 1 &&
+              abi::kVectorGofer == abi::kVectorIpi + 1 && abi::kVectorHostEvent == abi::kVectorGofer + 1 &&
+              abi::kVectorHostEvent == abi::kVectorLast);
+// An interrupt that needs no service.
+inline bool is_spurious(uint64_t trap) { return trap == abi::kVectorSpurious; }
+// The vCPU's next resume loads its address space again, without what it remembers of it.
+inline void forget_space(Cpu& cpu) { cpu.loaded_cr3 = 0; }
 #if __STDC_HOSTED__
 [[noreturn]] void resume_user();
 #else

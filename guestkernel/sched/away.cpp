@@ -6,7 +6,7 @@ namespace kvmsbx::sched {
 struct AwayFromHome : Switching {
     static inline void (*away_body)(Thread&);  // handed to begin(), with the kernel lock held
 
-    static Result<> create_standby(CpuArea& home) {
+    static Result<> create_standby(Cpu& home) {
         Thread& standby = cpus[home.cpu_id].standby;
         if (standby.stack_) return {};
         TRY(standby.create_stack());
@@ -42,7 +42,7 @@ struct AwayFromHome : Switching {
         finish_switch(jump_fcontext(empty_stack(thread), &carrier));
     }
 
-    [[noreturn]] static void return_home(Thread& thread, CpuArea& area) {
+    [[noreturn]] static void return_home(Thread& thread, Cpu& area) {
         CpuState& cpu = this_cpu();
         CpuState& home = cpus[area.cpu_id];
         VERIFY(home.running == &home.standby && cpu.running == &thread);
@@ -68,12 +68,12 @@ struct AwayFromHome : Switching {
     }
 };
 
-Result<> create_standby(CpuArea& home) { return AwayFromHome::create_standby(home); }
-uint64_t standby_stack_top(const CpuArea& home) {
+Result<> create_standby(Cpu& home) { return AwayFromHome::create_standby(home); }
+uint64_t standby_stack_top(const Cpu& home) {
     return reinterpret_cast<uint64_t>(cpus[home.cpu_id].standby.stack()) + platform::kStackSize;  // SAFETY: a number
 }
 void run_away_from_home(Thread& thread, void (*body)(Thread&)) { AwayFromHome::run_away_from_home(thread, body); }
-void return_home(Thread& thread, CpuArea& home) { AwayFromHome::return_home(thread, home); }
+void return_home(Thread& thread, Cpu& home) { AwayFromHome::return_home(thread, home); }
 void leave_standby() { AwayFromHome::leave_standby(); }
 void restart_on_own_stack(Thread& thread, void (*body)(Thread&)) { AwayFromHome::restart_on_own_stack(thread, body); }
 

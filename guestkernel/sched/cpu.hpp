@@ -5,30 +5,30 @@
 
 namespace kvmsbx::sched {
 
-using platform::CpuArea;
-using platform::Phys;
+using platform::Cpu;
 
 // Set by the layers above at start; called with the kernel lock held.
 struct Hooks {
-    void (*gofer_collect)() = nullptr;               // takes what the gofer has completed; never blocks
-    bool (*gofer_pending)() = [] { return false; };  // requests are under way: polling a little may pay
-    bool (*gofer_arm)() = nullptr;  // asks for an interrupt at the next completion; false: one is there (and collected)
+    // A channel to another process, whose completions are events.
+    void (*channel_collect)() = nullptr;               // takes what has been completed; never blocks
+    bool (*channel_pending)() = [] { return false; };  // requests are under way: polling a little may pay
+    bool (*channel_arm)() =
+        nullptr;  // asks for an interrupt at the next completion; false: one is there (and collected)
     void (*host_event_interrupt)() = nullptr;
     void (*serve_calls)() = nullptr;  // an idle vCPU's chance to work for others; may give the kernel lock up meanwhile
 };
 extern Hooks hooks;
 
 // Makes the calling stack, whose header is `header`, that of the vCPU's idle thread.
-void prepare_idle(CpuArea& area, platform::StackHeader& header);
+void prepare_idle(Cpu& area, platform::StackHeader& header);
 // Runs the scheduler on the idle thread, forever. Kernel lock held.
-[[noreturn]] void run_idle(CpuArea& area);
+[[noreturn]] void run_idle(Cpu& area);
 // Serves an interrupt that came while an application ran (already counted; the EOI is done here).
-void serve_interrupt(uint8_t vector);
+void serve_interrupt(platform::Event event);
 // On the way to ring 3, kernel lock held: gives idle vCPUs the threads that wait, arms the slice timer.
 inline void before_resume();
-// Makes every other vCPU that runs an application in this address space enter the Sentry once; its TLB is flushed
-// before it resumes (trap handling clears loaded_cr3 on kVectorIpi). CpuArea::entries is odd while a vCPU is in the
-// Sentry. Kernel lock held.
+// Makes every other vCPU that runs an application in this address space enter the Sentry once, and forget what it knows
+// of it before it resumes. Kernel lock held.
 void interrupt_users_of(const platform::UserSpace& space);
 
 // Makes every other vCPU that runs an application enter the Sentry once: a memory barrier for all of them. Kernel lock
@@ -38,13 +38,13 @@ void interrupt_applications();
 // Threads away from home. While an application waits in ring 3 on its vCPU ("home") for the answer to a system call,
 // another vCPU that is idle runs its thread's Sentry side. What traps at home meanwhile comes in on home's standby
 // thread, with its stack.
-Result<> create_standby(CpuArea& home);  // if there is none yet. ENOMEM
-uint64_t standby_stack_top(const CpuArea& home);
+Result<> create_standby(Cpu& home);  // if there is none yet. ENOMEM
+uint64_t standby_stack_top(const Cpu& home);
 // On an idle or Sentry thread: runs body(thread) on the thread's stack, which must be empty. Returns after
 // return_home(), or when the thread has blocked. body must not return.
 void run_away_from_home(Thread& thread, void (*body)(Thread&));
 // Leaves the thread's stack for good: the thread runs at home again, in ring 3, as if it had never been away.
-[[noreturn]] void return_home(Thread& thread, CpuArea& home);
+[[noreturn]] void return_home(Thread& thread, Cpu& home);
 // On home's standby thread: this vCPU is the next thread's.
 [[noreturn]] void leave_standby();
 // On any stack of this vCPU: starts again at the empty stack of `thread`, which runs here.
@@ -55,9 +55,9 @@ bool wake_idle_cpu();
 // one comes next there. False: there is none.
 bool run_beside(Thread& thread);
 // What runs on that vCPU has had its time: the next thread that waits takes over.
-void end_slice(const CpuArea& area);
+void end_slice(const Cpu& area);
 // Whether this vCPU's timer should have interrupted it by now. Needs no lock.
-bool timer_is_due(const CpuArea& area);
+bool timer_is_due(const Cpu& area);
 bool thread_waits();      // for this vCPU
 void announce_waiting();  // Tells other vCPUs of the threads that wait, where they do not know
 Nanoseconds time_slice(const Thread& thread);
@@ -66,7 +66,7 @@ Nanoseconds time_slice(const Thread& thread);
 void share_work_before_resume();
 extern uint32_t waiting_threads;
 [[gnu::always_inline]] inline void before_resume() {
-    if (waiting_threads != 0 || hooks.gofer_pending()) [[unlikely]]
+    if (waiting_threads != 0 || hooks.channel_pending()) [[unlikely]]
         share_work_before_resume();
 }
 

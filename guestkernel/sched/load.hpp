@@ -27,8 +27,7 @@ struct CpuTimes {
 };
 CpuTimes cpu_times(unsigned cpu);
 uint64_t context_switches();  // on all vCPUs since the start
-enum class InterruptKind : uint8_t { kTimer, kOtherCpu, kGofer, kHostEvent, kCount };
-uint64_t interrupts(unsigned cpu, InterruptKind kind);
+uint64_t interrupts(unsigned cpu, platform::Event event);
 // Threads that run, wait for a vCPU, or are blocked and cannot be interrupted.
 uint64_t active_threads();
 

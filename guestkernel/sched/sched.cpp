@@ -29,8 +29,8 @@ constexpr Nanoseconds kQuick = 60'000;
 constexpr uint8_t kQuickEnough = 2;
 // How long a thread that hands over quickly may keep its partner waiting before another vCPU is woken for it.
 constexpr Nanoseconds kHandOverSlice = 2'000'000;
-// How long an idle vCPU polls for the gofer's answer before it halts, in rounds of relax().
-constexpr unsigned kGoferPollRounds = 64, kGoferPollRelax = 48;
+// How long an idle vCPU polls for a channel's answer before it halts, in rounds of relax().
+constexpr unsigned kChannelPollRounds = 64, kChannelPollRelax = 48;
 
 List<Thread, &Thread::run_hook> real_time_queue;  // by priority; the first free vCPU takes the first that may run there
 uint64_t switches, uninterruptible_threads;
@@ -314,7 +314,7 @@ struct Scheduler : Switching {
     }
 
     static void before_resume() {
-        if (hooks.gofer_pending()) (void)hooks.gofer_arm();
+        if (hooks.channel_pending()) (void)hooks.channel_arm();
         if (waiting_threads == 0) return;
         CpuState& cpu = this_cpu();
         const bool hands_over = current().quick_blocks_ >= kQuickEnough;
@@ -337,48 +337,40 @@ struct Scheduler : Switching {
         if (next && takes_over(*next, running) && now() >= cpu.slice_end) slice_over[cpu.area->cpu_id] = true;
     }
 
-    static void poll_gofer(CpuState& cpu) {
-        if (hooks.gofer_pending()) platform::drop_user_space();
-        for (unsigned i = 0; i < kGoferPollRounds && hooks.gofer_pending(); ++i) {
+    static void poll_channel(CpuState& cpu) {
+        if (hooks.channel_pending()) platform::drop_user_space();
+        for (unsigned i = 0; i < kChannelPollRounds && hooks.channel_pending(); ++i) {
             unlock_kernel();
-            for (unsigned j = 0; j < kGoferPollRelax; ++j) platform::relax();
+            for (unsigned j = 0; j < kChannelPollRelax; ++j) platform::relax();
             lock_kernel();
-            hooks.gofer_collect();
+            hooks.channel_collect();
             if (first_for(cpu)) return;
         }
     }
 
     static void halt(CpuState& cpu) {
-        if (hooks.gofer_arm && !hooks.gofer_arm()) return;
+        if (hooks.channel_arm && !hooks.channel_arm()) return;
         cpu.halted = true;
         platform::drop_user_space();
         unlock_kernel();
         const uint64_t came = platform::wait_for_interrupts();
         lock_kernel();
         cpu.halted = false;
-        for (unsigned bit = 0; bit <= abi::kVectorLast - abi::kVectorFirst; ++bit)
-            if (came >> bit & 1) dispatch_interrupt(static_cast<uint8_t>(abi::kVectorFirst + bit));
+        for (unsigned event = 0; event < static_cast<unsigned>(platform::Event::kCount); ++event)
+            if (came >> event & 1) dispatch(static_cast<platform::Event>(event));
     }
 
-    static void count_interrupt(uint8_t vector) {
-        const InterruptKind kind = vector == abi::kVectorTimer       ? InterruptKind::kTimer
-                                   : vector == abi::kVectorGofer     ? InterruptKind::kGofer
-                                   : vector == abi::kVectorHostEvent ? InterruptKind::kHostEvent
-                                                                     : InterruptKind::kOtherCpu;
-        ++this_cpu().interrupts[static_cast<size_t>(kind)];
-    }
-
-    static void dispatch_interrupt(uint8_t vector) {
-        count_interrupt(vector);
-        switch (vector) {
-            case abi::kVectorTimer: return timer_interrupt();
-            case abi::kVectorGofer: return hooks.gofer_collect ? hooks.gofer_collect() : void();
-            case abi::kVectorHostEvent: return hooks.host_event_interrupt ? hooks.host_event_interrupt() : void();
-            default: return;  // kVectorIpi: its entry was the point
+    static void dispatch(platform::Event event) {
+        ++this_cpu().interrupts[static_cast<size_t>(event)];
+        switch (event) {
+            case platform::Event::kTimer: return timer_interrupt();
+            case platform::Event::kChannel: return hooks.channel_collect ? hooks.channel_collect() : void();
+            case platform::Event::kHostEvent: return hooks.host_event_interrupt ? hooks.host_event_interrupt() : void();
+            default: return;  // kOtherCpu: its entry was the point
         }
     }
 
-    static void prepare_idle(CpuArea& area, platform::StackHeader& header) {
+    static void prepare_idle(Cpu& area, platform::StackHeader& header) {
         CpuState& cpu = cpus[area.cpu_id];
         cpu.area = &area;
         cpu.idle.header_ = &header;
@@ -408,7 +400,7 @@ struct Scheduler : Switching {
         return false;
     }
 
-    static void end_slice(const CpuArea& area) {
+    static void end_slice(const Cpu& area) {
         slice_over[area.cpu_id] = true;
         platform::send_ipi(area);
     }
@@ -424,13 +416,13 @@ struct Scheduler : Switching {
         return false;
     }
 
-    [[noreturn]] static void run_idle(CpuArea& area) {
+    [[noreturn]] static void run_idle(Cpu& area) {
         CpuState& cpu = cpus[area.cpu_id];
         cpu.up_since = cpu.idle.started_ = now();
         for (;;) {
             run_expired_timers();
             if (hooks.serve_calls && !first_for(cpu)) hooks.serve_calls();
-            if (!first_for(cpu)) poll_gofer(cpu);
+            if (!first_for(cpu)) poll_channel(cpu);
             if (first_for(cpu)) {
                 switch_away();
                 continue;
@@ -512,26 +504,26 @@ void Timer::cancel() {
 
 CpuTimes cpu_times(unsigned cpu) { return cpus[cpu].area ? Scheduler::cpu_times(cpus[cpu]) : CpuTimes(); }
 uint64_t context_switches() { return switches; }
-uint64_t interrupts(unsigned cpu, InterruptKind kind) { return cpus[cpu].interrupts[static_cast<size_t>(kind)]; }
+uint64_t interrupts(unsigned cpu, platform::Event event) { return cpus[cpu].interrupts[static_cast<size_t>(event)]; }
 uint64_t active_threads() {
     uint64_t active = waiting_threads + uninterruptible_threads;
     for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) active += cpus[id].running != &cpus[id].idle;
     return active;
 }
 
-void prepare_idle(CpuArea& area, platform::StackHeader& header) { Scheduler::prepare_idle(area, header); }
-void run_idle(CpuArea& area) { Scheduler::run_idle(area); }
-void serve_interrupt(uint8_t vector) {
+void prepare_idle(Cpu& area, platform::StackHeader& header) { Scheduler::prepare_idle(area, header); }
+void run_idle(Cpu& area) { Scheduler::run_idle(area); }
+void serve_interrupt(platform::Event event) {
     platform::end_of_interrupt();
-    Scheduler::dispatch_interrupt(vector);
+    Scheduler::dispatch(event);
 }
-bool timer_is_due(const CpuArea& area) {
+bool timer_is_due(const Cpu& area) {
     const Nanoseconds timer = cpus[area.cpu_id].timer;
     return timer != kNever && now() >= timer;
 }
 bool wake_idle_cpu() { return Scheduler::wake_idle_cpu(); }
 bool run_beside(Thread& thread) { return Scheduler::run_beside(thread); }
-void end_slice(const CpuArea& area) { Scheduler::end_slice(area); }
+void end_slice(const Cpu& area) { Scheduler::end_slice(area); }
 void announce_waiting() {
     if (waiting_threads) Scheduler::wake_idle_cpus();
 }
@@ -541,13 +533,13 @@ void share_work_before_resume() { Scheduler::before_resume(); }
 
 namespace {
 
-// Until each of the vCPUs that run an application has entered the Sentry once. `concerns`: bool(CpuArea&);
-// is_in_sentry(CpuArea&): for those that are there already, and wait for the kernel lock.
+// Until each of the vCPUs that run an application has entered the Sentry once. `concerns`: bool(Cpu&);
+// is_in_sentry(Cpu&): for those that are there already, and wait for the kernel lock.
 template <typename Concerns, typename IsInSentry>
 void interrupt_users(Concerns concerns, IsInSentry is_in_sentry) {
     const uint32_t self = platform::cpu().cpu_id;
     for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
-        CpuArea* area = cpus[id].area;
+        Cpu* area = cpus[id].area;
         if (id == self || !area || !concerns(*area)) continue;
         const uint64_t entries = __atomic_load_n(&area->entries, __ATOMIC_ACQUIRE);
         if (entries & 1) {
@@ -562,12 +554,12 @@ void interrupt_users(Concerns concerns, IsInSentry is_in_sentry) {
 }  // namespace
 
 void interrupt_users_of(const platform::UserSpace& space) {
-    interrupt_users([&space](const CpuArea& area) { return space.runs_on(area); },
-                    [](CpuArea& area) { area.loaded_cr3 = 0; });  // it loads the page table again before it resumes
+    interrupt_users([&space](const Cpu& area) { return space.runs_on(area); },
+                    [](Cpu& area) { platform::forget_space(area); });
 }
 
 void interrupt_applications() {
-    interrupt_users([](const CpuArea&) { return true; }, [](CpuArea&) {});
+    interrupt_users([](const Cpu&) { return true; }, [](Cpu&) {});
 }
 
 }  // namespace kvmsbx::sched

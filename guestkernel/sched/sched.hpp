@@ -48,7 +48,7 @@ class Thread : public RefCounted {
 
     State state() const { return state_; }
     bool interruptible() const { return interruptible_; }  // while blocked: S or D of ps(1)
-    platform::CpuArea* last_cpu = nullptr;                 // the vCPU it runs or last ran on
+    platform::Cpu* last_cpu = nullptr;                     // the vCPU it runs or last ran on
     char* stack() const { return stack_; }
     uint64_t affinity = ~0ULL;       // bit n: may run on vCPU n
     Nanoseconds cpu_time = 0;        // time on a vCPU so far, Sentry and application
@@ -58,7 +58,7 @@ class Thread : public RefCounted {
     uint64_t voluntary_switches = 0, involuntary_switches = 0;  // how often it blocked, and how often it had to wait
     struct {
         uint64_t read = 0, written = 0;
-    } storage;  // bytes from and to files of the gofer
+    } storage;  // bytes from and to files of the host
     // cpu_time with the present run included.
     Nanoseconds total_cpu_time() const { return cpu_time + (state_ == State::kRunning ? now() - started_ : 0); }
 

@@ -13,7 +13,7 @@ class IdleThread final : public Thread {
 
 // What the scheduler knows of one vCPU.
 struct CpuState {
-    CpuArea* area = nullptr;
+    Cpu* area = nullptr;
     IdleThread idle;
     IdleThread standby;
     Thread* running = &idle;
@@ -23,7 +23,7 @@ struct CpuState {
     Nanoseconds up_since = 0;
     bool halted = false;
     bool preempted = false;  // what runs here makes way for run_beside's thread, and comes next
-    uint64_t interrupts[static_cast<size_t>(InterruptKind::kCount)] = {};
+    uint64_t interrupts[static_cast<size_t>(platform::Event::kCount)] = {};
     Nanoseconds timer = kNever;      // when this vCPU's LAPIC timer will fire
     Nanoseconds slice_end = kNever;  // of what runs here; kNever: it may run on, as far as is known
 };

@@ -8,7 +8,7 @@ namespace kvmsbx::task {
 // Makes task.fpu_area (standard XSAVE format, boot_info().fpu_area_size bytes) current. For the calling task.
 void fpu_to_area(Task& task);
 // task.fpu_area was changed: it is loaded before the task runs again. The content must be valid for XRSTOR
-// (CpuArea::fpu_restore).
+// (platform::restore_fpu).
 void fpu_area_changed(Task& task);
 
 // For a new task: an area with a new program's state, or the parent's. ENOMEM.

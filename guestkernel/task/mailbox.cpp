@@ -47,7 +47,7 @@ struct Home {
     uint64_t result = 0;
     UserRegs regs{};  // while lendable: loaded from and saved to here
     sched::WaitQueue handed_over;
-    abi::CpuArea* area = nullptr;
+    platform::Cpu* area = nullptr;
     unsigned calls = 0;      // by trap, since look_at
     uint64_t looked_at = 0;  // TSC
 
@@ -68,7 +68,7 @@ namespace {
 
 Home homes[abi::kMailboxes];
 bool wanted;                     // applications call often
-abi::CpuArea* poller;            // the vCPU that polls
+platform::Cpu* poller;           // the vCPU that polls
 uint64_t poller_looked;          // TSC of its last look
 uint64_t backoff, paused_until;  // ns and TSC: after polling that did not pay
 
@@ -171,7 +171,7 @@ Settled settle(Task& task, Home& home) {
     task.away_from = nullptr;
     task.switched_out();
     home.handed_over.wake_all();
-    if (trap >= abi::kVectorFirst && trap <= abi::kVectorLast) sched::serve_interrupt(static_cast<uint8_t>(trap));
+    if (platform::is_event(trap)) sched::serve_interrupt(platform::event_of(trap));
     sched::leave_standby();
 }
 
@@ -185,7 +185,7 @@ void go_on_at_home(sched::Thread& thread) {
 // SAFETY of the casts to numbers here and below: as the entry code wants addresses.
 
 // Where a lendable task's traps come in, on the standby stack.
-[[noreturn]] void standby_trap_entry(UserRegs*, abi::CpuArea* area) {
+[[noreturn]] void standby_trap_entry(UserRegs*, platform::Cpu* area) {
     __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
     sched::lock_kernel();
     Home& home = homes[area->cpu_id];
@@ -247,7 +247,7 @@ bool serve(Home& home) {
     return true;
 }
 
-Home* find_posted(const abi::CpuArea& self) {
+Home* find_posted(const platform::Cpu& self) {
     const unsigned count =
         platform::boot_info().cpu_count < abi::kMailboxes ? platform::boot_info().cpu_count : abi::kMailboxes;
     for (unsigned cpu = 0; cpu < count; ++cpu)
@@ -264,7 +264,7 @@ enum class Ended { kQuiet, kNeeded, kStolen };
 
 // Polls until `over()`, or another reason to end. Gives up and takes the kernel lock.
 template <typename Over>
-Ended poll(abi::CpuArea& self, unsigned& served, Over over) {
+Ended poll(platform::Cpu& self, unsigned& served, Over over) {
     const uint64_t quiet = ticks(kQuiet), stolen = ticks(kStolen), interrupt_look = ticks(kInterruptLook),
                    announce = ticks(kAnnounce);
     const uint64_t begin = platform::read_tsc();
@@ -300,7 +300,7 @@ Ended poll(abi::CpuArea& self, unsigned& served, Over over) {
             sched::announce_waiting();
             waits_since = 0;
         }
-        if (sched::hooks.gofer_pending()) sched::hooks.gofer_collect();
+        if (sched::hooks.channel_pending()) sched::hooks.channel_collect();
         return interrupted;
     };
     Ended ended = Ended::kNeeded;
@@ -344,7 +344,7 @@ class PaidPoller final : public sched::Thread {
   private:
     void serve() {
         if (!payer_) return;
-        abi::CpuArea& home = *payer_->last_cpu;
+        platform::Cpu& home = *payer_->last_cpu;
         const sched::Nanoseconds begin = sched::now(), end = begin + sched::time_slice(*payer_) / 2;
         unsigned served = 0;
         if (!poller)
@@ -387,13 +387,13 @@ bool poller_is_awake() {
 
 }  // namespace
 
-void install_mailbox(abi::CpuArea& area) {
+void install_mailbox(platform::Cpu& area) {
     if (!area.syscall_target || platform::boot_info().cpu_count < 2 || area.cpu_id >= abi::kMailboxes) return;
     homes[area.cpu_id].area = &area;
     sched::hooks.serve_calls = serve_calls;
 }
 
-void prepare_entry(Task& task, abi::CpuArea& area) {
+void prepare_entry(Task& task, platform::Cpu& area) {
     if (area.cpu_id >= abi::kMailboxes) return;
     Home& home = homes[area.cpu_id];
     if (!home.area) return;

@@ -13,16 +13,16 @@
 // - Where no vCPU is idle, a Sentry thread, the paid poller, takes another vCPU from its thread at once and serves the
 //   caller there; its time is the caller's, whose slice ends when the two have used it up.
 // All with the kernel lock held.
-#include "common/abi/cpu_area.hpp"
+#include "guestkernel/platform/platform.hpp"
 
 namespace kvmsbx::task {
 
 class Task;
 
 // Once per vCPU, at start.
-void install_mailbox(abi::CpuArea& area);
+void install_mailbox(platform::Cpu& area);
 // On the way to ring 3: decides how the next trap and the next system call of this vCPU come in.
-void prepare_entry(Task& task, abi::CpuArea& area);
+void prepare_entry(Task& task, platform::Cpu& area);
 // Of an idle vCPU: sched::Hooks::serve_calls.
 void serve_calls();
 // A task that is away from home leaves this vCPU: the poller that served it may not get the vCPU back for long, so

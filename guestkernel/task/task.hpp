@@ -73,7 +73,7 @@ struct ThreadDeath : RefCounted {
 struct IoUsage {
     uint64_t read_chars = 0, written_chars = 0;  // bytes that calls like read(2) and write(2) moved
     uint64_t read_calls = 0, write_calls = 0;
-    uint64_t read_bytes = 0, written_bytes = 0;  // from and to the gofer
+    uint64_t read_bytes = 0, written_bytes = 0;  // from and to files of the host
 
     IoUsage& operator+=(const IoUsage& other) {
         read_chars += other.read_chars, written_chars += other.written_chars;

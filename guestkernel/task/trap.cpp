@@ -69,18 +69,19 @@ bool becomes_system_call(Task& task) {
     const uint64_t trap = task.regs.trap;
     if (trap == abi::kTrapSyscall) return dispatch_system_call(task);
     if (trap == kPageFault) return page_fault(task);
-    if (trap >= abi::kVectorFirst && trap <= abi::kVectorLast) {
-        if (trap == abi::kVectorIpi) platform::cpu().loaded_cr3 = 0;  // see sched::shoot_down
-        return sched::serve_interrupt(static_cast<uint8_t>(trap));
+    if (platform::is_event(trap)) {
+        // Another vCPU may have changed this application's page table (sched::interrupt_users_of).
+        if (platform::event_of(trap) == platform::Event::kOtherCpu) platform::forget_space(platform::cpu());
+        return sched::serve_interrupt(platform::event_of(trap));
     }
-    if (trap == abi::kVectorSpurious) return;
+    if (platform::is_spurious(trap)) return;
     if (trap == abi::kTrapGone) return end_for_the_host(task);
     if (trap == kInvalidOpcode && becomes_system_call(task)) return dispatch_system_call(task);
     deliver_exception(task);
 }
 
 // The vCPU is not where it was: another address space comes, or the platform wants to be asked each time.
-[[gnu::noinline]] void prepare_to_load(Task& task, platform::CpuArea& area) {
+[[gnu::noinline]] void prepare_to_load(Task& task, platform::Cpu& area) {
     if (task.space().user_space().load(area).is_error()) end_for_the_host(task);
     if (area.syscall_target) prepare_entry(task, area);
 }
@@ -89,7 +90,7 @@ bool becomes_system_call(Task& task) {
 [[noreturn, gnu::always_inline]] inline void leave_sentry(Task& task) {
     while (has_signal_work(task) || sched::should_yield()) [[unlikely]] work_before_return(task);
     sched::before_resume();
-    platform::CpuArea& area = platform::cpu();
+    platform::Cpu& area = platform::cpu();
     const platform::UserSpace& space = task.space().user_space();
     space.select(area);
     if (!space.is_loaded(area)) prepare_to_load(task, area);
@@ -100,7 +101,7 @@ bool becomes_system_call(Task& task) {
     platform::resume_user();
 }
 
-[[noreturn]] void trap_entry(abi::UserRegs*, platform::CpuArea* area) {
+[[noreturn]] void trap_entry(abi::UserRegs*, platform::Cpu* area) {
     __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
     sched::lock_kernel();
     Task& task = static_cast<Task&>(sched::current());
@@ -115,7 +116,7 @@ uint64_t address_of(Function* function) {
     return reinterpret_cast<uint64_t>(function);
 }
 
-[[noreturn]] void fault_entry(abi::SentryFault* fault, platform::CpuArea* area) {
+[[noreturn]] void fault_entry(abi::SentryFault* fault, platform::Cpu* area) {
     platform::panic_with_fault(*fault, *area);
 }
 
@@ -125,13 +126,13 @@ void handle_trap(Task& task) { handle(task); }
 
 void return_to_user(Task& task) { leave_sentry(task); }
 
-void enter_on_own_stack(Task& task, platform::CpuArea& area) {
+void enter_on_own_stack(Task& task, platform::Cpu& area) {
     area.user_regs = address_of(&task.regs);
     area.kernel_stack = address_of(task.stack()) + platform::kStackSize;
     area.trap_entry = address_of(trap_entry);
 }
 
-void install_traps(platform::CpuArea& area) {
+void install_traps(platform::Cpu& area) {
     area.trap_entry = address_of(trap_entry);
     area.fault_entry = address_of(fault_entry);
     area.entries = 1;  // odd: in the Sentry
@@ -157,7 +158,7 @@ void Task::switched_out() {
 
 void Task::switched_in() {
     if (away_from) return;
-    platform::CpuArea& area = platform::cpu();
+    platform::Cpu& area = platform::cpu();
     area.user_regs = reinterpret_cast<uint64_t>(&regs);  // SAFETY: as the entry code wants it
     area.kernel_stack = reinterpret_cast<uint64_t>(stack()) + platform::kStackSize;
     platform::write_fs_base(regs.fs_base);

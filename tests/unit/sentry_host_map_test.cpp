@@ -13,6 +13,9 @@ unsigned refuse_one_in;  // allocations that may fail; 0: none does
 std::minstd_rand refusals(1);
 }  // namespace
 
+// The compiler sees malloc and free through these and takes them for a mix-up.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 // The map's entries are the only objects that are made in this way here.
 void* operator new(size_t size, const std::nothrow_t&) noexcept {
     if (refuse_one_in != 0 && refusals() % refuse_one_in == 0) return nullptr;

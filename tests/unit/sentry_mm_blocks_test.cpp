@@ -119,11 +119,12 @@ TEST(AddressSpaces, SharedMemoryComesInBlocks) {
     });
 }
 
-// That this vCPU loads its page table again stands for the flush on all of them.
+// That this vCPU loads its address space again stands for the flush on all of them.
 bool flushes(AddressSpace& space, const std::function<void()>& act) {
-    platform::cpu().loaded_cr3 = space.cr3();
+    space.user_space().select(platform::cpu());
+    platform::cpu().loaded_cr3 = platform::cpu().user_cr3;
     act();
-    return platform::cpu().loaded_cr3 == 0;
+    return !space.user_space().is_loaded(platform::cpu());
 }
 
 TEST(Eviction, TakesWhatWasNotUsedSinceTheLastRound) {

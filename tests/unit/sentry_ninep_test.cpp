@@ -27,9 +27,9 @@ class NineP : public testing::Test {
         region = {static_cast<uint8_t*>(memory), abi::kChannelSize};
         gofer.start();
         platform::test::Machine::on_idle = [this] { return serve(); };
-        sched::hooks.gofer_collect = handle_completion_interrupt;
-        sched::hooks.gofer_pending = requests_pending;
-        sched::hooks.gofer_arm = arm_completion_interrupt;
+        sched::hooks.channel_collect = handle_completion_interrupt;
+        sched::hooks.channel_pending = requests_pending;
+        sched::hooks.channel_arm = arm_completion_interrupt;
         start_blocking();
     }
     void TearDown() override { munmap(region.data(), region.size()); }

@@ -11,7 +11,7 @@ constexpr Errno kNone{};
 
 // linux.sysctl of config.json.
 TEST(Sysctl, SetsWhatAWriteToProcSysSets) {
-    platform::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         EXPECT_EQ(set_sysctl("kernel.domainname", "example.org").error(), kNone);
         EXPECT_STREQ(task::uts().domainname, "example.org");
@@ -24,7 +24,7 @@ TEST(Sysctl, SetsWhatAWriteToProcSysSets) {
 }
 
 TEST(Sysctl, TellsWhyItRefuses) {
-    platform::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         for (const char* name : {"", "kernel", "kernel.", "kernel.none", "kernel.random", "kernel.hostname.more",
                                  "kernel.random/uuid", "/kernel/hostname", "net.ipv4"})
@@ -37,7 +37,7 @@ TEST(Sysctl, TellsWhyItRefuses) {
 
 // Then nothing is dropped.
 TEST(Sysctl, TakesAFixedValueThatHoldsAlready) {
-    platform::host::Machine machine;
+    platform::test::Machine machine;
     machine.run([] {
         EXPECT_EQ(set_sysctl("net.ipv4.ip_forward", "0").error(), kNone);
         EXPECT_EQ(set_sysctl("net.ipv4.tcp_rmem", "4096 131072  4194304").error(), kNone);

@@ -54,21 +54,21 @@ void put_ticks(TextSink& sink, const sched::CpuTimes& times, const task::CpuUsag
     format_to(sink, " {} 0 {} {} 0 0 0 0 0 0\n", own_user, busy - own_user, idle);
 }
 
-uint64_t interrupts_of(sched::InterruptKind kind) {
+uint64_t interrupts_of(platform::Event kind) {
     uint64_t sum = 0;
     for (unsigned cpu = 0; cpu < platform::boot_info().cpu_count; ++cpu) sum += sched::interrupts(cpu, kind);
     return sum;
 }
 
 struct InterruptRow {
-    sched::InterruptKind kind;
+    platform::Event kind;
     std::string_view label, text;
 };
 constexpr InterruptRow kInterrupts[] = {
-    {sched::InterruptKind::kGofer, "  1:", "   kvmsbx   gofer"},
-    {sched::InterruptKind::kHostEvent, "  2:", "   kvmsbx   host"},
-    {sched::InterruptKind::kTimer, "LOC:", "   Local timer interrupts"},
-    {sched::InterruptKind::kOtherCpu, "RES:", "   Rescheduling interrupts"},
+    {platform::Event::kChannel, "  1:", "   kvmsbx   gofer"},
+    {platform::Event::kHostEvent, "  2:", "   kvmsbx   host"},
+    {platform::Event::kTimer, "LOC:", "   Local timer interrupts"},
+    {platform::Event::kOtherCpu, "RES:", "   Rescheduling interrupts"},
 };
 
 void put_cpu_heads(TextSink& sink) {
@@ -165,8 +165,8 @@ Result<> put_system_stat(TextSink& sink) {
     }
     uint64_t interrupts = 0;
     for (const InterruptRow& row : kInterrupts) interrupts += interrupts_of(row.kind);
-    format_to(sink, "intr {} 0 {} {}\n", interrupts, interrupts_of(sched::InterruptKind::kGofer),
-              interrupts_of(sched::InterruptKind::kHostEvent));
+    format_to(sink, "intr {} 0 {} {}\n", interrupts, interrupts_of(platform::Event::kChannel),
+              interrupts_of(platform::Event::kHostEvent));
     const ThreadCounts threads = count_threads();
     format_to(sink, "ctxt {}\nbtime {}\nprocesses {}\nprocs_running {}\nprocs_blocked {}\n", sched::context_switches(),
               (sched::realtime_now() - sched::boottime_now()) / kSecond, task::tasks_started(), threads.running,

@@ -11,8 +11,11 @@ Result<> UserSpace::create(Phys root) {
 }
 void UserSpace::drop() { root_ = 0; }
 void UserSpace::rights_gone(uint64_t, uint64_t, Left) {}
-bool UserSpace::flush() { return true; }
-bool UserSpace::flush_soon() { return true; }
+bool UserSpace::flush() {
+    if (is_loaded(cpu())) forget_space(cpu());
+    return true;
+}
+bool UserSpace::flush_soon() { return flush(); }
 bool UserSpace::caches_mappings() { return false; }
 void UserSpace::mapped(const Run*, unsigned, Expected) {}
 Result<> UserSpace::load(CpuArea&) { return {}; }

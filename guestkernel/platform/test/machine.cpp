@@ -84,7 +84,7 @@ int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_
         case abi::HypercallNumber::kGetTime: return answer_time(a0);
         case abi::HypercallNumber::kReleaseMemory: return madvise(phys_to_virt(a0), a1, MADV_DONTNEED);
         case abi::HypercallNumber::kDebugLevel: return 0;
-        default: return host::Machine::on_hypercall ? host::Machine::on_hypercall(number, arguments) : -38;
+        default: return test::Machine::on_hypercall ? test::Machine::on_hypercall(number, arguments) : -38;
     }
 }
 
@@ -94,7 +94,7 @@ void set_timer(uint64_t) {}
 void send_ipi(const CpuArea&) {}
 void end_of_interrupt() {}
 uint64_t wait_for_interrupts() {
-    if (host::Machine::on_idle && host::Machine::on_idle()) return 1ULL << (abi::kVectorGofer - abi::kVectorFirst);
+    if (test::Machine::on_idle && test::Machine::on_idle()) return 1ULL << (abi::kVectorGofer - abi::kVectorFirst);
     if (finished) longjmp(leave_idle, 1);
     usleep(200);
     return 1;
@@ -104,7 +104,7 @@ void panic_with_fault(const abi::SentryFault&, CpuArea&) { panic("a fault entry 
 bool interrupt_waits() { return false; }
 void drop_user_space() {}
 void ring_gofer() {
-    if (host::Machine::on_ring_gofer) host::Machine::on_ring_gofer();
+    if (test::Machine::on_ring_gofer) test::Machine::on_ring_gofer();
 }
 void save_fpu(void*) {}
 void restore_fpu(const void*) {}
@@ -114,7 +114,7 @@ uint64_t read_gs_base() { return 0; }
 void write_fs_base(uint64_t) {}
 void write_gs_base(uint64_t) {}
 
-namespace host {
+namespace test {
 
 std::function<int64_t(abi::HypercallNumber, const uint64_t*)> Machine::on_hypercall;
 std::function<void()> Machine::on_ring_gofer;
@@ -177,6 +177,6 @@ void Machine::run(std::function<void()> body) {
     }
 }
 
-}  // namespace host
+}  // namespace test
 }  // namespace platform
 }  // namespace kvmsbx

@@ -6,7 +6,7 @@
 
 #include "common/abi/hypercall.hpp"
 
-namespace kvmsbx::platform::host {
+namespace kvmsbx::platform::test {
 
 class Machine {
   public:
@@ -23,4 +23,4 @@ class Machine {
     static std::function<bool()> on_idle;
 };
 
-}  // namespace kvmsbx::platform::host
+}  // namespace kvmsbx::platform::test
