@@ -2,6 +2,7 @@
 // auto), each in a process of its own. Exit status 0 if all are as expected, 77 without /dev/kvm. Runs natively and,
 // being static, in the emulated machine: scripts/hwkvm build/tests/hwkvm/entry_code_test ring0
 #include <cpuid.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -57,6 +58,8 @@ bool host_is_emulated() {
 [[noreturn]] void run_child(const Scenario& scenario, vmm::PrivilegeChoice choice, int input, int output, int lifeline,
                             int control) {
     vmm::SandboxConfig config;
+    config.platform = vmm::PlatformChoice::kKvm;
+    config.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     config.console_fds = {input, output, output};
     config.cpus = scenario.cpus;
     config.ram_size = scenario.cpus == 1 ? 64 << 20 : 1 << 30;  // all of it there from the start, or not

@@ -113,6 +113,7 @@ KVMSBX_BARE void leave_libc(const Plan& plan) {
     call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
     require(call(SYS_getppid) == plan.parent, 1);
     call(SYS_prctl, PR_SET_DUMPABLE, 0);
+    call(SYS_prctl, PR_SET_NAME, reinterpret_cast<uint64_t>("kvmsbx-stub"));
     require(call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1) == 0, 10);
     take_descriptors(plan);
     set_signals(plan);

@@ -156,6 +156,7 @@ void ring_gofer() { call_host(cpu(), host().ring_gofer); }
 
 Result<> UserSpace::load(CpuArea& area) {
     if (!mirror_) return Errno::kSRCH;
+    mirror_->flush();  // whatever was noted and not made true: the application does not go on before
     CpuLocal& here = locals[area.cpu_id];
     here.runner = TRY(mirror_->runner(area));
     here.pid = mirror_->pid();
