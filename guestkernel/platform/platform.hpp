@@ -1,7 +1,7 @@
 #pragma once
-// What the Sentry needs from the machine. The Sentry has no privileged instruction: the functions below use the
-// CpuArea's generated code, LAPIC registers in memory, and unprivileged instructions. kvm/ implements them for
-// the guest, test/ for unit tests in a host process. Both privilege modes look the same from here.
+// What the Sentry needs from the machine. kvm/ implements the functions below in a KVM guest, of either privilege mode: by the CpuArea's
+// generated code, LAPIC registers in memory, and unprivileged instructions. process/ implements them in a process of the host, by the
+// VMM's functions (common/abi/stub.hpp). test/ is the machine of unit tests.
 #include <cstddef>
 #include <cstdint>
 
