@@ -7,6 +7,7 @@
 // A worker uses no thread-local storage and no heap: a call may take either from it at any time.
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 
 #include "tests/lib/random.hpp"
 
@@ -135,5 +136,7 @@ long call(uint64_t number, Arguments... arguments) {
 bool remember_sandbox();
 bool check_sandbox(bool judge_memory);
 void clean_sandbox();
+// A file of proc, whatever stands at /proc. Null: errno says why.
+FILE* open_proc(const char* name);
 
 }  // namespace calls

@@ -25,12 +25,21 @@ namespace {
 
 constexpr long kCaches = 1 << 10;  // KiB of half-used slabs and the like,
 constexpr long kPerRound = 8;      // and what they may grow by
+constexpr unsigned kMaxMounts = 64;
 constexpr char kSecret[] = "nobody but the supervisor reads this\n";
+
+// A mount of the start. An admin can move it, cover it or take it away: the copy takes its place then.
+struct Mount {
+    unsigned id;
+    int copy;
+    char point[4096];
+};
 
 uint64_t* memory;
 uint64_t memory_sum;
-uint64_t mounts[256];
+Mount mounts[kMaxMounts];
 unsigned mount_count;
+int proc;  // a mount of proc that stands nowhere in the tree
 unsigned open_files;
 long first_available;
 int root;
@@ -47,7 +56,7 @@ uint64_t sum(const uint64_t* words, size_t count) {
 }
 
 long available_memory() {
-    FILE* file = fopen("/proc/meminfo", "r");
+    FILE* file = open_proc("meminfo");
     char line[128];
     long value = -1;
     while (file && fgets(line, sizeof line, file)) sscanf(line, "MemAvailable: %ld", &value);
@@ -61,29 +70,55 @@ unsigned count_open_files() {
     return count;
 }
 
-struct MountLine {
-    unsigned id;
-    char point[4096];
-};
-
-// The mounts that were not there at the start; with `record`, all are noted instead. False: none.
-bool next_new_mount(MountLine& found, bool record) {
-    FILE* file = fopen("/proc/self/mountinfo", "r");
-    char line[8192];
-    bool any = false;
-    while (file && fgets(line, sizeof line, file)) {
-        MountLine one;
-        if (sscanf(line, "%u %*u %*s %*s %4095s", &one.id, one.point) != 2) continue;
-        if (record) {
-            if (mount_count < 256) mounts[mount_count++] = one.id;
-            continue;
-        }
-        bool known = false;
-        for (unsigned i = 0; i < mount_count; i++) known |= mounts[i] == one.id;
-        if (!known) found = one, any = true;  // the last one is the topmost
-    }
+// Calls `see` with the id and the point of each mount of the tree, until it answers true.
+template <typename See>
+bool any_mount(See see) {
+    FILE* file = open_proc("self/mountinfo");
+    static char line[8192], point[4096];
+    bool found = false;
+    for (unsigned id; !found && file && fgets(line, sizeof line, file);)
+        found = sscanf(line, "%u %*u %*s %*s %4095s", &id, point) == 2 && see(id, point);
     if (file) fclose(file);
-    return any;
+    return found;
+}
+
+bool is_of_start(unsigned id, const char* point) {
+    for (unsigned i = 0; i < mount_count; i++)
+        if (mounts[i].id == id) return strcmp(mounts[i].point, point) == 0;
+    return false;
+}
+
+// -1 for the root, which none can take away.
+int copy_of_mount(const char* point) {
+    return strcmp(point, "/") == 0 ? -1 : open_tree(AT_FDCWD, point, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+}
+
+// Takes away all that is not as it was at the start. The last line that is found is the topmost mount.
+void remove_foreign_mounts() {
+    for (unsigned i = 0; i < 2000; i++) {
+        static char last[4096];
+        last[0] = 0;
+        any_mount([](unsigned id, const char* point) {
+            if (!is_of_start(id, point)) strcpy(last, point);
+            return false;
+        });
+        if (last[0] == 0) return;
+        umount2(last, MNT_DETACH);
+    }
+}
+
+void put_back_mounts() {
+    for (unsigned i = 0; i < mount_count; i++) {
+        Mount& mount = mounts[i];
+        if (any_mount([&](unsigned id, const char*) { return id == mount.id; })) continue;
+        move_mount(mount.copy, "", AT_FDCWD, mount.point, MOVE_MOUNT_F_EMPTY_PATH);
+        any_mount([&](unsigned id, const char* point) {
+            if (strcmp(point, mount.point) == 0) mount.id = id;
+            return false;
+        });
+        close(mount.copy);
+        mount.copy = copy_of_mount(mount.point);
+    }
 }
 
 void remove_in(int folder, const char* kept) {
@@ -192,6 +227,11 @@ bool check_memory(bool judge) {
 
 }  // namespace
 
+FILE* open_proc(const char* name) {
+    const int fd = openat(proc, name, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? nullptr : fdopen(fd, "r");
+}
+
 bool remember_sandbox() {
     mkdir("/scratch/supervisor", 0700);
     const int fd = open("/scratch/supervisor/secret", O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -204,8 +244,15 @@ bool remember_sandbox() {
     Random random(7);
     for (size_t i = 0; i < kPreciousSize / 8; i++) memory[i] = random.next();
     memory_sum = sum(memory, kPreciousSize / 8);
-    MountLine unused;
-    next_new_mount(unused, true);
+    proc = open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (proc < 0) return perror("open_tree of /proc"), false;
+    any_mount([](unsigned id, const char* point) {
+        Mount& mount = mounts[mount_count++];
+        mount.id = id;
+        strcpy(mount.point, point);
+        return mount_count == kMaxMounts;
+    });
+    for (unsigned i = 0; i < mount_count; i++) mounts[i].copy = copy_of_mount(mounts[i].point);
     printf("started\n");  // stdout has its buffer now
     open_files = count_open_files();
     return true;
@@ -217,8 +264,8 @@ bool check_sandbox(bool judge_memory) {
 }
 
 void clean_sandbox() {
-    MountLine extra;
-    for (unsigned i = 0; i < 2000 && next_new_mount(extra, false); i++) umount2(extra.point, MNT_DETACH);
+    remove_foreign_mounts();
+    put_back_mounts();
     remove_in(open("/scratch", O_RDONLY | O_DIRECTORY), "supervisor");
     for (const char* folder : {"/tmp", "/dev/shm", "/dev/mqueue"})
         remove_in(open(folder, O_RDONLY | O_DIRECTORY), nullptr);

@@ -82,10 +82,10 @@ void watch(unsigned index) {
     }
 }
 
-// The threads of all, from /proc/loadavg.
+// The threads of all, from loadavg.
 unsigned count_tasks() {
     char text[128] = {};
-    FILE* file = fopen("/proc/loadavg", "r");
+    FILE* file = open_proc("loadavg");
     unsigned running = 0, total = 0;
     if (file && fgets(text, sizeof text, file)) sscanf(text, "%*s %*s %*s %u/%u", &running, &total);
     if (file) fclose(file);

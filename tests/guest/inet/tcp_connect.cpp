@@ -480,9 +480,14 @@ TEST("v6_any_takes_v4_mapped") {
 }
 
 TEST("v6_only_refuses_v4") {
+    // A socket that is not V6ONLY gets a port that is free in both families: no TIME_WAIT of an earlier case holds it.
+    const int both = OK(socket(AF_INET6, SOCK_STREAM, 0));
+    OK(bind_to(both, v6("::", 0)));
+    const int port = port_of(both);
+    OK(close(both));
     const int listener = OK(socket(AF_INET6, SOCK_STREAM, 0));
     OK(set(listener, IPPROTO_IPV6, IPV6_V6ONLY, 1));
-    OK(bind_to(listener, v6("::", 0)));
+    OK(bind_to(listener, v6("::", port)));
     OK(listen(listener, 1));
     CHECK_ERRNO(connect_to(stream(), v4("127.0.0.1", port_of(listener))), ECONNREFUSED);
     OK(bind_to(stream(), v4("0.0.0.0", port_of(listener))));
