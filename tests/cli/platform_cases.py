@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import subprocess
 import time
 
 from fault_cases import SLEEPER, check_confinement, host_mounts
@@ -69,6 +70,40 @@ def test_platform_process_opens_no_kvm(world):
     finally:
         running.kill()
         running.wait()
+
+
+# Six loops; what each of them ended with once a line came.
+LOOPS = "for i in 1 2 3 4 5 6; do (while :; do :; done) & pids=\"$pids $!\"; done; echo ready; read line; for pid in $pids; do kill $pid; wait $pid; echo $?; done"
+TERMINATED = "143\n"
+
+
+def lower(pids):
+    """Gives the least weight to all threads of the processes and of their children."""
+    for pid in pids:
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(task.name), 19)
+            lower((task / "children").read_text().split())
+
+
+@sandbox
+def test_busy_host_kills_no_application(world):
+    """Where the host runs the sandbox for some milliseconds a second alone, an application that does not trap soon is not one that refuses."""
+    running = world.start("run", world.bundle(["/bin/sh", "-c", LOOPS]).path, stdin=subprocess.PIPE)
+    busy = []
+    try:
+        assert running.stdout.readline() == b"ready\n"
+        lower([world.pid_of("kvmsbx-boot")])
+        for _ in range(8):  # on the processors of some runners alone: those who watch them find another
+            busy.append(subprocess.Popen(["taskset", "-c", str(min(os.sched_getaffinity(0))), "sh", "-c", "ulimit -t 30; while :; do :; done"]))
+        time.sleep(4)
+        for one in busy:
+            one.kill()
+        out, err = running.communicate(b"\n", timeout=60)
+        assert (running.returncode, out.decode()) == (0, TERMINATED * 6), (running.returncode, out, err)
+    finally:
+        for one in [*busy, running]:
+            one.kill()
+            one.wait()
 
 
 def test_doctor_without_kvm(world):

@@ -109,6 +109,7 @@ void fill(void* bytes, size_t size, uint64_t from) {
 int exit_code_of(int pid) {
     int status = 0;
     while (waitpid(pid, &status, 0) < 0) EXPECT(errno == EINTR);
+    if (!WIFEXITED(status)) printf("process %d ended with status %#x\n", pid, status);
     EXPECT(WIFEXITED(status));
     return WEXITSTATUS(status);
 }

@@ -106,6 +106,7 @@ class ProcessHost {
     void choose_spinning(Cpu& cpu, uint64_t runner);
     void stop_spinning(Cpu& cpu);
     bool spin(Cpu& cpu, abi::RunnerControl* control);
+    bool is_deaf(const abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid);
     void watch(Cpu& cpu, abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid);
     bool has_ended(int32_t pid) const;
     abi::Completion& completion(const Slot& slot) { return completions_[&slot - slots_.data()]; }

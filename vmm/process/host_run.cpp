@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 
 #include "vmm/process/futex.hpp"
 #include "vmm/process/host.hpp"
@@ -14,7 +15,8 @@
 namespace kvmsbx::vmm {
 namespace {
 
-constexpr uint64_t kPatience = 100'000'000;        // ns that a runner has to trap when it is told to
+constexpr uint64_t kPatience = 500'000'000;        // ns that a runner has to trap when it is told to
+constexpr uint64_t kTurns = 100'000'000;           // ns of the runner's processor that its vCPU has without a trap then
 constexpr uint64_t kLongestSleep = 1'000'000'000;  // ns: a wake-up that an application swallowed is found then
 
 // Spinning, in TSC ticks: what is a quick trap, and how long to leave it when it did not pay.
@@ -31,6 +33,13 @@ void note(abi::CpuArea* area, uint8_t vector) {
 }
 
 void preempt(int32_t pid, int32_t tid) { syscall(SYS_tgkill, pid, tid, abi::kPreemptSignal); }
+
+// The time in ns that this thread ran.
+uint64_t thread_ns() {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
 
 bool drain(int fd) {
     uint64_t count;
@@ -184,6 +193,19 @@ bool ProcessHost::spin(Cpu& cpu, abi::RunnerControl* control) {
     return false;
 }
 
+// Whether a runner that was told to trap refuses. The time alone does not tell: a busy host may run nothing of the sandbox.
+// So this thread takes turns on the runner's processor. A runner that can run has as many of them, and one is enough.
+bool ProcessHost::is_deaf(const abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid) {
+    const uint64_t begin = thread_ns();
+    while (__atomic_load_n(&control->state, __ATOMIC_SEQ_CST) == number(abi::RunnerState::kRunning)) {
+        if (is_dead(slot, pid)) return false;
+        if (thread_ns() - begin >= kTurns) return true;
+        move_here(tid);
+        sched_yield();
+    }
+    return false;
+}
+
 // Until the runner is no longer running: it has trapped, or it or its stub is gone.
 void ProcessHost::watch(Cpu& cpu, abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid) {
     uint64_t deadline = 0;  // of a runner that was told to trap
@@ -196,7 +218,7 @@ void ProcessHost::watch(Cpu& cpu, abi::RunnerControl* control, const Slot& slot,
             if (deadline == 0) {
                 deadline = now + kPatience;
                 preempt(pid, tid);
-            } else if (now >= deadline && !killed) {
+            } else if (now >= deadline && !killed && is_deaf(control, slot, pid, tid)) {
                 log_.debug("stub %d does not let itself be interrupted: it is killed", pid);
                 kill(pid, SIGKILL);
                 killed = true;
