@@ -9,6 +9,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "common/host/errno.hpp"
+
 namespace kvmsbx::gofer {
 namespace {
 
@@ -25,7 +27,7 @@ Result<OwnedFd> open_beneath(int directory, const char* name, uint64_t flags, ui
 Result<FileStat> stat_at(int fd, const char* name, int flags) {
     struct statx st;
     if (statx(fd, name, flags | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME, &st) != 0)
-        return last_error();
+        return host::last_errno();
     FileStat result;
     p9::Attr& attr = result.attr;
     attr.valid = p9::kGetattrBasic | ((st.stx_mask & STATX_BTIME) != 0 ? p9::kGetattrBtime : 0);
@@ -100,11 +102,11 @@ Result<OwnedFd> Reopener::open_path(int fd) const {
 }
 
 Result<> Reopener::change_mode(int fd, uint32_t mode) const {
-    return checked(fchmodat(proc_self_fd_.get(), FdName(fd).text, mode & 07777, 0));
+    return host::checked(fchmodat(proc_self_fd_.get(), FdName(fd).text, mode & 07777, 0));
 }
 
 Result<> Reopener::link(int fd, int directory, const Name& name) const {
-    return checked(linkat(proc_self_fd_.get(), FdName(fd).text, directory, name.c_str(), AT_SYMLINK_FOLLOW));
+    return host::checked(linkat(proc_self_fd_.get(), FdName(fd).text, directory, name.c_str(), AT_SYMLINK_FOLLOW));
 }
 
 }  // namespace kvmsbx::gofer

@@ -2,10 +2,10 @@
 // A file descriptor that closes itself.
 #include <unistd.h>
 
-#include <cerrno>
 #include <utility>
 
 #include "common/base/result.hpp"
+#include "common/host/errno.hpp"
 
 namespace kvmsbx::gofer {
 
@@ -35,16 +35,10 @@ class OwnedFd {
     int fd_ = -1;
 };
 
-inline Errno last_error() { return static_cast<Errno>(errno); }
-
 // What a system call that returns a descriptor, or -1 and errno, gave.
 inline Result<OwnedFd> owned(long fd) {
-    if (fd < 0) return last_error();
+    if (fd < 0) return host::last_errno();
     return OwnedFd(static_cast<int>(fd));
-}
-inline Result<> checked(long result) {
-    if (result < 0) return last_error();
-    return {};
 }
 
 }  // namespace kvmsbx::gofer

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "common/host/errno.hpp"
 #include "gofer/server.hpp"
 
 namespace kvmsbx::gofer {
@@ -20,8 +21,8 @@ Result<> Server::set_owner(int fd, const Attr& attr, Owner owner) {
     bool change_uid = owner.uid != kNoUid && owner.uid != attr.uid;
     bool change_gid = owner.gid != kNoUid && owner.gid != attr.gid;
     if (!change_uid && !change_gid) return {};
-    return checked(fchownat(fd, "", change_uid ? owner.uid : kNoUid, change_gid ? owner.gid : kNoUid,
-                            AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
+    return host::checked(fchownat(fd, "", change_uid ? owner.uid : kNoUid, change_gid ? owner.gid : kNoUid,
+                                  AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
 }
 
 Result<OwnedFd> Server::create_open(const Fid& directory, std::string_view component, uint32_t flags, uint32_t mode,
@@ -35,7 +36,7 @@ Result<OwnedFd> Server::create_open(const Fid& directory, std::string_view compo
     auto finish = [&]() -> Result<> {
         FileStat st = TRY(stat_fd(fd.get()));
         TRY(set_owner(fd.get(), st.attr, owner));
-        if ((mode & kSetIdBits) != 0) TRY(checked(fchmod(fd.get(), mode & 07777)));
+        if ((mode & kSetIdBits) != 0) TRY(host::checked(fchmod(fd.get(), mode & 07777)));
         return {};
     };
     if (Result<> finished = finish(); finished.is_error()) {
@@ -104,14 +105,14 @@ Result<Server::Found> Server::make_node(const Fid& directory, std::string_view c
     uint32_t permissions = what.mode & 07777;
     int at = parent->fd.get();
     switch (type) {
-        case S_IFDIR: TRY(checked(mkdirat(at, name.c_str(), permissions))); break;
-        case S_IFLNK: TRY(checked(symlinkat(TRY(Target::create(what.target)).c_str(), at, name.c_str()))); break;
+        case S_IFDIR: TRY(host::checked(mkdirat(at, name.c_str(), permissions))); break;
+        case S_IFLNK: TRY(host::checked(symlinkat(TRY(Target::create(what.target)).c_str(), at, name.c_str()))); break;
         case S_IFREG:
         case S_IFIFO:
-        case S_IFSOCK: TRY(checked(mknodat(at, name.c_str(), type | permissions, 0))); break;
+        case S_IFSOCK: TRY(host::checked(mknodat(at, name.c_str(), type | permissions, 0))); break;
         case S_IFCHR:
         case S_IFBLK:
-            TRY(checked(mknodat(at, name.c_str(), type | permissions, makedev(what.major, what.minor))));
+            TRY(host::checked(mknodat(at, name.c_str(), type | permissions, makedev(what.major, what.minor))));
             break;
         default: return Errno::kINVAL;
     }

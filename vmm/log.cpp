@@ -1,7 +1,6 @@
 #include "vmm/log.hpp"
 
 #include <unistd.h>
-#include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 
@@ -51,7 +50,5 @@ void Log::raw(std::string_view bytes) const {
         bytes.remove_prefix(n);
     }
 }
-
-Errno last_errno() { return Errno{errno}; }
 
 }  // namespace kvmsbx::vmm

@@ -27,6 +27,4 @@ class Log {
     bool debug_;
 };
 
-Errno last_errno();
-
 }  // namespace kvmsbx::vmm

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "common/host/errno.hpp"
 #include "vmm/kvm/kvm_sandbox.hpp"
 #include "vmm/process/process_sandbox.hpp"
 #include "vmm/sandbox_state.hpp"
@@ -79,7 +80,7 @@ Result<uint64_t> channel_size(const Log& log, const SandboxConfig& config) {
     if (config.channel_fd < 0) return uint64_t{0};
     struct stat status {};
     if (fstat(config.channel_fd, &status) != 0)
-        return log.fail(last_errno(), "cannot look at the channel's memory: %m");
+        return log.fail(host::last_errno(), "cannot look at the channel's memory: %m");
     uint64_t size = status.st_size;
     if (size == 0 || size % abi::kHugePageSize != 0 || size > abi::kDeviceGpa - abi::kChannelGpa)
         return log.fail(Errno::kINVAL, "the channel's memory has %llu bytes; it must be a multiple of 2 MiB",

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 
+#include "common/host/errno.hpp"
 #include "vmm/sandbox_state.hpp"
 
 namespace kvmsbx::vmm {
@@ -136,7 +137,7 @@ bool confine_thread(SandboxState& state, ThreadKind kind) {
 }
 
 Result<> install_thread_seccomp(const Log& log, ThreadKind kind) {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return log.fail(last_errno(), "cannot set no_new_privs: %m");
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return log.fail(host::last_errno(), "cannot set no_new_privs: %m");
     std::unique_ptr<void, void (*)(void*)> filter(seccomp_init(SCMP_ACT_KILL_PROCESS), seccomp_release);
     if (!filter) return log.fail(Errno::kNOMEM, "cannot make a seccomp filter: out of memory");
     for (const SeccompRule& rule : seccomp_rules(kind)) {

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <thread>
 
+#include "common/host/errno.hpp"
 #include "vmm/kvm/machine.hpp"
 #include "vmm/kvm/vcpu_thread.hpp"
 #include "vmm/main_loop.hpp"
@@ -24,7 +25,7 @@ Result<uint64_t> map_channel(const Log& log, Vm& vm, const SandboxConfig& config
     uint64_t size = TRY(channel_size(log, config));
     if (size == 0) return size;
     void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, config.channel_fd, 0);
-    if (at == MAP_FAILED) return log.fail(last_errno(), "cannot map the channel's memory: %m");
+    if (at == MAP_FAILED) return log.fail(host::last_errno(), "cannot map the channel's memory: %m");
     TRY(vm.map_memory(kChannelSlot, {abi::kChannelGpa}, at, size));
     return size;
 }
@@ -104,7 +105,7 @@ Result<int> KvmGuest::run(const Log& log, const SandboxConfig& config) {
     for (Vcpu& vcpu : vcpus_) TRY(prepare_vcpu(log, vcpu, machine, input));
 
     Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (wake.get() < 0) return log.fail(last_errno(), "eventfd: %m");
+    if (wake.get() < 0) return log.fail(host::last_errno(), "eventfd: %m");
     KvmPlatform platform(vm_, machine, *ram_);
     SandboxState state{
         config, log, memory_, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};

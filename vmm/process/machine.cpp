@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/host/errno.hpp"
 #include "vmm/machine_parts.hpp"
 
 namespace kvmsbx::vmm {
@@ -23,7 +24,8 @@ Result<> map_segment(const Log& log, int ram_fd, const SentrySegment& segment, c
                      static_cast<off_t>(placed.at.value - abi::kRamGpa));
     if (got == at) return {};
     if (got != MAP_FAILED) munmap(got, placed.size);
-    return log.fail(last_errno(), "cannot map the Sentry at %#llx: %m", static_cast<unsigned long long>(placed.start));
+    return log.fail(host::last_errno(), "cannot map the Sentry at %#llx: %m",
+                    static_cast<unsigned long long>(placed.start));
 }
 
 void fill_process_info(BootInfo& info, const ProcessMachineInput& input) {

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "common/host/errno.hpp"
 #include "vmm/main_loop.hpp"
 #include "vmm/process/host.hpp"
 #include "vmm/process/machine.hpp"
@@ -54,9 +55,9 @@ Result<Fd> watch_children(const Log& log) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
-    if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return log.fail(last_errno(), "sigprocmask: %m");
+    if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return log.fail(host::last_errno(), "sigprocmask: %m");
     Fd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (fd.get() < 0) return log.fail(last_errno(), "signalfd: %m");
+    if (fd.get() < 0) return log.fail(host::last_errno(), "signalfd: %m");
     return fd;
 }
 
@@ -64,7 +65,7 @@ Result<> map_channel(const Log& log, int fd, uint64_t size) {
     if (size == 0) return {};
     void* at = reinterpret_cast<void*>(abi::kProcessDirectMap + abi::kChannelGpa);
     if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) != at)
-        return log.fail(last_errno(), "cannot map the channel's memory: %m");
+        return log.fail(host::last_errno(), "cannot map the channel's memory: %m");
     return {};
 }
 
@@ -122,7 +123,7 @@ Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
               static_cast<unsigned long long>(facts.tsc_khz));
 
     Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (wake.get() < 0) return log.fail(last_errno(), "eventfd: %m");
+    if (wake.get() < 0) return log.fail(host::last_errno(), "eventfd: %m");
     ProcessPlatform platform(*host, machine, memory.size(), children.get(), config.gofer_completion_fd);
     SandboxState state{
         config, log, memory, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/host/errno.hpp"
 #include "vmm/log.hpp"
 
 // Not in every libc's headers (linux/mfd.h, since Linux 6.3).
@@ -43,7 +44,7 @@ int open_ram_file() {
 Result<Fd> make_ram_memfd() {
     int fd = memfd_create("kvmsbx-ram", MFD_CLOEXEC | MFD_EXEC);
     if (fd < 0) fd = memfd_create("kvmsbx-ram", MFD_CLOEXEC);  // before Linux 6.3
-    if (fd < 0) return last_errno();
+    if (fd < 0) return host::last_errno();
     return Fd(fd);
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdio>
 
+#include "common/host/errno.hpp"
 #include "vmm/process/vcpu_thread.hpp"
 
 namespace kvmsbx::vmm {
@@ -75,11 +76,11 @@ void install_fault_handlers() {
 
 Result<> watch_for_faults(unsigned cpu) {
     void* memory = mmap(nullptr, kFaultStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return last_errno();
+    if (memory == MAP_FAILED) return host::last_errno();
     stack_t stack{};
     stack.ss_sp = memory;
     stack.ss_size = kFaultStackSize;
-    if (sigaltstack(&stack, nullptr) != 0) return last_errno();
+    if (sigaltstack(&stack, nullptr) != 0) return host::last_errno();
     const uint64_t area = abi::kProcessDirectMap + process_vcpu_context().machine->cpu_areas[cpu].value;
     // SAFETY: where the machine's builder put it.
     watched.area = reinterpret_cast<abi::CpuArea*>(area);
