@@ -89,7 +89,7 @@ bool write_all(int fd, std::string_view text) {
 
 bool load_spec(const Options& options, GoferSpec& spec) {
     std::string path = options.bundle + "/config.json";
-    OwnedFd file(options.spec_fd >= 0 ? options.spec_fd : open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    host::Fd file(options.spec_fd >= 0 ? options.spec_fd : open(path.c_str(), O_RDONLY | O_CLOEXEC));
     std::string text, error;
     if (!file.is_open()) return fail("cannot open " + path + because());
     if (!read_all(file.get(), text)) return fail("cannot read config.json" + because());
@@ -102,7 +102,7 @@ bool load_spec(const Options& options, GoferSpec& spec) {
 
 bool report_mounts(const Options& options, const GoferSpec& spec, const Export& root) {
     if (options.mounts_fd < 0) return true;
-    OwnedFd out(options.mounts_fd);
+    host::Fd out(options.mounts_fd);
     std::vector<std::string> resolved;
     for (size_t i = 0; i < spec.destinations.size(); i++) {
         resolved.push_back(resolve_destination(root.fd.get(), spec.destinations[i]));
@@ -136,7 +136,7 @@ bool map_channel(int fd, std::span<uint8_t>& region) {
 void detach_from_terminal() {
     setsid();  // fails for the leader of a process group: then the signals below are ignored at least
     for (int signal_number : {SIGINT, SIGQUIT, SIGTSTP, SIGHUP, SIGPIPE}) signal(signal_number, SIG_IGN);
-    OwnedFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+    host::Fd null(open("/dev/null", O_RDWR | O_CLOEXEC));
     if (!null.is_open()) return;
     dup2(null.get(), STDIN_FILENO);
     dup2(null.get(), STDOUT_FILENO);

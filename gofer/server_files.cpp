@@ -12,14 +12,14 @@ namespace kvmsbx::gofer {
 using namespace p9;
 
 // Opens what may be opened on the host: regular files and directories.
-Result<OwnedFd> Server::open_node(const Node& node, uint32_t flags) {
+Result<host::Fd> Server::open_node(const Node& node, uint32_t flags) {
     uint32_t access = flags & kOpenAccessMask;
     bool modifies = access != kOpenReadOnly || (flags & kOpenTruncate) != 0;
     if (access == kOpenAccessMask) return Errno::kINVAL;
     switch (node.type) {
         case S_IFDIR:
             if (modifies) return Errno::kISDIR;
-            return owned(openat(node.fd.get(), ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+            return host::owned(openat(node.fd.get(), ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         case S_IFREG:
             if ((flags & kOpenDirectory) != 0) return Errno::kNOTDIR;
             if (modifies && node.tree->readonly) return Errno::kROFS;
@@ -32,7 +32,7 @@ Result<OwnedFd> Server::open_node(const Node& node, uint32_t flags) {
 Result<Rlopen> Server::on(const Tlopen& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     if (fid->open.is_open() || fid->xattr) return Errno::kBUSY;
-    OwnedFd fd = TRY(open_node(*fid->node, message.flags));
+    host::Fd fd = TRY(open_node(*fid->node, message.flags));
     Attr attr = TRY(attributes(fd.get()));
     fid->open = std::move(fd);
     return Rlopen{attr.qid, iounit()};
@@ -162,7 +162,7 @@ Result<> Server::apply(Fid& fid, const SetAttr& set) {
     }
     if ((set.valid & kSetMode) != 0) TRY(reopener_.change_mode(fd, set.mode));
     if ((set.valid & kSetSize) != 0) {
-        OwnedFd writable = TRY(reopener_.open(fd, O_WRONLY));
+        host::Fd writable = TRY(reopener_.open(fd, O_WRONLY));
         TRY(host::checked(ftruncate(writable.get(), static_cast<off_t>(set.size))));
     }
     if ((set.valid & (kSetAtime | kSetMtime)) != 0)

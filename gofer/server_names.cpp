@@ -16,7 +16,7 @@ Result<Attr> Server::attributes(int fd) {
     return st.attr;
 }
 
-Result<Server::Found> Server::node_of(OwnedFd fd, const NodePtr& parent, const Export* tree, const char* name) {
+Result<Server::Found> Server::node_of(host::Fd fd, const NodePtr& parent, const Export* tree, const char* name) {
     Found found;
     found.attr = TRY(attributes(fd.get()));
     auto node = std::make_shared<Node>();
@@ -33,7 +33,7 @@ Result<Server::Found> Server::node_of(OwnedFd fd, const NodePtr& parent, const E
 Result<Server::Found> Server::walk_one(const NodePtr& parent, std::string_view component) {
     Name name = TRY(Name::create(component));
     if (parent->type != S_IFDIR) return Errno::kNOTDIR;
-    OwnedFd fd = TRY(open_component(parent->fd.get(), name));
+    host::Fd fd = TRY(open_component(parent->fd.get(), name));
     return node_of(std::move(fd), parent, parent->tree, name.c_str());
 }
 
@@ -162,7 +162,7 @@ Result<Rrename> Server::on(const Trename& message) {
     FileStat now = TRY(stat_fd(fid->node->fd.get()));
     NodePtr parent = TRY(parent_of(*fid->node, now, old_name));
     TRY(host::checked(renameat(parent->fd.get(), old_name.c_str(), to->fd.get(), new_name.c_str())));
-    OwnedFd again = TRY(reopener_.open_path(fid->node->fd.get()));
+    host::Fd again = TRY(reopener_.open_path(fid->node->fd.get()));
     fid->node = TRY(node_of(std::move(again), to, to->tree, new_name.c_str())).node;
     return Rrename{};
 }

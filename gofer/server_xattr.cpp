@@ -51,7 +51,7 @@ Result<Rxattrwalk> Server::on(const Txattrwalk& message) {
     if (fid->node->type != S_IFREG && fid->node->type != S_IFDIR) return Errno::kOPNOTSUPP;
     if (!message.name.empty() && !may_read(message.name)) return Errno::kOPNOTSUPP;
     if (live_xattrs_ >= XattrValue::kMaxLive) return Errno::kNFILE;
-    OwnedFd fd = TRY(open_node(*fid->node, kOpenReadOnly));
+    host::Fd fd = TRY(open_node(*fid->node, kOpenReadOnly));
     auto value = std::make_unique<XattrValue>(live_xattrs_);
     std::string name(message.name);
     value->value = name.empty() ? TRY(names_of(fd.get())) : TRY(value_of(fd.get(), name));
@@ -86,7 +86,7 @@ Result<> Server::finish_xattr(Fid& fid) {
     if (!fid.xattr || fid.xattr->name.empty()) return {};
     const XattrValue& xattr = *fid.xattr;
     if (xattr.value.size() != xattr.size) return Errno::kIO;
-    OwnedFd fd = TRY(open_node(*fid.node, kOpenReadOnly));
+    host::Fd fd = TRY(open_node(*fid.node, kOpenReadOnly));
     if (xattr.size == 0 && xattr.flags == XATTR_REPLACE)
         return host::checked(fremovexattr(fd.get(), xattr.name.c_str()));
     return host::checked(

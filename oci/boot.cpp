@@ -115,16 +115,16 @@ void debug(const vmm::SandboxConfig& config, const std::string& message) {
 
 // Opens /dev/kvm where the choice leaves room for it. With kAuto a host without it is no failure, as long as there is a
 // process platform to take instead; whether a guest runs is found out by run_sandbox().
-Outcome<UniqueFd> open_platform(vmm::SandboxConfig& config) {
-    if (config.platform == vmm::PlatformChoice::kProcess) return UniqueFd();
-    Outcome<UniqueFd> kvm = open_kvm();
+Outcome<host::Fd> open_platform(vmm::SandboxConfig& config) {
+    if (config.platform == vmm::PlatformChoice::kProcess) return host::Fd();
+    Outcome<host::Fd> kvm = open_kvm();
     if (kvm.is_ok()) return kvm;
     if (config.platform == vmm::PlatformChoice::kKvm)
         return Failure{kvm.error().message + "; or run with --platform=process, which needs no KVM"};
     if (config.process_sentry_elf.empty()) return kvm.error();
     config.platform = vmm::PlatformChoice::kProcess;
     debug(config, "--platform=auto takes the process platform: " + kvm.error().message);
-    return UniqueFd();
+    return host::Fd();
 }
 
 Outcome<> check_images(const vmm::SandboxConfig& config) {
@@ -138,11 +138,11 @@ Outcome<int> boot(BootOptions& options, const SentryImages& images) {
     vmm::SandboxConfig& config = options.config;
     config.sentry_elf = images.kvm;
     config.process_sentry_elf = images.process;
-    const UniqueFd kvm = TRY(open_platform(config));
+    const host::Fd kvm = TRY(open_platform(config));
     TRY(check_images(config));
     config.kvm_fd = kvm.get();
     // Where a guest turns out not to run, the process platform does with a memfd.
-    const UniqueFd ram(kvm.is_valid() ? -1 : vmm::open_ram_file());
+    const host::Fd ram(kvm.is_open() ? -1 : vmm::open_ram_file());
     config.ram_fd = ram.get();
     config.app_spec = TRY(read_app_spec(options.spec_fd));
     for (int& fd : config.console_fds) fd = vmm::open_terminal_again(fd);

@@ -21,9 +21,9 @@ void write_all(int fd, std::string_view text) {
     }
 }
 
-Outcome<UniqueFd> open_append(const std::string& path) {
-    UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-    if (!fd.is_valid()) return errno_failure("cannot open the log file " + path, errno);
+Outcome<host::Fd> open_append(const std::string& path) {
+    host::Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    if (!fd.is_open()) return errno_failure("cannot open the log file " + path, errno);
     return fd;
 }
 
@@ -65,7 +65,7 @@ Outcome<> Reporter::open(const Options& options) {
 }
 
 void Reporter::log_line(const char* level, const std::string& message) {
-    if (!log_fd_.is_valid()) return;
+    if (!log_fd_.is_open()) return;
     const std::string time = rfc3339_now();
     if (log_format_ == LogFormat::kJson) {
         const nlohmann::ordered_json entry{{"level", level}, {"msg", message}, {"time", time}};
@@ -84,7 +84,7 @@ void Reporter::write_stderr(std::string_view text) {
 }
 
 void Reporter::write_debug(std::string_view text) {
-    if (debug_fd_.is_valid()) {
+    if (debug_fd_.is_open()) {
         write_all(debug_fd_.get(), text);
     } else if (terminal_raw_) {
         write_all(2, with_carriage_returns(text));
@@ -118,7 +118,7 @@ void Reporter::child_line(std::string_view line) {
         const size_t start = line.find(": ") + 2;
         log_line("error", std::string(line.substr(start, line.size() - start - 1)));
     }
-    if (stream_children_ && (debug_fd_.is_valid() || !is_message)) write_debug(line);
+    if (stream_children_ && (debug_fd_.is_open() || !is_message)) write_debug(line);
     if (is_message || !stream_children_) write_stderr(line);
 }
 

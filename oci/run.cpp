@@ -95,7 +95,7 @@ LaunchPlan make_plan(const Bundle& bundle, const RunOptions& options, const std:
 
 Outcome<int> run_in_sandbox(const LaunchPlan& plan, const Bundle& bundle, StateDirectory& state,
                             std::optional<RawTerminal>& terminal, CrashRequest crash, Reporter& reporter) {
-    const UniqueFd signals = TRY(take_signals());
+    const host::Fd signals = TRY(take_signals());
     SandboxProcesses processes = TRY(launch(plan));
     reporter.debug("started the sandbox process " + std::to_string(processes.boot.pid) + " and the gofer " +
                    std::to_string(processes.gofer.pid));

@@ -36,9 +36,9 @@ Result<> create_lapics(int vm) {
 }  // namespace
 
 Result<Vm> Vm::create(const Log& log, int kvm_fd) {
-    Fd owned;
+    host::Fd owned;
     if (kvm_fd < 0) {
-        owned = Fd(open("/dev/kvm", O_RDWR | O_CLOEXEC));
+        owned = host::Fd(open("/dev/kvm", O_RDWR | O_CLOEXEC));
         kvm_fd = owned.get();
         if (kvm_fd < 0)
             return log.fail(host::last_errno(),
@@ -52,7 +52,7 @@ Result<Vm> Vm::create(const Log& log, int kvm_fd) {
     do vm = ioctl(kvm_fd, KVM_CREATE_VM, 0);
     while (vm < 0 && errno == EINTR);
     if (vm < 0) return log.fail(host::last_errno(), "cannot create a VM (KVM_CREATE_VM): %m");
-    Vm made(log, kvm_fd, std::move(owned), Fd(vm));
+    Vm made(log, kvm_fd, std::move(owned), host::Fd(vm));
     if (call(vm, KVM_SET_TSS_ADDR, kTssPages).is_error()) return log.fail(host::last_errno(), "KVM_SET_TSS_ADDR: %m");
     if (create_lapics(vm).is_error())
         return log.fail(host::last_errno(), "this KVM has no in-kernel interrupt controller (KVM_CREATE_IRQCHIP): %m");
@@ -110,8 +110,8 @@ Result<> Vm::raise_interrupt(unsigned cpu, uint8_t vector) const {
 uint64_t Vm::tsc_khz(const Vcpu& vcpu) { return call(vcpu.fd(), KVM_GET_TSC_KHZ, 0).value_or(0); }
 
 Result<Vcpu> Vcpu::create(const Log& log, int kvm, int vm, unsigned id, const CpuFeatures& features) {
-    Fd fd(ioctl(vm, KVM_CREATE_VCPU, id));
-    if (fd.get() < 0) return log.fail(host::last_errno(), "cannot create vCPU %u: %m; try fewer --cpus", id);
+    host::Fd fd(ioctl(vm, KVM_CREATE_VCPU, id));
+    if (!fd.is_open()) return log.fail(host::last_errno(), "cannot create vCPU %u: %m; try fewer --cpus", id);
     int run_size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
     if (run_size < 0) return log.fail(host::last_errno(), "KVM_GET_VCPU_MMAP_SIZE: %m");
     void* page = mmap(nullptr, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);

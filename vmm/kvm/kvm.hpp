@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "vmm/fd.hpp"
+#include "common/host/fd.hpp"
 #include "vmm/guest_memory.hpp"
 #include "vmm/kvm/cpu_features.hpp"
 #include "vmm/log.hpp"
@@ -38,10 +38,10 @@ class Vcpu {
     Result<> set_runnable();
 
   private:
-    Vcpu(Fd fd, kvm_run* run, size_t run_size, unsigned id)
+    Vcpu(host::Fd fd, kvm_run* run, size_t run_size, unsigned id)
         : fd_(std::move(fd)), run_(run), run_size_(run_size), id_(id) {}
 
-    Fd fd_;
+    host::Fd fd_;
     kvm_run* run_;
     size_t run_size_;
     unsigned id_;
@@ -70,13 +70,13 @@ class Vm {
     static uint64_t tsc_khz(const Vcpu& vcpu);
 
   private:
-    Vm(const Log& log, int kvm, Fd owned, Fd vm)
+    Vm(const Log& log, int kvm, host::Fd owned, host::Fd vm)
         : log_(&log), kvm_(kvm), owned_(std::move(owned)), vm_(std::move(vm)) {}
 
     const Log* log_;
     int kvm_;
-    Fd owned_;
-    Fd vm_;
+    host::Fd owned_;
+    host::Fd vm_;
     std::vector<kvm_irq_routing_entry> routes_;
 };
 

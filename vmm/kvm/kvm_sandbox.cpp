@@ -104,8 +104,8 @@ Result<int> KvmGuest::run(const Log& log, const SandboxConfig& config) {
     Machine machine = TRY(build_machine(log, boot_, memory_.size(), input));
     for (Vcpu& vcpu : vcpus_) TRY(prepare_vcpu(log, vcpu, machine, input));
 
-    Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (wake.get() < 0) return log.fail(host::last_errno(), "eventfd: %m");
+    host::Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake.is_open()) return log.fail(host::last_errno(), "eventfd: %m");
     KvmPlatform platform(vm_, machine, *ram_);
     SandboxState state{
         config, log, memory_, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};

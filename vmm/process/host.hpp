@@ -15,7 +15,7 @@
 
 #include "common/abi/cpu_area.hpp"
 #include "common/abi/stub.hpp"
-#include "vmm/fd.hpp"
+#include "common/host/fd.hpp"
 #include "vmm/guest_memory.hpp"
 #include "vmm/log.hpp"
 #include "vmm/process/zygote.hpp"
@@ -71,8 +71,8 @@ class ProcessHost {
     };
     struct Cpu {
         abi::CpuArea* area = nullptr;
-        Fd interrupt_fd;  // wakes it from wait()
-        Fd wake_fd;       // a helper writes it when orders are done, the main thread when the stub is dead
+        host::Fd interrupt_fd;  // wakes it from wait()
+        host::Fd wake_fd;       // a helper writes it when orders are done, the main thread when the stub is dead
         std::atomic<Mode> mode{Mode::kSentry};
         std::atomic<uint64_t> runner{0};  // in kUser: PID << 32 | TID
         std::atomic<abi::RunnerControl*> control{nullptr};
@@ -115,7 +115,7 @@ class ProcessHost {
     std::vector<Cpu> cpus_;
     std::vector<Slot> slots_;  // 0: the zygote
     abi::Completion* completions_ = nullptr;
-    Fd completion_fd_;
+    host::Fd completion_fd_;
     const GuestMemory* memory_ = nullptr;
     abi::OrderPage* zygote_orders_ = nullptr;
     std::mutex zygote_lock_, table_lock_;

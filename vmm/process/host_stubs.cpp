@@ -30,12 +30,12 @@ void signal_eventfd(int fd) {
 Result<std::unique_ptr<ProcessHost>> ProcessHost::create(const Log& log, unsigned cpus, int gofer_completion_fd) {
     std::unique_ptr<ProcessHost> host(new ProcessHost(log, cpus, gofer_completion_fd));
     for (Cpu& cpu : host->cpus_) {
-        cpu.interrupt_fd = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-        cpu.wake_fd = Fd(eventfd(0, EFD_CLOEXEC));
-        if (cpu.interrupt_fd.get() < 0 || cpu.wake_fd.get() < 0) return log.fail(host::last_errno(), "eventfd: %m");
+        cpu.interrupt_fd = host::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        cpu.wake_fd = host::Fd(eventfd(0, EFD_CLOEXEC));
+        if (!cpu.interrupt_fd.is_open() || !cpu.wake_fd.is_open()) return log.fail(host::last_errno(), "eventfd: %m");
     }
-    host->completion_fd_ = Fd(memfd_create("kvmsbx-completions", MFD_CLOEXEC));
-    if (host->completion_fd_.get() < 0 || ftruncate(host->completion_fd_.get(), kCompletionsSize) != 0)
+    host->completion_fd_ = host::Fd(memfd_create("kvmsbx-completions", MFD_CLOEXEC));
+    if (!host->completion_fd_.is_open() || ftruncate(host->completion_fd_.get(), kCompletionsSize) != 0)
         return log.fail(host::last_errno(), "memfd: %m");
     void* at = mmap(nullptr, kCompletionsSize, PROT_READ | PROT_WRITE, MAP_SHARED, host->completion_fd_.get(), 0);
     if (at == MAP_FAILED) return log.fail(host::last_errno(), "mmap: %m");

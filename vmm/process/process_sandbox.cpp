@@ -51,13 +51,13 @@ class ProcessPlatform final : public Platform {
 };
 
 // Blocked in all threads, so before any: they come by a file descriptor.
-Result<Fd> watch_children(const Log& log) {
+Result<host::Fd> watch_children(const Log& log) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return log.fail(host::last_errno(), "sigprocmask: %m");
-    Fd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (fd.get() < 0) return log.fail(host::last_errno(), "signalfd: %m");
+    host::Fd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd.is_open()) return log.fail(host::last_errno(), "signalfd: %m");
     return fd;
 }
 
@@ -94,7 +94,7 @@ Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
         return log.fail(sentry.error(), "the Sentry inside this binary is damaged: %s; build kvmsbx again", why);
     HostFacts facts = TRY(find_host_facts(log));
     unsigned cpus = cpu_count(config);
-    Fd own_file;
+    host::Fd own_file;
     if (config.ram_fd < 0) {
         auto made = make_ram_memfd();
         if (made.is_error()) return log.fail(made.error(), "cannot make a memfd for RAM: %m");
@@ -114,7 +114,7 @@ Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
         TRY(build_process_machine(log, boot, memory.size(), ram_fd,
                                   {&*sentry, &facts, &kProcessCalls, cpus, channel, *stub_base, config.app_spec}));
 
-    Fd children = TRY(watch_children(log));
+    host::Fd children = TRY(watch_children(log));
     auto host = TRY(ProcessHost::create(log, cpus, config.gofer_completion_fd));
     for (unsigned cpu = 0; cpu < cpus; cpu++) host->set_cpu_area(cpu, boot.as<abi::CpuArea>(machine.cpu_areas[cpu]));
     TRY(host->start(memory, ram_fd, code, boot.as<abi::OrderPage>(machine.zygote_orders)));
@@ -122,8 +122,8 @@ Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
               static_cast<unsigned long long>(*stub_base), config.ram_fd < 0 ? "a memfd" : "a tmpfs of huge pages",
               static_cast<unsigned long long>(facts.tsc_khz));
 
-    Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (wake.get() < 0) return log.fail(host::last_errno(), "eventfd: %m");
+    host::Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake.is_open()) return log.fail(host::last_errno(), "eventfd: %m");
     ProcessPlatform platform(*host, machine, memory.size(), children.get(), config.gofer_completion_fd);
     SandboxState state{
         config, log, memory, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};
