@@ -12,6 +12,7 @@
 #include <cstring>
 #include <string>
 
+#include "common/host/exit_code.hpp"
 #include "oci/confine.hpp"
 #include "oci/kvm_device.hpp"
 #include "vmm/console.hpp"
@@ -159,7 +160,7 @@ int boot_main(int argc, char** argv, const SentryImages& images) {
     Outcome<int> code = options.is_ok() ? boot(options.value(), images) : Outcome<int>(options.error());
     if (code.is_ok()) return code.value();
     dprintf(log_fd, "kvmsbx: %s\n", code.error().message.c_str());
-    return vmm::kExitOwnFailure;
+    return host::kExitOwnFailure;
 }
 
 }  // namespace kvmsbx::oci

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "common/host/exit_code.hpp"
 #include "oci/bundle.hpp"
 #include "oci/capabilities.hpp"
 #include "oci/janitor.hpp"
@@ -139,7 +140,7 @@ int run_container(const RunOptions& options, Reporter& reporter) {
     const Outcome<int> code = run(options, reporter);
     if (code.is_ok()) return code.value();
     reporter.error(code.error().message);
-    return kExitOwnFailure;
+    return host::kExitOwnFailure;
 }
 
 }  // namespace kvmsbx::oci

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "common/abi/hypercall.hpp"
+#include "common/host/exit_code.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -100,14 +101,14 @@ int Supervisor::explain(bool gofer_first, ChildEnd boot, ChildEnd gofer) {
             reporter_.error("the gofer (the sandbox's file server) " + describe(gofer) +
                             ", so the sandbox was ended; run with --debug for more");
         }
-        return kExitOwnFailure;
+        return host::kExitOwnFailure;
     }
     if (!boot.killed) return boot.value;
     if (!reporter_.child_reported()) {
         reporter_.error("the sandbox process " + describe(boot) +
                         ", so the sandbox has ended; run with --debug for more");
     }
-    return kExitOwnFailure;
+    return host::kExitOwnFailure;
 }
 
 int Supervisor::run(CrashRequest crash) {

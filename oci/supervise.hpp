@@ -9,8 +9,6 @@
 
 namespace kvmsbx::oci {
 
-inline constexpr int kExitOwnFailure = 125;
-
 // Blocks the signals that are forwarded to the application and returns the signalfd on which they come. Before
 // launch(), so that none is lost.
 Outcome<host::Fd> take_signals();
@@ -23,7 +21,7 @@ struct CrashRequest {
 };
 
 // Until the sandbox process and the gofer are gone. Returns the exit code for `run`: the application's, or
-// kExitOwnFailure after a line has been reported.
+// host::kExitOwnFailure after a line has been reported.
 int supervise(SandboxProcesses& processes, const host::Fd& signals, std::optional<RawTerminal>& terminal,
               CrashRequest crash, Reporter& reporter);
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "common/host/errno.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/kvm/kvm_sandbox.hpp"
 #include "vmm/process/process_sandbox.hpp"
 #include "vmm/sandbox_state.hpp"
@@ -91,7 +92,7 @@ Result<uint64_t> channel_size(const Log& log, const SandboxConfig& config) {
 int run_sandbox(const SandboxConfig& config) {
     Log log(config.log_fd, config.debug);
     auto code = run(log, config);
-    return code.is_ok() ? *code : kExitOwnFailure;
+    return code.is_ok() ? *code : host::kExitOwnFailure;
 }
 
 }  // namespace kvmsbx::vmm

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "common/host/errno.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/sandbox_state.hpp"
 
 namespace kvmsbx::vmm {
@@ -132,7 +133,7 @@ std::span<const SeccompRule> seccomp_rules(ThreadKind kind) {
 
 bool confine_thread(SandboxState& state, ThreadKind kind) {
     if (state.config.seccomp == SeccompPolicy::kOff || install_thread_seccomp(state.log, kind).is_ok()) return true;
-    state.ending.set(kExitOwnFailure);
+    state.ending.set(host::kExitOwnFailure);
     return false;
 }
 

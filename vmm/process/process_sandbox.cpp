@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "common/host/errno.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/main_loop.hpp"
 #include "vmm/process/host.hpp"
 #include "vmm/process/machine.hpp"
@@ -37,7 +38,7 @@ class ProcessPlatform final : public Platform {
         signalfd_siginfo info;
         ssize_t ignored = read(polled_[0], &info, sizeof info);
         static_cast<void>(ignored);
-        if (!host_.notice_deaths() && state_->ending.set(kExitOwnFailure))
+        if (!host_.notice_deaths() && state_->ending.set(host::kExitOwnFailure))
             state_->log.error("the process that makes stubs died, so the sandbox ends");
     }
     void set_state(SandboxState& state) { state_ = &state; }
@@ -74,7 +75,7 @@ Result<> map_channel(const Log& log, int fd, uint64_t size) {
     for (unsigned cpu = 0; cpu < cpus; cpu++)
         std::thread([&state, cpu] {
             if (watch_for_faults(cpu).is_error())
-                state.ending.set(kExitOwnFailure);
+                state.ending.set(host::kExitOwnFailure);
             else if (confine_thread(state, ThreadKind::kProcessVcpu))
                 run_process_vcpu(cpu);
             park_thread();

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "common/host/errno.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/process/vcpu_thread.hpp"
 
 namespace kvmsbx::vmm {
@@ -49,7 +50,7 @@ void on_fault(int signal, siginfo_t*, void* interrupted) {
                                      static_cast<unsigned long long>(registers[REG_RIP]),
                                      watched.faulted ? "in the Sentry's own handler" : "not in the Sentry",
                                      static_cast<unsigned long long>(registers[REG_CR2]));
-        _exit(kExitOwnFailure);
+        _exit(host::kExitOwnFailure);
     }
     watched.faulted = true;
     uint64_t at = (area->emergency_stack - sizeof(abi::SentryFault)) & ~uint64_t{63};
