@@ -1,2 +1,3 @@
 kvmsbx_unit_test(result kvmsbx_common)
 kvmsbx_unit_test(host_confinement kvmsbx_common)
+kvmsbx_unit_test(host_fd kvmsbx_common)
