@@ -36,7 +36,7 @@ std::vector<Source> sources_of(const GoferSpec& spec) {
 }
 
 bool fail(const Source& source, const char* what) {
-    log_line(std::string(what) + " " + source.path + because() + "; check " + source.field + " in config.json");
+    log.error_text(std::string(what) + " " + source.path + because() + "; check " + source.field + " in config.json");
     return false;
 }
 
@@ -104,14 +104,14 @@ bool enter(int tmpfs) {
 
 bool build_root(const std::vector<Source>& sources, std::vector<Export>& exports) {
     if (mount("", "/", nullptr, kPrivate | kRecursive, nullptr) != 0)
-        return log_line("cannot make the mounts private" + because()), false;
+        return log.error_text("cannot make the mounts private" + because()), false;
     std::vector<host::Fd> trees(sources.size());
     for (size_t i = 0; i < sources.size(); i++)
         if (!clone_mount(sources[i], trees[i])) return false;
     host::Fd tmpfs = make_tmpfs();
-    if (!tmpfs.is_open()) return log_line("cannot make a tmpfs for the private root" + because()), false;
+    if (!tmpfs.is_open()) return log.error_text("cannot make a tmpfs for the private root" + because()), false;
     // move_mount() into a mount that is not attached yet needs Linux 6.15: enter first.
-    if (!enter(tmpfs.get())) return log_line("cannot enter the private root" + because()), false;
+    if (!enter(tmpfs.get())) return log.error_text("cannot enter the private root" + because()), false;
     for (size_t i = 0; i < sources.size(); i++) {
         Export tree{sources[i].index, {}, sources[i].readonly};
         std::string name = sources[i].index == Export::kRootIndex ? "root" : "mount" + std::to_string(sources[i].index);
@@ -125,7 +125,8 @@ bool build_root(const std::vector<Source>& sources, std::vector<Export>& exports
 
 bool open_exports(const GoferSpec& spec, bool setup_root, std::vector<Export>& exports, host::Fd& proc_self_fd) {
     proc_self_fd = host::Fd(open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!proc_self_fd.is_open()) return log_line("cannot open /proc/self/fd" + because() + "; mount /proc"), false;
+    if (!proc_self_fd.is_open())
+        return log.error_text("cannot open /proc/self/fd" + because() + "; mount /proc"), false;
     std::vector<Source> sources = sources_of(spec);
     if (setup_root) return build_root(sources, exports);
     for (const Source& source : sources) {

@@ -29,7 +29,7 @@ struct Options {
     bool apply_caps = true, setup_root = true, debug = false;
 };
 
-bool fail(const std::string& text) { return log_line(text), false; }
+bool fail(const std::string& text) { return log.error_text(text), false; }
 
 // 0 or 1: go on; else exit code + 2. (CLI11 reports --help and errors by exceptions.)
 bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
@@ -51,7 +51,7 @@ bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         exit_code = error.get_exit_code() == 0 ? app.exit(error) : 1;
-        if (exit_code != 0) log_line(error.what());
+        if (exit_code != 0) log.error_text(error.what());
         return false;
     }
     exit_code = 1;
@@ -126,7 +126,7 @@ bool map_channel(int fd, std::span<uint8_t>& region) {
                     " bytes of the channel region");
     // A file that shrinks under the mapping is a SIGBUS that the other side can cause.
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) != 0 && (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) == 0)
-        log_debug("the channel memfd cannot be sealed against shrinking (create it with MFD_ALLOW_SEALING)");
+        log.debug_text("the channel memfd cannot be sealed against shrinking (create it with MFD_ALLOW_SEALING)");
     void* memory = mmap(nullptr, abi::kChannelSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) return fail("cannot map the channel memfd" + because());
     region = {static_cast<uint8_t*>(memory), abi::kChannelSize};
@@ -146,14 +146,17 @@ int report_end(ServeEnd end) {
     switch (end) {
         case ServeEnd::kPeerGone: return 0;
         case ServeEnd::kBadHeader:
-            log_line(
+            log.error_text(
                 "the channel region has no header of this version; the Sentry and the gofer are of different builds");
             break;
         case ServeEnd::kRingViolation:
-            log_line("the Sentry broke the rules of the channel's ring; the sandbox's files are no longer served");
+            log.error_text(
+                "the Sentry broke the rules of the channel's ring; the sandbox's files are no longer served");
             break;
-        case ServeEnd::kBadFrame: log_line("the client sent a frame larger than msize or shorter than a header"); break;
-        case ServeEnd::kHostError: log_line("the channel failed" + because()); break;
+        case ServeEnd::kBadFrame:
+            log.error_text("the client sent a frame larger than msize or shorter than a header");
+            break;
+        case ServeEnd::kHostError: log.error_text("the channel failed" + because()); break;
     }
     return 1;
 }
@@ -179,7 +182,7 @@ int gofer_main(int argc, char** argv) {
     Options options;
     int exit_code = 1;
     if (!parse_options(argc, argv, options, exit_code)) return exit_code;
-    set_log(options.log_fd >= 0 ? options.log_fd : STDERR_FILENO, options.debug);
+    log = host::Log(options.log_fd >= 0 ? options.log_fd : STDERR_FILENO, options.debug, host::kGoferPrefixes);
     std::vector<int> keep = options.io_fds;
     keep.insert(keep.end(),
                 {options.socket_fd, options.spec_fd, options.mounts_fd, options.log_fd, options.lifeline_fd});
@@ -189,7 +192,7 @@ int gofer_main(int argc, char** argv) {
     if (!load_spec(options, spec)) return 1;
     ServerConfig config;
     config.max_msize = abi::kSlotBufferSize;
-    if (options.debug) config.trace = [](std::string_view line) { log_debug(std::string(line)); };
+    if (options.debug) config.trace = [](std::string_view line) { log.debug_text(line); };
     if (!confine(options, spec, config)) return 1;
     RingTransport ring{};
     if (options.socket_fd < 0) {
@@ -201,7 +204,7 @@ int gofer_main(int argc, char** argv) {
         ring.may_poll = has_second_cpu();
     }
     auto server = std::make_unique<Server>(std::move(config));
-    log_debug("serving " + spec.root_path);
+    log.debug_text("serving " + spec.root_path);
     malloc_trim(0);  // what config.json and the options needed
     if (!install_seccomp(options.socket_fd >= 0)) return 1;
     ServeEnd end = options.socket_fd >= 0 ? serve_socket(*server, options.socket_fd, options.lifeline_fd)

@@ -10,7 +10,7 @@
 
 namespace kvmsbx::vmm {
 
-Result<GuestMemory> GuestMemory::create(const Log& log, uint64_t size) {
+Result<GuestMemory> GuestMemory::create(const host::Log& log, uint64_t size) {
     // One huge page more than needed, so that guest huge pages can lie on host huge pages.
     uint64_t reserve = size + abi::kHugePageSize;
     void* got = mmap(nullptr, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -30,7 +30,7 @@ Result<GuestMemory> GuestMemory::create(const Log& log, uint64_t size) {
     return GuestMemory(base, size, -1);
 }
 
-Result<GuestMemory> GuestMemory::map_file(const Log& log, int fd, uint64_t address, uint64_t size) {
+Result<GuestMemory> GuestMemory::map_file(const host::Log& log, int fd, uint64_t address, uint64_t size) {
     if (ftruncate(fd, static_cast<off_t>(size)) != 0)
         return log.fail(host::last_errno(), "cannot make a file of %llu MiB for RAM: %m",
                         static_cast<unsigned long long>(size >> 20));

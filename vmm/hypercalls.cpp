@@ -122,7 +122,7 @@ void handle_hypercall(SandboxState& state, unsigned cpu) {
     MUST(state.memory.copy_out_value(block, call));
 }
 
-void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info) {
+void print_panic(const host::Log& log, const SentryElf& sentry, abi::PanicInfo info) {
     info.message[sizeof info.message - 1] = 0;
     for (char& c : info.message)
         if (c != 0 && (c < ' ' || c > '~')) c = '?';

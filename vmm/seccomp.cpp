@@ -137,7 +137,7 @@ bool confine_thread(SandboxState& state, ThreadKind kind) {
     return false;
 }
 
-Result<> install_thread_seccomp(const Log& log, ThreadKind kind) {
+Result<> install_thread_seccomp(const host::Log& log, ThreadKind kind) {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return log.fail(host::last_errno(), "cannot set no_new_privs: %m");
     std::unique_ptr<void, void (*)(void*)> filter(seccomp_init(SCMP_ACT_KILL_PROCESS), seccomp_release);
     if (!filter) return log.fail(Errno::kNOMEM, "cannot make a seccomp filter: out of memory");

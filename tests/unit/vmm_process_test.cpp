@@ -19,6 +19,7 @@
 #include <string>
 #include <thread>
 
+#include "common/host/log.hpp"
 #include "vmm/process/host.hpp"
 #include "vmm/process/host_facts.hpp"
 #include "vmm/process/ram_file.hpp"
@@ -29,7 +30,7 @@ namespace {
 
 constexpr uint64_t kRam = 16 << 20;
 constexpr uint64_t kProgram = 0x1000'0000, kData = 0x2000'0000, kWindow = 0x3000'0000;  // in a stub
-const Log kSilent(-1, false);
+const host::Log kSilent(-1, false);
 
 // The start of the kernel's struct ucontext.
 struct Context {

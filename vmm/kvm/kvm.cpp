@@ -35,7 +35,7 @@ Result<> create_lapics(int vm) {
 
 }  // namespace
 
-Result<Vm> Vm::create(const Log& log, int kvm_fd) {
+Result<Vm> Vm::create(const host::Log& log, int kvm_fd) {
     host::Fd owned;
     if (kvm_fd < 0) {
         owned = host::Fd(open("/dev/kvm", O_RDWR | O_CLOEXEC));
@@ -109,7 +109,7 @@ Result<> Vm::raise_interrupt(unsigned cpu, uint8_t vector) const {
 
 uint64_t Vm::tsc_khz(const Vcpu& vcpu) { return call(vcpu.fd(), KVM_GET_TSC_KHZ, 0).value_or(0); }
 
-Result<Vcpu> Vcpu::create(const Log& log, int kvm, int vm, unsigned id, const CpuFeatures& features) {
+Result<Vcpu> Vcpu::create(const host::Log& log, int kvm, int vm, unsigned id, const CpuFeatures& features) {
     host::Fd fd(ioctl(vm, KVM_CREATE_VCPU, id));
     if (!fd.is_open()) return log.fail(host::last_errno(), "cannot create vCPU %u: %m; try fewer --cpus", id);
     int run_size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);

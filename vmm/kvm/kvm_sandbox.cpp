@@ -21,7 +21,7 @@ constexpr unsigned kGoferGsi = 24;  // the first behind the IOAPIC's pins
 enum MemorySlot : unsigned { kChannelSlot, kFirstRamSlot };
 
 // The channel region, mapped here only so that KVM can give it to the guest.
-Result<uint64_t> map_channel(const Log& log, Vm& vm, const SandboxConfig& config) {
+Result<uint64_t> map_channel(const host::Log& log, Vm& vm, const SandboxConfig& config) {
     uint64_t size = TRY(channel_size(log, config));
     if (size == 0) return size;
     void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, config.channel_fd, 0);
@@ -70,7 +70,7 @@ int run_threads(SandboxState& state, std::vector<Vcpu>& vcpus, int wake_fd) {
 
 }  // namespace
 
-Result<std::unique_ptr<KvmGuest>> KvmGuest::create(const Log& log, const SandboxConfig& config) {
+Result<std::unique_ptr<KvmGuest>> KvmGuest::create(const host::Log& log, const SandboxConfig& config) {
     Vm vm = TRY(Vm::create(log, config.kvm_fd));
     auto features = vm.features();
     if (features.is_error())
@@ -85,7 +85,7 @@ Result<std::unique_ptr<KvmGuest>> KvmGuest::create(const Log& log, const Sandbox
     return guest;
 }
 
-Result<int> KvmGuest::run(const Log& log, const SandboxConfig& config) {
+Result<int> KvmGuest::run(const host::Log& log, const SandboxConfig& config) {
     vm_.log_to(log);
     const char* why = nullptr;
     auto sentry = parse_sentry_elf(config.sentry_elf, abi::kSentryBase, &why);
@@ -115,7 +115,7 @@ Result<int> KvmGuest::run(const Log& log, const SandboxConfig& config) {
 PrivilegeReport measure_privilege(int kvm_fd) {
     PrivilegeReport report{};
     auto measure = [&]() -> Result<PrivilegeDecision> {
-        Log silent(-1, false);
+        host::Log silent(-1, false);
         Vm vm = TRY(Vm::create(silent, kvm_fd));
         CpuFeatures features = TRY(vm.features());
         GuestMemory memory = TRY(GuestMemory::create(silent, abi::kHugePageSize));

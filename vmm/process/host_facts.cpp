@@ -101,7 +101,7 @@ uint64_t find_tsc_khz() {
 
 }  // namespace
 
-Result<HostFacts> find_host_facts(const Log& log) {
+Result<HostFacts> find_host_facts(const host::Log& log) {
     uint64_t frame = std::max<uint64_t>(getauxval(kMinimumSignalStack), 2048);
     HostFacts facts{};
     facts.runner_area_size = std::max(std::bit_ceil(sizeof(abi::RunnerControl) + frame + kFrameSlack), abi::kPageSize);

@@ -27,7 +27,7 @@ void signal_eventfd(int fd) {
 
 }  // namespace
 
-Result<std::unique_ptr<ProcessHost>> ProcessHost::create(const Log& log, unsigned cpus, int gofer_completion_fd) {
+Result<std::unique_ptr<ProcessHost>> ProcessHost::create(const host::Log& log, unsigned cpus, int gofer_completion_fd) {
     std::unique_ptr<ProcessHost> host(new ProcessHost(log, cpus, gofer_completion_fd));
     for (Cpu& cpu : host->cpus_) {
         cpu.interrupt_fd = host::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

@@ -18,7 +18,7 @@ int protection(const SentrySegment& segment) {
 }
 
 // MAP_FIXED_NOREPLACE: this executable's own heap may have come there.
-Result<> map_segment(const Log& log, int ram_fd, const SentrySegment& segment, const PlacedSegment& placed) {
+Result<> map_segment(const host::Log& log, int ram_fd, const SentrySegment& segment, const PlacedSegment& placed) {
     void* at = reinterpret_cast<void*>(placed.start);
     void* got = mmap(at, placed.size, protection(segment), MAP_SHARED | MAP_FIXED_NOREPLACE, ram_fd,
                      static_cast<off_t>(placed.at.value - abi::kRamGpa));
@@ -47,7 +47,7 @@ void fill_process_info(BootInfo& info, const ProcessMachineInput& input) {
 
 }  // namespace
 
-Result<ProcessMachine> build_process_machine(const Log& log, BootMemory& memory, uint64_t ram_size, int ram_fd,
+Result<ProcessMachine> build_process_machine(const host::Log& log, BootMemory& memory, uint64_t ram_size, int ram_fd,
                                              const ProcessMachineInput& input) {
     ProcessMachine made{};
     made.entry = input.sentry->entry;

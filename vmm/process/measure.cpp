@@ -109,7 +109,7 @@ class Trial {
 
     ProcessReport& report_;
     const char* step_ = "";
-    Log silent_{-1, false};
+    host::Log silent_{-1, false};
     HostFacts facts_{};
     host::Fd ram_;
     std::unique_ptr<GuestMemory> memory_;

@@ -52,7 +52,7 @@ class ProcessPlatform final : public Platform {
 };
 
 // Blocked in all threads, so before any: they come by a file descriptor.
-Result<host::Fd> watch_children(const Log& log) {
+Result<host::Fd> watch_children(const host::Log& log) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
@@ -62,7 +62,7 @@ Result<host::Fd> watch_children(const Log& log) {
     return fd;
 }
 
-Result<> map_channel(const Log& log, int fd, uint64_t size) {
+Result<> map_channel(const host::Log& log, int fd, uint64_t size) {
     if (size == 0) return {};
     void* at = reinterpret_cast<void*>(abi::kProcessDirectMap + abi::kChannelGpa);
     if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) != at)
@@ -88,7 +88,7 @@ Result<> map_channel(const Log& log, int fd, uint64_t size) {
 
 }  // namespace
 
-Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
+Result<int> run_on_process(const host::Log& log, const SandboxConfig& config) {
     const char* why = nullptr;
     auto sentry = parse_sentry_elf(config.process_sentry_elf, abi::kProcessSentryBase, &why);
     if (sentry.is_error())

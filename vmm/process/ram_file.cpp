@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "common/host/errno.hpp"
-#include "vmm/log.hpp"
 
 // Not in every libc's headers (linux/mfd.h, since Linux 6.3).
 #ifndef MFD_EXEC
