@@ -14,6 +14,8 @@
 #include <CLI/CLI.hpp>
 
 #include "common/abi/channel.hpp"
+#include "common/host/fd.hpp"
+#include "common/host/write_all.hpp"
 #include "gofer/confine.hpp"
 #include "gofer/destinations.hpp"
 #include "gofer/log.hpp"
@@ -77,16 +79,6 @@ bool read_all(int fd, std::string& text) {
     }
 }
 
-bool write_all(int fd, std::string_view text) {
-    while (!text.empty()) {
-        ssize_t n = write(fd, text.data(), text.size());
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return false;
-        text.remove_prefix(static_cast<size_t>(n));
-    }
-    return true;
-}
-
 bool load_spec(const Options& options, GoferSpec& spec) {
     std::string path = options.bundle + "/config.json";
     host::Fd file(options.spec_fd >= 0 ? options.spec_fd : open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -110,7 +102,7 @@ bool report_mounts(const Options& options, const GoferSpec& spec, const Export& 
             return fail("mounts[" + std::to_string(i) + "].destination " + spec.destinations[i] +
                         ": too many symbolic links");
     }
-    return write_all(out.get(), mounts_with_destinations(spec, resolved)) ||
+    return host::write_all(out.get(), mounts_with_destinations(spec, resolved)).is_ok() ||
            fail("cannot write to --mounts-fd" + because());
 }
 

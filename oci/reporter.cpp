@@ -6,20 +6,16 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "common/host/log.hpp"
+#include "common/host/write_all.hpp"
+
 namespace kvmsbx::oci {
 namespace {
 
 constexpr size_t kMaxHeldBack = 256 * 1024;
 constexpr size_t kMaxChildLine = 16 * 1024;
 
-void write_all(int fd, std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t n = write(fd, text.data(), text.size());
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return;  // nowhere to complain
-        text.remove_prefix(static_cast<size_t>(n));
-    }
-}
+void write_all(int fd, std::string_view text) { ignore(host::write_all(fd, text), "there is nowhere to complain"); }
 
 Outcome<host::Fd> open_append(const std::string& path) {
     host::Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
@@ -94,25 +90,26 @@ void Reporter::write_debug(std::string_view text) {
 }
 
 void Reporter::error(const std::string& message) {
-    write_stderr("kvmsbx: " + message + "\n");
+    write_stderr(host::kSandboxPrefixes.error + message + "\n");
     log_line("error", message);
 }
 
 void Reporter::warning(const std::string& message) {
-    write_stderr("kvmsbx: warning: " + message + "\n");
+    write_stderr(host::kSandboxPrefixes.error + ("warning: " + message) + "\n");
     log_line("warning", message);
 }
 
 void Reporter::debug(const std::string& message) {
     if (!debug_) return;
-    write_debug("kvmsbx: debug: " + message + "\n");
+    write_debug(host::kSandboxPrefixes.debug + message + "\n");
     log_line("debug", message);
 }
 
 void Reporter::child_line(std::string_view line) {
     // The gofer marks its debug lines in the same way, so with --debug they say nothing about how it ended.
-    const bool is_message = (line.starts_with("kvmsbx: ") && !line.starts_with("kvmsbx: debug: ")) ||
-                            (line.starts_with("kvmsbx gofer: ") && !stream_children_);
+    const bool is_message =
+        (line.starts_with(host::kSandboxPrefixes.error) && !line.starts_with(host::kSandboxPrefixes.debug)) ||
+        (line.starts_with(host::kGoferPrefixes.error) && !stream_children_);
     if (is_message) {
         child_reported_ = true;
         const size_t start = line.find(": ") + 2;

@@ -7,7 +7,8 @@
 
 namespace kvmsbx::host {
 
-// What a line starts with. Reporter::child_output() tells by it whose line it is, and of which kind.
+// What a line starts with. `run` has the sandbox process's prefixes for its own lines, and tells by them whose line a
+// child's is, and of which kind (Reporter::child_output()).
 struct LogPrefixes {
     const char* error;
     const char* debug;
