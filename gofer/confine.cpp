@@ -54,13 +54,13 @@ bool enter_namespaces() {
     bool own_pids = getpid() == 1;
     int flags = own_pids ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID;
     if (unshare(flags) != 0) {
-        log_line("cannot create namespaces" + because() + "; run as root, or kvmsbx with --no-namespaces");
+        log.error_text("cannot create namespaces" + because() + "; run as root, or kvmsbx with --no-namespaces");
         return false;
     }
     if (own_pids) return true;
     pid_t child = fork();
     if (child < 0) {
-        log_line("cannot start a process in the new PID namespace" + because());
+        log.error_text("cannot start a process in the new PID namespace" + because());
         return false;
     }
     if (child != 0) stand_by(child);
@@ -70,13 +70,13 @@ bool enter_namespaces() {
 void leave_host_files(std::span<const Export> exports) {
     if (const Result<> entered = host::enter_dead_root(); entered.is_error()) {
         errno = static_cast<int>(entered.error());
-        log_debug("the root stays the caller's" + because());
+        log.debug_text("the root stays the caller's" + because());
     }
     std::vector<host::LandlockTree> trees;
     for (const Export& tree : exports) trees.push_back({tree.fd.get(), tree.readonly});
     if (const Result<> restricted = host::restrict_files(trees); restricted.is_error()) {
         errno = static_cast<int>(restricted.error());
-        log_debug("Landlock does not restrict the gofer" + because());
+        log.debug_text("Landlock does not restrict the gofer" + because());
     }
 }
 
@@ -100,7 +100,7 @@ void raise_descriptor_limit() {
 }
 
 bool drop_capabilities() {
-    if (setgroups(0, nullptr) != 0) log_debug("the supplementary groups stay" + because());
+    if (setgroups(0, nullptr) != 0) log.debug_text("the supplementary groups stay" + because());
     uint64_t kept = 0;
     for (int capability : kKeptCapabilities) kept |= uint64_t{1} << capability;
     for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
@@ -116,17 +116,17 @@ bool drop_capabilities() {
     }
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (done && syscall(SYS_capset, &header, sets) == 0) return true;
-    log_line("cannot drop capabilities" + because() + "; --apply-caps=false leaves them as they are");
+    log.error_text("cannot drop capabilities" + because() + "; --apply-caps=false leaves them as they are");
     return false;
 }
 
 bool install_seccomp(bool with_socket) {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
-        log_line("cannot set no_new_privs" + because());
+        log.error_text("cannot set no_new_privs" + because());
         return false;
     }
     if (kSanitized) {
-        log_debug("no seccomp filter: this is a build with sanitizers");
+        log.debug_text("no seccomp filter: this is a build with sanitizers");
         return true;
     }
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
@@ -139,7 +139,7 @@ bool install_seccomp(bool with_socket) {
     if (filter != nullptr) seccomp_release(filter);
     if (result == 0) return true;
     errno = -result;
-    log_line("cannot install the seccomp filter" + because());
+    log.error_text("cannot install the seccomp filter" + because());
     return false;
 }
 

@@ -7,7 +7,7 @@
 #include <deque>
 #include <vector>
 
-#include "gofer/owned_fd.hpp"
+#include "common/host/fd.hpp"
 
 namespace kvmsbx::gofer {
 namespace {
@@ -34,7 +34,7 @@ std::string join(const std::vector<std::string>& parts) {
 std::string link_target(int root, const std::string& path) {
     open_how how{
         .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .mode = 0, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    OwnedFd fd(static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
+    host::Fd fd(static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
     if (!fd.is_open()) return {};
     char target[4096];
     ssize_t length = readlinkat(fd.get(), "", target, sizeof target);

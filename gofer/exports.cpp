@@ -36,17 +36,17 @@ std::vector<Source> sources_of(const GoferSpec& spec) {
 }
 
 bool fail(const Source& source, const char* what) {
-    log_line(std::string(what) + " " + source.path + because() + "; check " + source.field + " in config.json");
+    log.error_text(std::string(what) + " " + source.path + because() + "; check " + source.field + " in config.json");
     return false;
 }
 
-OwnedFd clone_tree(const std::string& path, unsigned recursive) {
-    return OwnedFd(static_cast<int>(
+host::Fd clone_tree(const std::string& path, unsigned recursive) {
+    return host::Fd(static_cast<int>(
         syscall(SYS_open_tree, AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive)));
 }
 
 // A detached copy of the mount at source.path, without the powers that serving files does not need.
-bool clone_mount(const Source& source, OwnedFd& tree) {
+bool clone_mount(const Source& source, host::Fd& tree) {
     unsigned recursive = source.recursive ? AT_RECURSIVE : 0;
     tree = clone_tree(source.path, recursive);
     if (!tree.is_open() && errno == EINVAL && recursive == 0) {
@@ -70,25 +70,25 @@ bool is_directory(int fd) {
 }
 
 // Puts the tree at `name` beneath the tmpfs and opens it there.
-bool attach(int tmpfs, const std::string& name, const OwnedFd& tree, OwnedFd& opened) {
+bool attach(int tmpfs, const std::string& name, const host::Fd& tree, host::Fd& opened) {
     if (is_directory(tree.get())) {
         if (mkdirat(tmpfs, name.c_str(), 0700) != 0) return false;
     } else {
-        OwnedFd file(openat(tmpfs, name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+        host::Fd file(openat(tmpfs, name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
         if (!file.is_open()) return false;
     }
     if (syscall(SYS_move_mount, tree.get(), "", tmpfs, name.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) return false;
-    opened = OwnedFd(openat(tmpfs, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    opened = host::Fd(openat(tmpfs, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     return opened.is_open();
 }
 
-OwnedFd make_tmpfs() {
-    OwnedFd context(static_cast<int>(syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
+host::Fd make_tmpfs() {
+    host::Fd context(static_cast<int>(syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC)));
     if (!context.is_open() || syscall(SYS_fsconfig, context.get(), FSCONFIG_SET_STRING, "mode", "0700", 0) != 0 ||
         syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
         return {};
-    return OwnedFd(static_cast<int>(syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
-                                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
+    return host::Fd(static_cast<int>(syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC,
+                                             MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)));
 }
 
 // Makes the tmpfs the root and gets rid of the old one (pivot_root(2), "pivot_root(".", ".")"). A root that is the
@@ -104,14 +104,14 @@ bool enter(int tmpfs) {
 
 bool build_root(const std::vector<Source>& sources, std::vector<Export>& exports) {
     if (mount("", "/", nullptr, kPrivate | kRecursive, nullptr) != 0)
-        return log_line("cannot make the mounts private" + because()), false;
-    std::vector<OwnedFd> trees(sources.size());
+        return log.error_text("cannot make the mounts private" + because()), false;
+    std::vector<host::Fd> trees(sources.size());
     for (size_t i = 0; i < sources.size(); i++)
         if (!clone_mount(sources[i], trees[i])) return false;
-    OwnedFd tmpfs = make_tmpfs();
-    if (!tmpfs.is_open()) return log_line("cannot make a tmpfs for the private root" + because()), false;
+    host::Fd tmpfs = make_tmpfs();
+    if (!tmpfs.is_open()) return log.error_text("cannot make a tmpfs for the private root" + because()), false;
     // move_mount() into a mount that is not attached yet needs Linux 6.15: enter first.
-    if (!enter(tmpfs.get())) return log_line("cannot enter the private root" + because()), false;
+    if (!enter(tmpfs.get())) return log.error_text("cannot enter the private root" + because()), false;
     for (size_t i = 0; i < sources.size(); i++) {
         Export tree{sources[i].index, {}, sources[i].readonly};
         std::string name = sources[i].index == Export::kRootIndex ? "root" : "mount" + std::to_string(sources[i].index);
@@ -123,13 +123,14 @@ bool build_root(const std::vector<Source>& sources, std::vector<Export>& exports
 
 }  // namespace
 
-bool open_exports(const GoferSpec& spec, bool setup_root, std::vector<Export>& exports, OwnedFd& proc_self_fd) {
-    proc_self_fd = OwnedFd(open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!proc_self_fd.is_open()) return log_line("cannot open /proc/self/fd" + because() + "; mount /proc"), false;
+bool open_exports(const GoferSpec& spec, bool setup_root, std::vector<Export>& exports, host::Fd& proc_self_fd) {
+    proc_self_fd = host::Fd(open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!proc_self_fd.is_open())
+        return log.error_text("cannot open /proc/self/fd" + because() + "; mount /proc"), false;
     std::vector<Source> sources = sources_of(spec);
     if (setup_root) return build_root(sources, exports);
     for (const Source& source : sources) {
-        Export tree{source.index, OwnedFd(open(source.path.c_str(), O_PATH | O_CLOEXEC)), source.readonly};
+        Export tree{source.index, host::Fd(open(source.path.c_str(), O_PATH | O_CLOEXEC)), source.readonly};
         if (!tree.fd.is_open()) return fail(source, "cannot open");
         exports.push_back(std::move(tree));
     }

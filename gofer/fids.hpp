@@ -14,12 +14,12 @@ namespace kvmsbx::gofer {
 struct Export {
     static constexpr int kRootIndex = -1;
     int index = kRootIndex;  // in config.json's mounts
-    OwnedFd fd;              // O_PATH
+    host::Fd fd;             // O_PATH
     bool readonly = false;
 };
 
 struct Node {
-    OwnedFd fd;
+    host::Fd fd;
     uint32_t type = 0;  // S_IFMT bits; an inode never changes its type
     uint64_t qid_path = 0;
     const Export* tree = nullptr;
@@ -48,7 +48,7 @@ struct XattrValue {
 struct Fid {
     std::shared_ptr<const Node> node;
     uint32_t uid = p9::kNoUid;        // of Tattach: owns what plain messages create
-    OwnedFd open;                     // regular file or directory, after lopen and kin
+    host::Fd open;                    // regular file or directory, after lopen and kin
     uint64_t directory_position = 0;  // where `open` stands, for directories
     std::unique_ptr<XattrValue> xattr;
 };

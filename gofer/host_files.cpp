@@ -9,23 +9,25 @@
 #include <charconv>
 #include <cstring>
 
+#include "common/host/errno.hpp"
+
 namespace kvmsbx::gofer {
 namespace {
 
 constexpr uint64_t kResolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
-Result<OwnedFd> open_beneath(int directory, const char* name, uint64_t flags, uint64_t mode) {
+Result<host::Fd> open_beneath(int directory, const char* name, uint64_t flags, uint64_t mode) {
     open_how how{.flags = flags, .mode = mode, .resolve = kResolve};
     long fd;
     do fd = syscall(SYS_openat2, directory, name, &how, sizeof how);
     while (fd < 0 && (errno == EINTR || errno == EAGAIN));  // EAGAIN: a rename ran at the same time
-    return owned(fd);
+    return host::owned(fd);
 }
 
 Result<FileStat> stat_at(int fd, const char* name, int flags) {
     struct statx st;
     if (statx(fd, name, flags | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_BTIME, &st) != 0)
-        return last_error();
+        return host::last_errno();
     FileStat result;
     p9::Attr& attr = result.attr;
     attr.valid = p9::kGetattrBasic | ((st.stx_mask & STATX_BTIME) != 0 ? p9::kGetattrBtime : 0);
@@ -83,28 +85,28 @@ Result<Target> Target::create(std::string_view target) {
 Result<FileStat> stat_fd(int fd) { return stat_at(fd, "", AT_EMPTY_PATH); }
 Result<FileStat> stat_name(int directory, const Name& name) { return stat_at(directory, name.c_str(), 0); }
 
-Result<OwnedFd> open_component(int directory, const Name& name) {
+Result<host::Fd> open_component(int directory, const Name& name) {
     return open_beneath(directory, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
 }
 
-Result<OwnedFd> create_file(int directory, const Name& name, uint32_t flags, uint32_t mode) {
+Result<host::Fd> create_file(int directory, const Name& name, uint32_t flags, uint32_t mode) {
     return open_beneath(directory, name.c_str(), flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 07777);
 }
 
-Result<OwnedFd> Reopener::open(int fd, uint32_t flags) const {
-    return owned(openat(proc_self_fd_.get(), FdName(fd).text, static_cast<int>(flags | O_CLOEXEC | O_NOCTTY)));
+Result<host::Fd> Reopener::open(int fd, uint32_t flags) const {
+    return host::owned(openat(proc_self_fd_.get(), FdName(fd).text, static_cast<int>(flags | O_CLOEXEC | O_NOCTTY)));
 }
 
-Result<OwnedFd> Reopener::open_path(int fd) const {
-    return owned(openat(proc_self_fd_.get(), FdName(fd).text, O_PATH | O_CLOEXEC));
+Result<host::Fd> Reopener::open_path(int fd) const {
+    return host::owned(openat(proc_self_fd_.get(), FdName(fd).text, O_PATH | O_CLOEXEC));
 }
 
 Result<> Reopener::change_mode(int fd, uint32_t mode) const {
-    return checked(fchmodat(proc_self_fd_.get(), FdName(fd).text, mode & 07777, 0));
+    return host::checked(fchmodat(proc_self_fd_.get(), FdName(fd).text, mode & 07777, 0));
 }
 
 Result<> Reopener::link(int fd, int directory, const Name& name) const {
-    return checked(linkat(proc_self_fd_.get(), FdName(fd).text, directory, name.c_str(), AT_SYMLINK_FOLLOW));
+    return host::checked(linkat(proc_self_fd_.get(), FdName(fd).text, directory, name.c_str(), AT_SYMLINK_FOLLOW));
 }
 
 }  // namespace kvmsbx::gofer

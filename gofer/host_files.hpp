@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "common/host/fd.hpp"
 #include "common/p9/types.hpp"
-#include "gofer/owned_fd.hpp"
 
 struct timespec;
 
@@ -46,25 +46,25 @@ Result<FileStat> stat_fd(int fd);
 Result<FileStat> stat_name(int directory, const Name& name);
 
 // An O_PATH descriptor of directory/name; of a symlink: of the symlink itself.
-Result<OwnedFd> open_component(int directory, const Name& name);
+Result<host::Fd> open_component(int directory, const Name& name);
 // A new regular file, open with `flags`, with exactly the permissions of `mode`. kEXIST whatever is there already.
-Result<OwnedFd> create_file(int directory, const Name& name, uint32_t flags, uint32_t mode);
+Result<host::Fd> create_file(int directory, const Name& name, uint32_t flags, uint32_t mode);
 
 // Opens O_PATH descriptors for input and output, through /proc/self/fd held open from before the root was left.
 class Reopener {
   public:
     Reopener() = default;
-    explicit Reopener(OwnedFd proc_self_fd) : proc_self_fd_(std::move(proc_self_fd)) {}
+    explicit Reopener(host::Fd proc_self_fd) : proc_self_fd_(std::move(proc_self_fd)) {}
     // flags: O_* for openat; the descriptor must be of a regular file.
-    Result<OwnedFd> open(int fd, uint32_t flags) const;
+    Result<host::Fd> open(int fd, uint32_t flags) const;
     // Another O_PATH descriptor, of any kind of file (of an open one, too).
-    Result<OwnedFd> open_path(int fd) const;
+    Result<host::Fd> open_path(int fd) const;
     Result<> change_mode(int fd, uint32_t mode) const;
     // A second name for the file. kXDEV across mounts.
     Result<> link(int fd, int directory, const Name& name) const;
 
   private:
-    OwnedFd proc_self_fd_;
+    host::Fd proc_self_fd_;
 };
 
 }  // namespace kvmsbx::gofer

@@ -1,14 +1,19 @@
 #pragma once
-// Lines for the user: "kvmsbx gofer: ...", to stderr or to --log-fd.
+// The gofer's messages: "kvmsbx gofer: ...", to stderr or to --log-fd.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <string>
+
+#include "common/host/log.hpp"
 
 namespace kvmsbx::gofer {
 
-void set_log(int fd, bool debug);
-bool debug_enabled();
-void log_line(const std::string& text);
-void log_debug(const std::string& text);
+// gofer_main() replaces it when it has read the options; before, lines go to stderr.
+inline host::Log log(STDERR_FILENO, false, host::kGoferPrefixes);
+
 // ": No such file or directory" of errno.
-std::string because();
+inline std::string because() { return std::string(": ") + strerror(errno); }
 
 }  // namespace kvmsbx::gofer

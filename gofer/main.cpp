@@ -14,6 +14,8 @@
 #include <CLI/CLI.hpp>
 
 #include "common/abi/channel.hpp"
+#include "common/host/fd.hpp"
+#include "common/host/write_all.hpp"
 #include "gofer/confine.hpp"
 #include "gofer/destinations.hpp"
 #include "gofer/log.hpp"
@@ -29,7 +31,7 @@ struct Options {
     bool apply_caps = true, setup_root = true, debug = false;
 };
 
-bool fail(const std::string& text) { return log_line(text), false; }
+bool fail(const std::string& text) { return log.error_text(text), false; }
 
 // 0 or 1: go on; else exit code + 2. (CLI11 reports --help and errors by exceptions.)
 bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
@@ -51,7 +53,7 @@ bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         exit_code = error.get_exit_code() == 0 ? app.exit(error) : 1;
-        if (exit_code != 0) log_line(error.what());
+        if (exit_code != 0) log.error_text(error.what());
         return false;
     }
     exit_code = 1;
@@ -77,19 +79,9 @@ bool read_all(int fd, std::string& text) {
     }
 }
 
-bool write_all(int fd, std::string_view text) {
-    while (!text.empty()) {
-        ssize_t n = write(fd, text.data(), text.size());
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return false;
-        text.remove_prefix(static_cast<size_t>(n));
-    }
-    return true;
-}
-
 bool load_spec(const Options& options, GoferSpec& spec) {
     std::string path = options.bundle + "/config.json";
-    OwnedFd file(options.spec_fd >= 0 ? options.spec_fd : open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    host::Fd file(options.spec_fd >= 0 ? options.spec_fd : open(path.c_str(), O_RDONLY | O_CLOEXEC));
     std::string text, error;
     if (!file.is_open()) return fail("cannot open " + path + because());
     if (!read_all(file.get(), text)) return fail("cannot read config.json" + because());
@@ -102,7 +94,7 @@ bool load_spec(const Options& options, GoferSpec& spec) {
 
 bool report_mounts(const Options& options, const GoferSpec& spec, const Export& root) {
     if (options.mounts_fd < 0) return true;
-    OwnedFd out(options.mounts_fd);
+    host::Fd out(options.mounts_fd);
     std::vector<std::string> resolved;
     for (size_t i = 0; i < spec.destinations.size(); i++) {
         resolved.push_back(resolve_destination(root.fd.get(), spec.destinations[i]));
@@ -110,7 +102,7 @@ bool report_mounts(const Options& options, const GoferSpec& spec, const Export& 
             return fail("mounts[" + std::to_string(i) + "].destination " + spec.destinations[i] +
                         ": too many symbolic links");
     }
-    return write_all(out.get(), mounts_with_destinations(spec, resolved)) ||
+    return host::write_all(out.get(), mounts_with_destinations(spec, resolved)).is_ok() ||
            fail("cannot write to --mounts-fd" + because());
 }
 
@@ -126,7 +118,7 @@ bool map_channel(int fd, std::span<uint8_t>& region) {
                     " bytes of the channel region");
     // A file that shrinks under the mapping is a SIGBUS that the other side can cause.
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) != 0 && (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) == 0)
-        log_debug("the channel memfd cannot be sealed against shrinking (create it with MFD_ALLOW_SEALING)");
+        log.debug_text("the channel memfd cannot be sealed against shrinking (create it with MFD_ALLOW_SEALING)");
     void* memory = mmap(nullptr, abi::kChannelSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED) return fail("cannot map the channel memfd" + because());
     region = {static_cast<uint8_t*>(memory), abi::kChannelSize};
@@ -136,7 +128,7 @@ bool map_channel(int fd, std::span<uint8_t>& region) {
 void detach_from_terminal() {
     setsid();  // fails for the leader of a process group: then the signals below are ignored at least
     for (int signal_number : {SIGINT, SIGQUIT, SIGTSTP, SIGHUP, SIGPIPE}) signal(signal_number, SIG_IGN);
-    OwnedFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+    host::Fd null(open("/dev/null", O_RDWR | O_CLOEXEC));
     if (!null.is_open()) return;
     dup2(null.get(), STDIN_FILENO);
     dup2(null.get(), STDOUT_FILENO);
@@ -146,14 +138,17 @@ int report_end(ServeEnd end) {
     switch (end) {
         case ServeEnd::kPeerGone: return 0;
         case ServeEnd::kBadHeader:
-            log_line(
+            log.error_text(
                 "the channel region has no header of this version; the Sentry and the gofer are of different builds");
             break;
         case ServeEnd::kRingViolation:
-            log_line("the Sentry broke the rules of the channel's ring; the sandbox's files are no longer served");
+            log.error_text(
+                "the Sentry broke the rules of the channel's ring; the sandbox's files are no longer served");
             break;
-        case ServeEnd::kBadFrame: log_line("the client sent a frame larger than msize or shorter than a header"); break;
-        case ServeEnd::kHostError: log_line("the channel failed" + because()); break;
+        case ServeEnd::kBadFrame:
+            log.error_text("the client sent a frame larger than msize or shorter than a header");
+            break;
+        case ServeEnd::kHostError: log.error_text("the channel failed" + because()); break;
     }
     return 1;
 }
@@ -179,7 +174,7 @@ int gofer_main(int argc, char** argv) {
     Options options;
     int exit_code = 1;
     if (!parse_options(argc, argv, options, exit_code)) return exit_code;
-    set_log(options.log_fd >= 0 ? options.log_fd : STDERR_FILENO, options.debug);
+    log = host::Log(options.log_fd >= 0 ? options.log_fd : STDERR_FILENO, options.debug, host::kGoferPrefixes);
     std::vector<int> keep = options.io_fds;
     keep.insert(keep.end(),
                 {options.socket_fd, options.spec_fd, options.mounts_fd, options.log_fd, options.lifeline_fd});
@@ -189,7 +184,7 @@ int gofer_main(int argc, char** argv) {
     if (!load_spec(options, spec)) return 1;
     ServerConfig config;
     config.max_msize = abi::kSlotBufferSize;
-    if (options.debug) config.trace = [](std::string_view line) { log_debug(std::string(line)); };
+    if (options.debug) config.trace = [](std::string_view line) { log.debug_text(line); };
     if (!confine(options, spec, config)) return 1;
     RingTransport ring{};
     if (options.socket_fd < 0) {
@@ -201,7 +196,7 @@ int gofer_main(int argc, char** argv) {
         ring.may_poll = has_second_cpu();
     }
     auto server = std::make_unique<Server>(std::move(config));
-    log_debug("serving " + spec.root_path);
+    log.debug_text("serving " + spec.root_path);
     malloc_trim(0);  // what config.json and the options needed
     if (!install_seccomp(options.socket_fd >= 0)) return 1;
     ServeEnd end = options.socket_fd >= 0 ? serve_socket(*server, options.socket_fd, options.lifeline_fd)

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "common/host/errno.hpp"
 #include "common/p9/ring.hpp"
 #include "gofer/serve.hpp"
 
@@ -71,12 +72,12 @@ class RingServer {
     Result<bool> sleep() {
         pollfd fds[2] = {{transport_.doorbell, POLLIN, 0}, {transport_.lifeline, POLLIN, 0}};
         while (poll(fds, 2, -1) < 0)
-            if (errno != EINTR) return last_error();
+            if (errno != EINTR) return host::last_errno();
         if ((fds[1].revents & (POLLHUP | POLLERR | POLLNVAL | POLLIN)) != 0) return false;
         uint64_t count;
         if ((fds[0].revents & POLLIN) == 0) return true;
         if (read(transport_.doorbell, &count, sizeof count) < 0 && errno != EAGAIN && errno != EINTR)
-            return last_error();
+            return host::last_errno();
         return true;
     }
 

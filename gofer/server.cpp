@@ -109,7 +109,7 @@ Result<Rattach> Server::on(const Tattach& message) {
     }
     for (const Export& tree : config_.exports) {
         if (tree.index != index) continue;
-        OwnedFd fd = TRY(reopener_.open_path(tree.fd.get()));
+        host::Fd fd = TRY(reopener_.open_path(tree.fd.get()));
         Found found = TRY(node_of(std::move(fd), nullptr, &tree, ""));
         Fid fid;
         fid.node = std::move(found.node);

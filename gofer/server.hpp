@@ -22,7 +22,7 @@ namespace kvmsbx::gofer {
 
 struct ServerConfig {
     std::vector<Export> exports;  // the root and the bind mounts; they outlive all fids
-    OwnedFd proc_self_fd;         // /proc/self/fd, opened O_PATH
+    host::Fd proc_self_fd;        // /proc/self/fd, opened O_PATH
     uint32_t max_msize = 0x21000;
     std::function<void(std::string_view)> trace;  // with --debug: gets each message and reply as text
 };
@@ -109,13 +109,13 @@ class Server {
     };
 
     Result<p9::Attr> attributes(int fd);
-    Result<Found> node_of(OwnedFd fd, const NodePtr& parent, const Export* tree, const char* name);
+    Result<Found> node_of(host::Fd fd, const NodePtr& parent, const Export* tree, const char* name);
     Result<Found> walk_one(const NodePtr& parent, std::string_view name);
     // The node of a fid in which names may be created, changed and removed. kROFS, kNOTDIR.
     Result<NodePtr> writable_directory(uint32_t fid);
-    Result<OwnedFd> open_node(const Node& node, uint32_t flags);
-    Result<OwnedFd> create_open(const Fid& directory, std::string_view name, uint32_t flags, uint32_t mode,
-                                Owner owner);
+    Result<host::Fd> open_node(const Node& node, uint32_t flags);
+    Result<host::Fd> create_open(const Fid& directory, std::string_view name, uint32_t flags, uint32_t mode,
+                                 Owner owner);
     Result<Found> node_of_created(const NodePtr& directory, int fd, std::string_view name);
     Result<Found> make_node(const Fid& directory, std::string_view name, const NewNode& what, Owner owner);
     Result<> set_owner(int fd, const p9::Attr& attr, Owner owner);

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "common/host/errno.hpp"
 #include "gofer/server.hpp"
 
 namespace kvmsbx::gofer {
@@ -20,22 +21,22 @@ Result<> Server::set_owner(int fd, const Attr& attr, Owner owner) {
     bool change_uid = owner.uid != kNoUid && owner.uid != attr.uid;
     bool change_gid = owner.gid != kNoUid && owner.gid != attr.gid;
     if (!change_uid && !change_gid) return {};
-    return checked(fchownat(fd, "", change_uid ? owner.uid : kNoUid, change_gid ? owner.gid : kNoUid,
-                            AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
+    return host::checked(fchownat(fd, "", change_uid ? owner.uid : kNoUid, change_gid ? owner.gid : kNoUid,
+                                  AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
 }
 
-Result<OwnedFd> Server::create_open(const Fid& directory, std::string_view component, uint32_t flags, uint32_t mode,
-                                    Owner owner) {
+Result<host::Fd> Server::create_open(const Fid& directory, std::string_view component, uint32_t flags, uint32_t mode,
+                                     Owner owner) {
     if (directory.node->type != S_IFDIR) return Errno::kNOTDIR;
     if (directory.node->tree->readonly) return Errno::kROFS;
     if ((flags & kOpenAccessMask) == kOpenAccessMask) return Errno::kINVAL;
     Name name = TRY(Name::create(component));
     uint32_t access = flags & (kOpenAccessMask | kOpenAppend);
-    OwnedFd fd = TRY(create_file(directory.node->fd.get(), name, access, mode));
+    host::Fd fd = TRY(create_file(directory.node->fd.get(), name, access, mode));
     auto finish = [&]() -> Result<> {
         FileStat st = TRY(stat_fd(fd.get()));
         TRY(set_owner(fd.get(), st.attr, owner));
-        if ((mode & kSetIdBits) != 0) TRY(checked(fchmod(fd.get(), mode & 07777)));
+        if ((mode & kSetIdBits) != 0) TRY(host::checked(fchmod(fd.get(), mode & 07777)));
         return {};
     };
     if (Result<> finished = finish(); finished.is_error()) {
@@ -49,7 +50,7 @@ Result<OwnedFd> Server::create_open(const Fid& directory, std::string_view compo
 Result<Server::Found> Server::node_of_created(const NodePtr& directory, int fd, std::string_view component) {
     Name name = TRY(Name::create(component));
     auto find = [&]() -> Result<Found> {
-        OwnedFd path = TRY(reopener_.open_path(fd));
+        host::Fd path = TRY(reopener_.open_path(fd));
         return node_of(std::move(path), directory, directory->tree, name.c_str());
     };
     Result<Found> found = find();
@@ -62,7 +63,7 @@ Result<Rlcreate> Server::on(const Tlcreate& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     if (fid->open.is_open()) return Errno::kBUSY;
     NodePtr directory = fid->node;
-    Result<OwnedFd> fd = create_open(*fid, message.name, message.flags, message.mode, {fid->uid, message.gid});
+    Result<host::Fd> fd = create_open(*fid, message.name, message.flags, message.mode, {fid->uid, message.gid});
     Found found;
     if (fd.is_ok()) {
         found = TRY(node_of_created(directory, fd->get(), message.name));
@@ -83,7 +84,7 @@ Result<Rcreatefid> Server::on(const Tcreatefid& message) {
     TRY(fids_.check_free(message.openfid));
     if (message.nodefid == message.openfid) return Errno::kINVAL;
     uint32_t uid = message.uid != kNoUid ? message.uid : fid->uid;
-    OwnedFd fd = TRY(create_open(*fid, message.name, message.flags, message.mode, {uid, message.gid}));
+    host::Fd fd = TRY(create_open(*fid, message.name, message.flags, message.mode, {uid, message.gid}));
     Found found = TRY(node_of_created(fid->node, fd.get(), message.name));
     Fid node, open;
     node.node = open.node = found.node;
@@ -104,19 +105,19 @@ Result<Server::Found> Server::make_node(const Fid& directory, std::string_view c
     uint32_t permissions = what.mode & 07777;
     int at = parent->fd.get();
     switch (type) {
-        case S_IFDIR: TRY(checked(mkdirat(at, name.c_str(), permissions))); break;
-        case S_IFLNK: TRY(checked(symlinkat(TRY(Target::create(what.target)).c_str(), at, name.c_str()))); break;
+        case S_IFDIR: TRY(host::checked(mkdirat(at, name.c_str(), permissions))); break;
+        case S_IFLNK: TRY(host::checked(symlinkat(TRY(Target::create(what.target)).c_str(), at, name.c_str()))); break;
         case S_IFREG:
         case S_IFIFO:
-        case S_IFSOCK: TRY(checked(mknodat(at, name.c_str(), type | permissions, 0))); break;
+        case S_IFSOCK: TRY(host::checked(mknodat(at, name.c_str(), type | permissions, 0))); break;
         case S_IFCHR:
         case S_IFBLK:
-            TRY(checked(mknodat(at, name.c_str(), type | permissions, makedev(what.major, what.minor))));
+            TRY(host::checked(mknodat(at, name.c_str(), type | permissions, makedev(what.major, what.minor))));
             break;
         default: return Errno::kINVAL;
     }
     auto finish = [&]() -> Result<Found> {
-        OwnedFd fd = TRY(open_component(at, name));
+        host::Fd fd = TRY(open_component(at, name));
         Attr attr = TRY(attributes(fd.get()));
         if ((attr.mode & S_IFMT) != type) return Errno::kSTALE;  // somebody on the host put another thing there
         TRY(set_owner(fd.get(), attr, owner));

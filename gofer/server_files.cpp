@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include "common/host/errno.hpp"
 #include "gofer/server.hpp"
 
 namespace kvmsbx::gofer {
@@ -11,14 +12,14 @@ namespace kvmsbx::gofer {
 using namespace p9;
 
 // Opens what may be opened on the host: regular files and directories.
-Result<OwnedFd> Server::open_node(const Node& node, uint32_t flags) {
+Result<host::Fd> Server::open_node(const Node& node, uint32_t flags) {
     uint32_t access = flags & kOpenAccessMask;
     bool modifies = access != kOpenReadOnly || (flags & kOpenTruncate) != 0;
     if (access == kOpenAccessMask) return Errno::kINVAL;
     switch (node.type) {
         case S_IFDIR:
             if (modifies) return Errno::kISDIR;
-            return owned(openat(node.fd.get(), ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+            return host::owned(openat(node.fd.get(), ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         case S_IFREG:
             if ((flags & kOpenDirectory) != 0) return Errno::kNOTDIR;
             if (modifies && node.tree->readonly) return Errno::kROFS;
@@ -31,7 +32,7 @@ Result<OwnedFd> Server::open_node(const Node& node, uint32_t flags) {
 Result<Rlopen> Server::on(const Tlopen& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     if (fid->open.is_open() || fid->xattr) return Errno::kBUSY;
-    OwnedFd fd = TRY(open_node(*fid->node, message.flags));
+    host::Fd fd = TRY(open_node(*fid->node, message.flags));
     Attr attr = TRY(attributes(fd.get()));
     fid->open = std::move(fd);
     return Rlopen{attr.qid, iounit()};
@@ -62,7 +63,7 @@ Result<uint32_t> Server::read_into(Fid& fid, uint64_t offset, std::span<uint8_t>
     while (done < out.size()) {
         ssize_t n = pread(fid.open.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && done == 0) return last_error();
+        if (n < 0 && done == 0) return host::last_errno();
         if (n <= 0) break;
         done += static_cast<size_t>(n);
     }
@@ -101,7 +102,7 @@ Result<Rwrite> Server::on(const Twrite& message) {
         ssize_t n =
             pwrite(fid->open.get(), in.data() + done, in.size() - done, static_cast<off_t>(message.offset + done));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && done == 0) return last_error();
+        if (n < 0 && done == 0) return host::last_errno();
         if (n <= 0) break;
         done += static_cast<size_t>(n);
     }
@@ -114,15 +115,15 @@ Result<Rallocate> Server::on(const Tallocate& message) {
     constexpr uint32_t kModes = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
     if ((message.mode & ~kModes) != 0) return Errno::kOPNOTSUPP;
     if (message.offset > LLONG_MAX || message.length > LLONG_MAX) return Errno::kINVAL;
-    TRY(checked(fallocate(fid->open.get(), static_cast<int>(message.mode), static_cast<off_t>(message.offset),
-                          static_cast<off_t>(message.length))));
+    TRY(host::checked(fallocate(fid->open.get(), static_cast<int>(message.mode), static_cast<off_t>(message.offset),
+                                static_cast<off_t>(message.length))));
     return Rallocate{TRY(attributes(fid->open.get()))};
 }
 
 Result<Rfsync> Server::on(const Tfsync& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     if (!fid->open.is_open()) return Errno::kBADF;
-    TRY(checked(message.datasync.value != 0 ? fdatasync(fid->open.get()) : fsync(fid->open.get())));
+    TRY(host::checked(message.datasync.value != 0 ? fdatasync(fid->open.get()) : fsync(fid->open.get())));
     return Rfsync{};
 }
 
@@ -157,15 +158,15 @@ Result<> Server::apply(Fid& fid, const SetAttr& set) {
     if ((set.valid & (kSetUid | kSetGid)) != 0) {
         uint32_t uid = (set.valid & kSetUid) != 0 ? set.uid : kNoUid;
         uint32_t gid = (set.valid & kSetGid) != 0 ? set.gid : kNoUid;
-        TRY(checked(fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)));
+        TRY(host::checked(fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)));
     }
     if ((set.valid & kSetMode) != 0) TRY(reopener_.change_mode(fd, set.mode));
     if ((set.valid & kSetSize) != 0) {
-        OwnedFd writable = TRY(reopener_.open(fd, O_WRONLY));
-        TRY(checked(ftruncate(writable.get(), static_cast<off_t>(set.size))));
+        host::Fd writable = TRY(reopener_.open(fd, O_WRONLY));
+        TRY(host::checked(ftruncate(writable.get(), static_cast<off_t>(set.size))));
     }
     if ((set.valid & (kSetAtime | kSetMtime)) != 0)
-        TRY(checked(utimensat(fd, "", times, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)));
+        TRY(host::checked(utimensat(fd, "", times, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)));
     return {};
 }
 
@@ -183,7 +184,7 @@ Result<Rsetattrget> Server::on(const Tsetattrget& message) {
 Result<Rstatfs> Server::on(const Tstatfs& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     struct statfs st;
-    TRY(checked(fstatfs(fid->node->fd.get(), &st)));
+    TRY(host::checked(fstatfs(fid->node->fd.get(), &st)));
     uint64_t fsid = static_cast<uint32_t>(st.f_fsid.__val[0]) |
                     static_cast<uint64_t>(static_cast<uint32_t>(st.f_fsid.__val[1])) << 32;
     return Rstatfs{.type = static_cast<uint32_t>(st.f_type),

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "common/host/errno.hpp"
 #include "gofer/server.hpp"
 
 namespace kvmsbx::gofer {
@@ -15,7 +16,7 @@ Result<Attr> Server::attributes(int fd) {
     return st.attr;
 }
 
-Result<Server::Found> Server::node_of(OwnedFd fd, const NodePtr& parent, const Export* tree, const char* name) {
+Result<Server::Found> Server::node_of(host::Fd fd, const NodePtr& parent, const Export* tree, const char* name) {
     Found found;
     found.attr = TRY(attributes(fd.get()));
     auto node = std::make_shared<Node>();
@@ -32,7 +33,7 @@ Result<Server::Found> Server::node_of(OwnedFd fd, const NodePtr& parent, const E
 Result<Server::Found> Server::walk_one(const NodePtr& parent, std::string_view component) {
     Name name = TRY(Name::create(component));
     if (parent->type != S_IFDIR) return Errno::kNOTDIR;
-    OwnedFd fd = TRY(open_component(parent->fd.get(), name));
+    host::Fd fd = TRY(open_component(parent->fd.get(), name));
     return node_of(std::move(fd), parent, parent->tree, name.c_str());
 }
 
@@ -98,7 +99,7 @@ Result<Rreadlink> Server::on(const Treadlink& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     if (fid->node->type != S_IFLNK) return Errno::kINVAL;
     ssize_t length = readlinkat(fid->node->fd.get(), "", link_target_, sizeof link_target_);
-    if (length < 0) return last_error();
+    if (length < 0) return host::last_errno();
     return Rreadlink{std::string_view(link_target_, static_cast<size_t>(length))};
 }
 
@@ -124,7 +125,7 @@ Result<Rrenameat> Server::on(const Trenameat& message) {
     Name old_name = TRY(Name::create(message.oldname));
     Name new_name = TRY(Name::create(message.newname));
     if (from->tree != to->tree) return Errno::kXDEV;
-    TRY(checked(renameat(from->fd.get(), old_name.c_str(), to->fd.get(), new_name.c_str())));
+    TRY(host::checked(renameat(from->fd.get(), old_name.c_str(), to->fd.get(), new_name.c_str())));
     return Rrenameat{};
 }
 
@@ -135,7 +136,7 @@ Result<Rrenameflags> Server::on(const Trenameflags& message) {
     Name new_name = TRY(Name::create(message.newname));
     if (from->tree != to->tree) return Errno::kXDEV;
     if ((message.flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) return Errno::kINVAL;
-    TRY(checked(renameat2(from->fd.get(), old_name.c_str(), to->fd.get(), new_name.c_str(), message.flags)));
+    TRY(host::checked(renameat2(from->fd.get(), old_name.c_str(), to->fd.get(), new_name.c_str(), message.flags)));
     return Rrenameflags{};
 }
 
@@ -160,8 +161,8 @@ Result<Rrename> Server::on(const Trename& message) {
     Name old_name = TRY(Name::create(fid->node->name));
     FileStat now = TRY(stat_fd(fid->node->fd.get()));
     NodePtr parent = TRY(parent_of(*fid->node, now, old_name));
-    TRY(checked(renameat(parent->fd.get(), old_name.c_str(), to->fd.get(), new_name.c_str())));
-    OwnedFd again = TRY(reopener_.open_path(fid->node->fd.get()));
+    TRY(host::checked(renameat(parent->fd.get(), old_name.c_str(), to->fd.get(), new_name.c_str())));
+    host::Fd again = TRY(reopener_.open_path(fid->node->fd.get()));
     fid->node = TRY(node_of(std::move(again), to, to->tree, new_name.c_str())).node;
     return Rrename{};
 }
@@ -171,7 +172,7 @@ Result<Runlinkat> Server::on(const Tunlinkat& message) {
     Name name = TRY(Name::create(message.name));
     if ((message.flags & ~kUnlinkDirectory) != 0) return Errno::kINVAL;
     int flags = (message.flags & kUnlinkDirectory) != 0 ? AT_REMOVEDIR : 0;
-    TRY(checked(unlinkat(directory->fd.get(), name.c_str(), flags)));
+    TRY(host::checked(unlinkat(directory->fd.get(), name.c_str(), flags)));
     return Runlinkat{};
 }
 
@@ -183,7 +184,7 @@ Result<Rremove> Server::on(const Tremove& message) {
     Name name = TRY(Name::create(node->name));
     FileStat now = TRY(stat_fd(node->fd.get()));
     NodePtr parent = TRY(parent_of(*node, now, name));
-    TRY(checked(unlinkat(parent->fd.get(), name.c_str(), node->type == S_IFDIR ? AT_REMOVEDIR : 0)));
+    TRY(host::checked(unlinkat(parent->fd.get(), name.c_str(), node->type == S_IFDIR ? AT_REMOVEDIR : 0)));
     return Rremove{};
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstring>
 
+#include "common/host/errno.hpp"
 #include "gofer/server.hpp"
 
 namespace kvmsbx::gofer {
@@ -55,7 +56,7 @@ Result<Data> Server::read_directory(uint32_t number, uint64_t offset, uint32_t c
     constexpr uint64_t kUnknown = ~uint64_t{0};
     if (offset != fid->directory_position || offset == 0) {
         fid->directory_position = kUnknown;
-        TRY(checked(lseek(fd, static_cast<off_t>(offset), SEEK_SET)));
+        TRY(host::checked(lseek(fd, static_cast<off_t>(offset), SEEK_SET)));
     }
     uint64_t device = TRY(stat_fd(fd)).device;
     std::span<uint8_t> out = payload(data_offset, count);
@@ -63,7 +64,7 @@ Result<Data> Server::read_directory(uint32_t number, uint64_t offset, uint32_t c
     size_t filled = 0;  // entries that are in whole
     for (;;) {
         long bytes = syscall(SYS_getdents64, fd, entries_, sizeof entries_);
-        if (bytes < 0 && filled == 0) return last_error();
+        if (bytes < 0 && filled == 0) return host::last_errno();
         if (bytes <= 0) break;
         for (long at = 0; at < bytes;) {
             HostEntry host = entry_at(entries_ + at);

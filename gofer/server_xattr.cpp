@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "common/host/errno.hpp"
 #include "gofer/server.hpp"
 
 namespace kvmsbx::gofer {
@@ -20,7 +21,7 @@ bool may_read(std::string_view name) { return may_write(name) || name == "securi
 Result<std::string> value_of(int fd, const std::string& name) {
     std::string value(kMaxValue, '\0');
     ssize_t length = fgetxattr(fd, name.c_str(), value.data(), value.size());
-    if (length < 0) return last_error();
+    if (length < 0) return host::last_errno();
     value.resize(static_cast<size_t>(length));
     value.shrink_to_fit();
     return value;
@@ -29,7 +30,7 @@ Result<std::string> value_of(int fd, const std::string& name) {
 Result<std::string> names_of(int fd) {
     std::string all(kMaxValue, '\0');
     ssize_t length = flistxattr(fd, all.data(), all.size());
-    if (length < 0) return last_error();
+    if (length < 0) return host::last_errno();
     std::string shown;
     for (size_t at = 0; at < static_cast<size_t>(length);) {
         std::string_view name = all.c_str() + at;
@@ -50,7 +51,7 @@ Result<Rxattrwalk> Server::on(const Txattrwalk& message) {
     if (fid->node->type != S_IFREG && fid->node->type != S_IFDIR) return Errno::kOPNOTSUPP;
     if (!message.name.empty() && !may_read(message.name)) return Errno::kOPNOTSUPP;
     if (live_xattrs_ >= XattrValue::kMaxLive) return Errno::kNFILE;
-    OwnedFd fd = TRY(open_node(*fid->node, kOpenReadOnly));
+    host::Fd fd = TRY(open_node(*fid->node, kOpenReadOnly));
     auto value = std::make_unique<XattrValue>(live_xattrs_);
     std::string name(message.name);
     value->value = name.empty() ? TRY(names_of(fd.get())) : TRY(value_of(fd.get(), name));
@@ -85,9 +86,10 @@ Result<> Server::finish_xattr(Fid& fid) {
     if (!fid.xattr || fid.xattr->name.empty()) return {};
     const XattrValue& xattr = *fid.xattr;
     if (xattr.value.size() != xattr.size) return Errno::kIO;
-    OwnedFd fd = TRY(open_node(*fid.node, kOpenReadOnly));
-    if (xattr.size == 0 && xattr.flags == XATTR_REPLACE) return checked(fremovexattr(fd.get(), xattr.name.c_str()));
-    return checked(
+    host::Fd fd = TRY(open_node(*fid.node, kOpenReadOnly));
+    if (xattr.size == 0 && xattr.flags == XATTR_REPLACE)
+        return host::checked(fremovexattr(fd.get(), xattr.name.c_str()));
+    return host::checked(
         fsetxattr(fd.get(), xattr.name.c_str(), xattr.value.data(), xattr.value.size(), static_cast<int>(xattr.flags)));
 }
 

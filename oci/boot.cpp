@@ -12,6 +12,8 @@
 #include <cstring>
 #include <string>
 
+#include "common/host/exit_code.hpp"
+#include "common/host/log.hpp"
 #include "oci/confine.hpp"
 #include "oci/kvm_device.hpp"
 #include "vmm/console.hpp"
@@ -109,22 +111,18 @@ Outcome<std::vector<std::byte>> read_app_spec(int fd) {
     return bytes;
 }
 
-void debug(const vmm::SandboxConfig& config, const std::string& message) {
-    if (config.debug) dprintf(config.log_fd, "kvmsbx: debug: %s\n", message.c_str());
-}
-
 // Opens /dev/kvm where the choice leaves room for it. With kAuto a host without it is no failure, as long as there is a
 // process platform to take instead; whether a guest runs is found out by run_sandbox().
-Outcome<UniqueFd> open_platform(vmm::SandboxConfig& config) {
-    if (config.platform == vmm::PlatformChoice::kProcess) return UniqueFd();
-    Outcome<UniqueFd> kvm = open_kvm();
+Outcome<host::Fd> open_platform(const host::Log& log, vmm::SandboxConfig& config) {
+    if (config.platform == vmm::PlatformChoice::kProcess) return host::Fd();
+    Outcome<host::Fd> kvm = open_kvm();
     if (kvm.is_ok()) return kvm;
     if (config.platform == vmm::PlatformChoice::kKvm)
         return Failure{kvm.error().message + "; or run with --platform=process, which needs no KVM"};
     if (config.process_sentry_elf.empty()) return kvm.error();
     config.platform = vmm::PlatformChoice::kProcess;
-    debug(config, "--platform=auto takes the process platform: " + kvm.error().message);
-    return UniqueFd();
+    log.debug_text("--platform=auto takes the process platform: " + kvm.error().message);
+    return host::Fd();
 }
 
 Outcome<> check_images(const vmm::SandboxConfig& config) {
@@ -138,15 +136,16 @@ Outcome<int> boot(BootOptions& options, const SentryImages& images) {
     vmm::SandboxConfig& config = options.config;
     config.sentry_elf = images.kvm;
     config.process_sentry_elf = images.process;
-    const UniqueFd kvm = TRY(open_platform(config));
+    const host::Log log(config.log_fd, config.debug);
+    const host::Fd kvm = TRY(open_platform(log, config));
     TRY(check_images(config));
     config.kvm_fd = kvm.get();
     // Where a guest turns out not to run, the process platform does with a memfd.
-    const UniqueFd ram(kvm.is_valid() ? -1 : vmm::open_ram_file());
+    const host::Fd ram(kvm.is_open() ? -1 : vmm::open_ram_file());
     config.ram_fd = ram.get();
     config.app_spec = TRY(read_app_spec(options.spec_fd));
     for (int& fd : config.console_fds) fd = vmm::open_terminal_again(fd);
-    TRY(confine(options.namespaces, config.debug ? config.log_fd : -1));
+    TRY(confine(options.namespaces, log));
     return vmm::run_sandbox(config);
 }
 
@@ -158,8 +157,8 @@ int boot_main(int argc, char** argv, const SentryImages& images) {
     const int log_fd = options.is_ok() ? options.value().config.log_fd : 2;
     Outcome<int> code = options.is_ok() ? boot(options.value(), images) : Outcome<int>(options.error());
     if (code.is_ok()) return code.value();
-    dprintf(log_fd, "kvmsbx: %s\n", code.error().message.c_str());
-    return vmm::kExitOwnFailure;
+    host::Log(log_fd, false).error_text(code.error().message);
+    return host::kExitOwnFailure;
 }
 
 }  // namespace kvmsbx::oci

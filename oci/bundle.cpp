@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "oci/fd.hpp"
+#include "common/host/fd.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -26,8 +26,8 @@ Outcome<std::string> absolute_folder(const std::string& folder) {
 }
 
 Outcome<std::string> read_config(const std::string& path) {
-    UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!fd.is_valid()) {
+    host::Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!fd.is_open()) {
         const char* hint = errno == ENOENT ? " (`kvmsbx spec` writes one)" : "";
         return Failure{path + ": " + std::strerror(errno) + hint};
     }

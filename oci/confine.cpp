@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "common/host/empty_root.hpp"
@@ -47,16 +46,15 @@ Outcome<> enter_empty_root() {
     return {};
 }
 
-void tell_missing(int log_fd, const char* what, Errno error) {
-    if (log_fd >= 0)
-        dprintf(log_fd, "kvmsbx: debug: the sandbox process %s: %s\n", what, std::strerror(static_cast<int>(error)));
+void tell_missing(const host::Log& log, const char* what, Errno error) {
+    log.debug("the sandbox process %s: %s", what, std::strerror(static_cast<int>(error)));
 }
 
-void leave_host_files(int log_fd) {
+void leave_host_files(const host::Log& log) {
     if (const Result<> entered = host::enter_dead_root(); entered.is_error())
-        tell_missing(log_fd, "keeps the caller's root, not an empty one", entered.error());
+        tell_missing(log, "keeps the caller's root, not an empty one", entered.error());
     if (const Result<> restricted = host::restrict_files({}); restricted.is_error())
-        tell_missing(log_fd, "is not restricted by Landlock", restricted.error());
+        tell_missing(log, "is not restricted by Landlock", restricted.error());
 }
 
 // A plain user without namespaces may not change ids and the bounding set, which no_new_privs makes harmless.
@@ -91,11 +89,11 @@ Outcome<> clear_capability_sets() {
 
 }  // namespace
 
-Outcome<> confine(Namespaces namespaces, int log_fd) {
+Outcome<> confine(Namespaces namespaces, const host::Log& log) {
     if (namespaces == Namespaces::kOwn) {
         TRY(enter_empty_root());
     } else {
-        leave_host_files(log_fd);
+        leave_host_files(log);
     }
     TRY(drop_capabilities(namespaces));
     TRY(become_nobody(namespaces));

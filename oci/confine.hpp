@@ -1,5 +1,6 @@
 #pragma once
 // Takes away from the sandbox process everything that it will not need, before guest code runs: see confine().
+#include "common/host/log.hpp"
 #include "oci/outcome.hpp"
 
 namespace kvmsbx::oci {
@@ -12,7 +13,7 @@ enum class Namespaces : bool { kNone, kOwn };
 //
 // kOwn: the process was started in namespaces of its own (mount, pid, network, ipc, uts). kNone: it was not, and does
 // what its rights allow: the empty root needs CAP_SYS_CHROOT, the ids CAP_SETUID and CAP_SETGID; Landlock, where the
-// host has it, refuses all files. `log_fd` gets a debug line for each that is missing; -1: none.
-Outcome<> confine(Namespaces namespaces, int log_fd);
+// host has it, refuses all files. `log` gets a debug line for each that is missing.
+Outcome<> confine(Namespaces namespaces, const host::Log& log);
 
 }  // namespace kvmsbx::oci

@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-#include "oci/fd.hpp"
+#include "common/host/fd.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -192,8 +192,8 @@ constexpr std::string_view kDefaultSpec = R"json({
 std::string_view default_spec() { return kDefaultSpec; }
 
 Outcome<> write_default_spec(const std::string& path) {
-    UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    if (!fd.is_valid()) {
+    host::Fd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (!fd.is_open()) {
         if (errno == EEXIST) return Failure{path + " is there already; remove it first"};
         return errno_failure("cannot write " + path, errno);
     }

@@ -44,7 +44,7 @@ std::string what_to_do(const Failure& failure) {
     return split == std::string::npos ? "" : failure.message.substr(split + 2);
 }
 
-Check check_kvm(const Outcome<UniqueFd>& kvm) {
+Check check_kvm(const Outcome<host::Fd>& kvm) {
     if (kvm.is_ok()) return {"kvm-device", Health::kOk, "/dev/kvm can be opened, API version 12", ""};
     return {"kvm-device", Health::kWarning, what_failed(kvm.error()).message, what_to_do(kvm.error())};
 }
@@ -57,7 +57,7 @@ std::string nanoseconds(double value) {
 
 // What is known of the two platforms.
 struct Platforms {
-    Outcome<UniqueFd> kvm;
+    Outcome<host::Fd> kvm;
     vmm::PrivilegeReport privilege{};  // ok: a guest runs
     vmm::ProcessReport process{};
 };
@@ -216,7 +216,7 @@ Check check_huge_pages() {
 
 Check check_state_root() {
     const std::string root = default_state_root();
-    const Outcome<UniqueFd> fd = open_state_root(root);
+    const Outcome<host::Fd> fd = open_state_root(root);
     if (fd.is_ok() && faccessat(fd.value().get(), ".", W_OK, 0) == 0)
         return {"state-folder", Health::kOk, root + " is writable", ""};
     return {"state-folder", Health::kWarning, fd.is_ok() ? root + " is not writable" : fd.error().message,

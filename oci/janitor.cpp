@@ -62,12 +62,12 @@ void remove_state(int root_fd, const char* id) {
 
 Outcome<Janitor> Janitor::start(const std::string& state_root, const std::string& id,
                                 const std::optional<RawTerminal>& terminal) {
-    const UniqueFd root_fd = TRY(open_state_root(state_root));
+    const host::Fd root_fd = TRY(open_state_root(state_root));
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0) return errno_failure("cannot make a pipe", errno);
-    const UniqueFd reader(ends[0]);
+    const host::Fd reader(ends[0]);
     Janitor janitor;
-    janitor.lifeline_ = UniqueFd(ends[1]);
+    janitor.lifeline_ = host::Fd(ends[1]);
     janitor.pid_ = fork();
     if (janitor.pid_ < 0) return errno_failure("cannot start a process", errno);
     if (janitor.pid_ == 0) janitor_main(reader.get(), root_fd.get(), id.c_str(), terminal);

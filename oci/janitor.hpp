@@ -4,7 +4,7 @@
 // (PR_SET_PDEATHSIG, control socket).
 #include <string>
 
-#include "oci/fd.hpp"
+#include "common/host/fd.hpp"
 #include "oci/outcome.hpp"
 #include "oci/terminal.hpp"
 
@@ -21,7 +21,7 @@ class Janitor {
 
   private:
     pid_t pid_ = -1;
-    UniqueFd lifeline_;
+    host::Fd lifeline_;
 };
 
 }  // namespace kvmsbx::oci

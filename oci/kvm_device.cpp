@@ -29,9 +29,9 @@ Failure open_failure(int error) {
 
 }  // namespace
 
-Outcome<UniqueFd> open_kvm() {
-    UniqueFd fd(open("/dev/kvm", O_RDWR | O_CLOEXEC));
-    if (!fd.is_valid()) return open_failure(errno);
+Outcome<host::Fd> open_kvm() {
+    host::Fd fd(open("/dev/kvm", O_RDWR | O_CLOEXEC));
+    if (!fd.is_open()) return open_failure(errno);
     const int version = ioctl(fd.get(), KVM_GET_API_VERSION, 0);
     if (version != KVM_API_VERSION) {
         return Failure{"/dev/kvm speaks KVM API version " + std::to_string(version) + ", not " +

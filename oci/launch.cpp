@@ -20,17 +20,17 @@ namespace kvmsbx::oci {
 namespace {
 
 struct Pair {
-    UniqueFd ours, theirs;
+    host::Fd ours, theirs;
 };
 
-Outcome<UniqueFd> checked(int fd, const char* what) {
+Outcome<host::Fd> checked(int fd, const char* what) {
     if (fd < 0) return errno_failure(std::string("cannot make ") + what, errno);
-    return UniqueFd(fd);
+    return host::Fd(fd);
 }
 
 // Sealed, so that neither side can shrink the region under the other one's mapping.
-Outcome<UniqueFd> make_channel() {
-    UniqueFd fd = TRY(checked(memfd_create("kvmsbx-channel", MFD_CLOEXEC | MFD_ALLOW_SEALING), "the channel's memfd"));
+Outcome<host::Fd> make_channel() {
+    host::Fd fd = TRY(checked(memfd_create("kvmsbx-channel", MFD_CLOEXEC | MFD_ALLOW_SEALING), "the channel's memfd"));
     if (ftruncate(fd.get(), static_cast<off_t>(abi::kChannelSize)) < 0 ||
         fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         return errno_failure("cannot size the channel's memfd", errno);
@@ -39,8 +39,8 @@ Outcome<UniqueFd> make_channel() {
 }
 
 // A file in memory that starts with the bytes, positioned at its start.
-Outcome<UniqueFd> make_memory_file(const char* name, std::span<const std::byte> bytes) {
-    UniqueFd fd = TRY(checked(memfd_create(name, MFD_CLOEXEC), name));
+Outcome<host::Fd> make_memory_file(const char* name, std::span<const std::byte> bytes) {
+    host::Fd fd = TRY(checked(memfd_create(name, MFD_CLOEXEC), name));
     while (!bytes.empty()) {
         const ssize_t n = write(fd.get(), bytes.data(), bytes.size());
         if (n <= 0) return errno_failure(std::string("cannot write ") + name, errno);
@@ -53,7 +53,7 @@ Outcome<UniqueFd> make_memory_file(const char* name, std::span<const std::byte> 
 Outcome<Pair> make_pipe(int our_end) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0) return errno_failure("cannot make a pipe", errno);
-    Pair pair{UniqueFd(ends[our_end]), UniqueFd(ends[1 - our_end])};
+    Pair pair{host::Fd(ends[our_end]), host::Fd(ends[1 - our_end])};
     fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
     return pair;
 }
@@ -62,13 +62,13 @@ Outcome<Pair> make_control() {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return errno_failure("cannot make a socket pair", errno);
-    Pair pair{UniqueFd(ends[0]), UniqueFd(ends[1])};
+    Pair pair{host::Fd(ends[0]), host::Fd(ends[1])};
     fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
     return pair;
 }
 
 struct Channel {
-    UniqueFd memory, doorbell, completion;
+    host::Fd memory, doorbell, completion;
     std::string flag_value() const {
         return std::to_string(memory.get()) + "," + std::to_string(doorbell.get()) + "," +
                std::to_string(completion.get());
@@ -90,13 +90,13 @@ class Arguments {
     void flag(const char* name, const std::string& value) {
         request.arguments.push_back(std::string("--") + name + "=" + value);
     }
-    void fd(const char* name, const UniqueFd& fd) {
+    void fd(const char* name, const host::Fd& fd) {
         flag(name, std::to_string(fd.get()));
         request.keep_fds.push_back(fd.get());
     }
     void channel(const char* name, const Channel& channel) {
         flag(name, channel.flag_value());
-        for (const UniqueFd* fd : {&channel.memory, &channel.doorbell, &channel.completion})
+        for (const host::Fd* fd : {&channel.memory, &channel.doorbell, &channel.completion})
             request.keep_fds.push_back(fd->get());
     }
     void append(const std::vector<std::string>& flags) {
@@ -120,9 +120,9 @@ void choose_gofer_namespaces(SpawnRequest& gofer, const Child& boot, unsigned lo
 
 Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     const Channel channel = TRY(make_channel_fds());
-    const UniqueFd config = TRY(make_memory_file("config.json", std::as_bytes(std::span(plan.config_text))));
-    const UniqueFd mounts = TRY(make_memory_file("mounts", {}));
-    const UniqueFd app_spec = TRY(make_memory_file("app-spec", plan.app_spec));
+    const host::Fd config = TRY(make_memory_file("config.json", std::as_bytes(std::span(plan.config_text))));
+    const host::Fd mounts = TRY(make_memory_file("mounts", {}));
+    const host::Fd app_spec = TRY(make_memory_file("app-spec", plan.app_spec));
     Pair control = TRY(make_control());
     Pair log = TRY(make_pipe(0));
     Pair lifeline = TRY(make_pipe(1));

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "common/host/fd.hpp"
 #include "oci/confine.hpp"
-#include "oci/fd.hpp"
 #include "oci/outcome.hpp"
 #include "oci/process.hpp"
 
@@ -32,9 +32,9 @@ struct LaunchPlan {
 
 struct SandboxProcesses {
     Child gofer, boot;
-    UniqueFd control;   // SOCK_SEQPACKET, non-blocking
-    UniqueFd log;       // read end, non-blocking
-    UniqueFd lifeline;  // the gofer's
+    host::Fd control;   // SOCK_SEQPACKET, non-blocking
+    host::Fd log;       // read end, non-blocking
+    host::Fd lifeline;  // the gofer's
 };
 
 Outcome<SandboxProcesses> launch(const LaunchPlan& plan);

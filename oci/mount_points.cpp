@@ -11,16 +11,16 @@
 #include <filesystem>
 #include <string>
 
-#include "oci/fd.hpp"
+#include "common/host/fd.hpp"
 
 namespace kvmsbx::oci {
 namespace {
 
-UniqueFd open_in_root(int root, const std::string& path) {
+host::Fd open_in_root(int root, const std::string& path) {
     open_how how{};
     how.flags = O_PATH | O_CLOEXEC;
     how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-    return UniqueFd(static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
+    return host::Fd(static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof how)));
 }
 
 bool is_file(const std::filesystem::path& bundle, const MountSpec& mount) {
@@ -32,19 +32,19 @@ bool is_file(const std::filesystem::path& bundle, const MountSpec& mount) {
 // Makes the last component of `path` in the folder that the rest leads to.
 bool make_one(int root, const std::string& path, bool file) {
     const std::filesystem::path whole(path);
-    const UniqueFd folder = open_in_root(root, whole.parent_path());
-    if (!folder.is_valid()) return false;
+    const host::Fd folder = open_in_root(root, whole.parent_path());
+    if (!folder.is_open()) return false;
     const std::string name = whole.filename();
     if (!file) return mkdirat(folder.get(), name.c_str(), 0755) == 0 || errno == EEXIST;
-    const UniqueFd made(openat(folder.get(), name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644));
-    return made.is_valid() || errno == EEXIST;
+    const host::Fd made(openat(folder.get(), name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644));
+    return made.is_open() || errno == EEXIST;
 }
 
 bool make_path(int root, const std::string& destination, bool file) {
     for (size_t slash = destination.find('/', 1);; slash = destination.find('/', slash + 1)) {
         const bool last = slash == std::string::npos;
         const std::string part = destination.substr(0, slash);
-        if (!open_in_root(root, part).is_valid() && !make_one(root, part, file && last)) return false;
+        if (!open_in_root(root, part).is_open() && !make_one(root, part, file && last)) return false;
         if (last) return true;
     }
 }
@@ -54,15 +54,15 @@ bool make_path(int root, const std::string& destination, bool file) {
 void make_mount_points(const Bundle& bundle, Reporter& reporter) {
     if (!bundle.spec.root_readonly) return;
     const std::filesystem::path folder(bundle.path);
-    const UniqueFd root(open((folder / bundle.spec.root_path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!root.is_valid()) return;  // the gofer says it
+    const host::Fd root(open((folder / bundle.spec.root_path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!root.is_open()) return;  // the gofer says it
     for (const MountSpec& mount : bundle.spec.mounts) {
         const std::string destination = std::filesystem::path(mount.destination).lexically_normal();
         // What lies below another mount is that one's business.
         bool below = false;
         for (const MountSpec& other : bundle.spec.mounts)
             below |= &other != &mount && destination.starts_with(other.destination + "/");
-        if (below || destination.size() < 2 || open_in_root(root.get(), destination).is_valid()) continue;
+        if (below || destination.size() < 2 || open_in_root(root.get(), destination).is_open()) continue;
         if (!make_path(root.get(), destination, is_file(folder, mount)))
             reporter.debug("mount point " + destination +
                            " is not in the image and cannot be made: " + strerror(errno));

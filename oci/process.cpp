@@ -115,8 +115,8 @@ Failure clone_failure(int error) {
 }  // namespace
 
 Outcome<Child> spawn_self(const SpawnRequest& request) {
-    UniqueFd null_fd(open("/dev/null", O_RDWR | O_CLOEXEC));
-    if (!null_fd.is_valid()) return errno_failure("cannot open /dev/null", errno);
+    host::Fd null_fd(open("/dev/null", O_RDWR | O_CLOEXEC));
+    if (!null_fd.is_open()) return errno_failure("cannot open /dev/null", errno);
     void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED) return errno_failure("cannot allocate a stack", errno);
     ChildPlan plan = make_plan(request, null_fd.get());
@@ -131,7 +131,7 @@ Outcome<Child> spawn_self(const SpawnRequest& request) {
     sigprocmask(SIG_SETMASK, &before, nullptr);
     munmap(stack, kStackSize);
     if (pid < 0) return clone_failure(clone_error);
-    Child child{pid, UniqueFd(pidfd)};
+    Child child{pid, host::Fd(pidfd)};
     if (!plan.failed_step) return child;
     wait_for(child);
     return errno_failure("starting " + request.arguments.front() + ": " + plan.failed_step, plan.error);
@@ -146,7 +146,7 @@ ChildEnd wait_for(const Child& child) {
 }
 
 void kill_child(const Child& child) {
-    if (child.pidfd.is_valid()) syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0);
+    if (child.pidfd.is_open()) syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0);
 }
 
 }  // namespace kvmsbx::oci

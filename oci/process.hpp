@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "oci/fd.hpp"
+#include "common/host/fd.hpp"
 #include "oci/outcome.hpp"
 
 namespace kvmsbx::oci {
@@ -25,7 +25,7 @@ struct SpawnRequest {
 
 struct Child {
     pid_t pid = -1;
-    UniqueFd pidfd;
+    host::Fd pidfd;
 };
 
 // The child is the leader of a session of its own (so that the terminal's signals pass it by) and is killed when the

@@ -6,24 +6,20 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "common/host/log.hpp"
+#include "common/host/write_all.hpp"
+
 namespace kvmsbx::oci {
 namespace {
 
 constexpr size_t kMaxHeldBack = 256 * 1024;
 constexpr size_t kMaxChildLine = 16 * 1024;
 
-void write_all(int fd, std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t n = write(fd, text.data(), text.size());
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return;  // nowhere to complain
-        text.remove_prefix(static_cast<size_t>(n));
-    }
-}
+void write_all(int fd, std::string_view text) { ignore(host::write_all(fd, text), "there is nowhere to complain"); }
 
-Outcome<UniqueFd> open_append(const std::string& path) {
-    UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-    if (!fd.is_valid()) return errno_failure("cannot open the log file " + path, errno);
+Outcome<host::Fd> open_append(const std::string& path) {
+    host::Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    if (!fd.is_open()) return errno_failure("cannot open the log file " + path, errno);
     return fd;
 }
 
@@ -65,7 +61,7 @@ Outcome<> Reporter::open(const Options& options) {
 }
 
 void Reporter::log_line(const char* level, const std::string& message) {
-    if (!log_fd_.is_valid()) return;
+    if (!log_fd_.is_open()) return;
     const std::string time = rfc3339_now();
     if (log_format_ == LogFormat::kJson) {
         const nlohmann::ordered_json entry{{"level", level}, {"msg", message}, {"time", time}};
@@ -84,7 +80,7 @@ void Reporter::write_stderr(std::string_view text) {
 }
 
 void Reporter::write_debug(std::string_view text) {
-    if (debug_fd_.is_valid()) {
+    if (debug_fd_.is_open()) {
         write_all(debug_fd_.get(), text);
     } else if (terminal_raw_) {
         write_all(2, with_carriage_returns(text));
@@ -94,31 +90,32 @@ void Reporter::write_debug(std::string_view text) {
 }
 
 void Reporter::error(const std::string& message) {
-    write_stderr("kvmsbx: " + message + "\n");
+    write_stderr(host::kSandboxPrefixes.error + message + "\n");
     log_line("error", message);
 }
 
 void Reporter::warning(const std::string& message) {
-    write_stderr("kvmsbx: warning: " + message + "\n");
+    write_stderr(host::kSandboxPrefixes.error + ("warning: " + message) + "\n");
     log_line("warning", message);
 }
 
 void Reporter::debug(const std::string& message) {
     if (!debug_) return;
-    write_debug("kvmsbx: debug: " + message + "\n");
+    write_debug(host::kSandboxPrefixes.debug + message + "\n");
     log_line("debug", message);
 }
 
 void Reporter::child_line(std::string_view line) {
     // The gofer marks its debug lines in the same way, so with --debug they say nothing about how it ended.
-    const bool is_message = (line.starts_with("kvmsbx: ") && !line.starts_with("kvmsbx: debug: ")) ||
-                            (line.starts_with("kvmsbx gofer: ") && !stream_children_);
+    const bool is_message =
+        (line.starts_with(host::kSandboxPrefixes.error) && !line.starts_with(host::kSandboxPrefixes.debug)) ||
+        (line.starts_with(host::kGoferPrefixes.error) && !stream_children_);
     if (is_message) {
         child_reported_ = true;
         const size_t start = line.find(": ") + 2;
         log_line("error", std::string(line.substr(start, line.size() - start - 1)));
     }
-    if (stream_children_ && (debug_fd_.is_valid() || !is_message)) write_debug(line);
+    if (stream_children_ && (debug_fd_.is_open() || !is_message)) write_debug(line);
     if (is_message || !stream_children_) write_stderr(line);
 }
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "oci/fd.hpp"
+#include "common/host/fd.hpp"
 #include "oci/outcome.hpp"
 
 namespace kvmsbx::oci {
@@ -51,7 +51,7 @@ class Reporter {
     bool terminal_raw_ = false;
     bool child_reported_ = false;
     LogFormat log_format_ = LogFormat::kText;
-    UniqueFd debug_fd_, log_fd_;
+    host::Fd debug_fd_, log_fd_;
     std::string partial_line_, held_back_;
 };
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "common/host/exit_code.hpp"
 #include "oci/bundle.hpp"
 #include "oci/capabilities.hpp"
 #include "oci/janitor.hpp"
@@ -95,7 +96,7 @@ LaunchPlan make_plan(const Bundle& bundle, const RunOptions& options, const std:
 
 Outcome<int> run_in_sandbox(const LaunchPlan& plan, const Bundle& bundle, StateDirectory& state,
                             std::optional<RawTerminal>& terminal, CrashRequest crash, Reporter& reporter) {
-    const UniqueFd signals = TRY(take_signals());
+    const host::Fd signals = TRY(take_signals());
     SandboxProcesses processes = TRY(launch(plan));
     reporter.debug("started the sandbox process " + std::to_string(processes.boot.pid) + " and the gofer " +
                    std::to_string(processes.gofer.pid));
@@ -139,7 +140,7 @@ int run_container(const RunOptions& options, Reporter& reporter) {
     const Outcome<int> code = run(options, reporter);
     if (code.is_ok()) return code.value();
     reporter.error(code.error().message);
-    return kExitOwnFailure;
+    return host::kExitOwnFailure;
 }
 
 }  // namespace kvmsbx::oci

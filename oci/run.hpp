@@ -25,7 +25,7 @@ struct RunOptions {
     CrashRequest crash;
 };
 
-// The application's exit code, or kExitOwnFailure after one line to the reporter.
+// The application's exit code, or host::kExitOwnFailure after one line to the reporter.
 int run_container(const RunOptions& options, Reporter& reporter);
 
 }  // namespace kvmsbx::oci

@@ -86,15 +86,15 @@ std::string default_state_root() {
     return "/tmp/kvmsbx-" + std::to_string(geteuid());
 }
 
-Outcome<UniqueFd> open_state_root(const std::string& root) {
+Outcome<host::Fd> open_state_root(const std::string& root) {
     for (size_t slash = root.find('/', 1);; slash = root.find('/', slash + 1)) {
         if (mkdir(root.substr(0, slash).c_str(), 0700) < 0 && errno != EEXIST) {
             return errno_failure("cannot make the state directory " + root + " (choose another with --root)", errno);
         }
         if (slash == std::string::npos) break;
     }
-    UniqueFd fd(open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd.is_valid())
+    host::Fd fd(open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd.is_open())
         return errno_failure("cannot open the state directory " + root + " (choose another with --root)", errno);
     struct stat status {};
     if (fstat(fd.get(), &status) == 0 && status.st_uid != geteuid()) {
@@ -111,8 +111,8 @@ Outcome<StateDirectory> StateDirectory::create(const std::string& root, const st
         if (mkdirat(state.root_fd_.get(), id.c_str(), 0700) < 0 && errno != EEXIST) {
             return errno_failure("cannot make " + root + "/" + id, errno);
         }
-        state.lock_fd_ = UniqueFd(lock_directory(state.root_fd_.get(), id.c_str()));
-        if (state.lock_fd_.is_valid()) return state;
+        state.lock_fd_ = host::Fd(lock_directory(state.root_fd_.get(), id.c_str()));
+        if (state.lock_fd_.is_open()) return state;
         if (errno != ENOENT) break;  // removed by its last owner just now: once more
     }
     if (errno == EWOULDBLOCK) return Failure{"a container with the ID \"" + id + "\" is running; choose another ID"};
@@ -121,9 +121,9 @@ Outcome<StateDirectory> StateDirectory::create(const std::string& root, const st
 
 Outcome<> StateDirectory::write_running(int pid, const std::string& bundle, const Spec& spec) {
     const std::string text = state_json(id_, pid, bundle, spec);
-    UniqueFd file(openat(lock_fd_.get(), kTemporaryFile, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+    host::Fd file(openat(lock_fd_.get(), kTemporaryFile, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
     const bool written =
-        file.is_valid() && write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+        file.is_open() && write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
     if (!written || renameat(lock_fd_.get(), kTemporaryFile, lock_fd_.get(), kStateFile) < 0) {
         return errno_failure("cannot write the state of container " + id_, errno);
     }
@@ -131,7 +131,7 @@ Outcome<> StateDirectory::write_running(int pid, const std::string& bundle, cons
 }
 
 void StateDirectory::remove() {
-    if (lock_fd_.is_valid()) remove_contents(root_fd_.get(), lock_fd_.get(), id_.c_str());
+    if (lock_fd_.is_open()) remove_contents(root_fd_.get(), lock_fd_.get(), id_.c_str());
     lock_fd_.reset();
 }
 

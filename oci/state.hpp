@@ -6,7 +6,7 @@
 // be taken over or removed.
 #include <string>
 
-#include "oci/fd.hpp"
+#include "common/host/fd.hpp"
 #include "oci/outcome.hpp"
 #include "oci/spec.hpp"
 
@@ -33,10 +33,10 @@ class StateDirectory {
 
   private:
     std::string id_;
-    UniqueFd root_fd_, lock_fd_;
+    host::Fd root_fd_, lock_fd_;
 };
 
 // Opens ROOT, making it (mode 0700) with its parents when it is not there.
-Outcome<UniqueFd> open_state_root(const std::string& root);
+Outcome<host::Fd> open_state_root(const std::string& root);
 
 }  // namespace kvmsbx::oci

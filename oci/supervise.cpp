@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "common/abi/hypercall.hpp"
+#include "common/host/exit_code.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -19,7 +20,7 @@ constexpr std::array kForwarded = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SI
 
 class Supervisor {
   public:
-    Supervisor(SandboxProcesses& processes, const UniqueFd& signals, std::optional<RawTerminal>& terminal,
+    Supervisor(SandboxProcesses& processes, const host::Fd& signals, std::optional<RawTerminal>& terminal,
                Reporter& reporter)
         : processes_(processes), signals_(signals), terminal_(terminal), reporter_(reporter) {}
 
@@ -35,7 +36,7 @@ class Supervisor {
     int explain(bool gofer_first, ChildEnd boot, ChildEnd gofer);
 
     SandboxProcesses& processes_;
-    const UniqueFd& signals_;
+    const host::Fd& signals_;
     std::optional<RawTerminal>& terminal_;
     Reporter& reporter_;
 };
@@ -100,14 +101,14 @@ int Supervisor::explain(bool gofer_first, ChildEnd boot, ChildEnd gofer) {
             reporter_.error("the gofer (the sandbox's file server) " + describe(gofer) +
                             ", so the sandbox was ended; run with --debug for more");
         }
-        return kExitOwnFailure;
+        return host::kExitOwnFailure;
     }
     if (!boot.killed) return boot.value;
     if (!reporter_.child_reported()) {
         reporter_.error("the sandbox process " + describe(boot) +
                         ", so the sandbox has ended; run with --debug for more");
     }
-    return kExitOwnFailure;
+    return host::kExitOwnFailure;
 }
 
 int Supervisor::run(CrashRequest crash) {
@@ -141,19 +142,19 @@ int Supervisor::run(CrashRequest crash) {
 
 }  // namespace
 
-Outcome<UniqueFd> take_signals() {
+Outcome<host::Fd> take_signals() {
     sigset_t set;
     sigemptyset(&set);
     for (int number : kForwarded) sigaddset(&set, number);
     sigaddset(&set, SIGWINCH);
     sigaddset(&set, SIGCONT);
     sigprocmask(SIG_BLOCK, &set, nullptr);
-    UniqueFd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!fd.is_valid()) return errno_failure("cannot make a signalfd", errno);
+    host::Fd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd.is_open()) return errno_failure("cannot make a signalfd", errno);
     return fd;
 }
 
-int supervise(SandboxProcesses& processes, const UniqueFd& signals, std::optional<RawTerminal>& terminal,
+int supervise(SandboxProcesses& processes, const host::Fd& signals, std::optional<RawTerminal>& terminal,
               CrashRequest crash, Reporter& reporter) {
     return Supervisor(processes, signals, terminal, reporter).run(crash);
 }

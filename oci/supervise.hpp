@@ -9,11 +9,9 @@
 
 namespace kvmsbx::oci {
 
-inline constexpr int kExitOwnFailure = 125;
-
 // Blocks the signals that are forwarded to the application and returns the signalfd on which they come. Before
 // launch(), so that none is lost.
-Outcome<UniqueFd> take_signals();
+Outcome<host::Fd> take_signals();
 
 // For tests of the Sentry's panic: after so many milliseconds the sandbox is told to crash. HostEventType::kCrash,
 // `kind` is its argument.
@@ -23,8 +21,8 @@ struct CrashRequest {
 };
 
 // Until the sandbox process and the gofer are gone. Returns the exit code for `run`: the application's, or
-// kExitOwnFailure after a line has been reported.
-int supervise(SandboxProcesses& processes, const UniqueFd& signals, std::optional<RawTerminal>& terminal,
+// host::kExitOwnFailure after a line has been reported.
+int supervise(SandboxProcesses& processes, const host::Fd& signals, std::optional<RawTerminal>& terminal,
               CrashRequest crash, Reporter& reporter);
 
 }  // namespace kvmsbx::oci

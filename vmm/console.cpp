@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "common/host/errno.hpp"
+
 namespace kvmsbx::vmm {
 namespace {
 
@@ -62,7 +64,7 @@ Result<size_t> Console::read(std::span<std::byte> to) {
     if (got >= 0) return static_cast<size_t>(got);
     if (errno == EAGAIN || errno == EINTR) return arm(0);
     if (errno == EIO) return size_t{0};  // the terminal hung up
-    return Errno{errno};
+    return host::last_errno();
 }
 
 Result<size_t> Console::write(unsigned stream, std::span<const std::byte> from) {
@@ -75,7 +77,7 @@ Result<size_t> Console::write(unsigned stream, std::span<const std::byte> from) 
         ssize_t put = is_socket_[stream] ? send_now(fd, part) : ::write(fd, part.data(), part.size());
         if (put < 0 && errno == EINTR) continue;
         if (put < 0 && errno == EAGAIN) break;
-        if (put < 0) return Errno{errno};
+        if (put < 0) return host::last_errno();
         done += put;
     }
     if (done == 0 && !from.empty()) return arm(stream);

@@ -6,14 +6,16 @@
 
 #include <cstring>
 
+#include "common/host/errno.hpp"
+
 namespace kvmsbx::vmm {
 
-Result<GuestMemory> GuestMemory::create(const Log& log, uint64_t size) {
+Result<GuestMemory> GuestMemory::create(const host::Log& log, uint64_t size) {
     // One huge page more than needed, so that guest huge pages can lie on host huge pages.
     uint64_t reserve = size + abi::kHugePageSize;
     void* got = mmap(nullptr, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (got == MAP_FAILED)
-        return log.fail(last_errno(),
+        return log.fail(host::last_errno(),
                         "cannot reserve %llu MiB of address space for guest RAM: %m; set a smaller --memory",
                         static_cast<unsigned long long>(size >> 20));
     // SAFETY: pointer arithmetic inside the mapping just made.
@@ -28,15 +30,15 @@ Result<GuestMemory> GuestMemory::create(const Log& log, uint64_t size) {
     return GuestMemory(base, size, -1);
 }
 
-Result<GuestMemory> GuestMemory::map_file(const Log& log, int fd, uint64_t address, uint64_t size) {
+Result<GuestMemory> GuestMemory::map_file(const host::Log& log, int fd, uint64_t address, uint64_t size) {
     if (ftruncate(fd, static_cast<off_t>(size)) != 0)
-        return log.fail(last_errno(), "cannot make a file of %llu MiB for RAM: %m",
+        return log.fail(host::last_errno(), "cannot make a file of %llu MiB for RAM: %m",
                         static_cast<unsigned long long>(size >> 20));
     void* at = reinterpret_cast<void*>(address);
     void* got = mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, 0);
     if (got != at) {
         if (got != MAP_FAILED) munmap(got, size);
-        return log.fail(last_errno(), "cannot map %llu MiB of RAM: %m; set a smaller --memory",
+        return log.fail(host::last_errno(), "cannot map %llu MiB of RAM: %m; set a smaller --memory",
                         static_cast<unsigned long long>(size >> 20));
     }
     madvise(got, size, MADV_HUGEPAGE);  // a memfd on a host that has shmem_enabled=advise
@@ -77,7 +79,7 @@ Result<> GuestMemory::release(GuestPhys from, uint64_t length) const {
     int released = file_ < 0 ? madvise(*where, length, MADV_DONTNEED)
                              : fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                          static_cast<off_t>(from.value - abi::kRamGpa), static_cast<off_t>(length));
-    if (released != 0) return last_errno();
+    if (released != 0) return host::last_errno();
     return {};
 }
 

@@ -11,7 +11,7 @@
 
 #include "common/abi/layout.hpp"
 #include "common/base/result.hpp"
-#include "vmm/log.hpp"
+#include "common/host/log.hpp"
 
 namespace kvmsbx::vmm {
 
@@ -24,9 +24,9 @@ struct GuestPhys {
 class GuestMemory {
   public:
     // `size`: bytes, a multiple of 2 MiB. Fails with a line in the log.
-    static Result<GuestMemory> create(const Log& log, uint64_t size);
+    static Result<GuestMemory> create(const host::Log& log, uint64_t size);
     // The file `fd`, which becomes `size` bytes long and stays the caller's, at `address` (free, a multiple of 2 MiB).
-    static Result<GuestMemory> map_file(const Log& log, int fd, uint64_t address, uint64_t size);
+    static Result<GuestMemory> map_file(const host::Log& log, int fd, uint64_t address, uint64_t size);
     GuestMemory(GuestMemory&& other) noexcept;
     GuestMemory& operator=(GuestMemory&&) = delete;
     ~GuestMemory();

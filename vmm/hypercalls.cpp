@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "common/abi/cpu_area.hpp"
+#include "common/host/exit_code.hpp"
 
 namespace kvmsbx::vmm {
 namespace {
@@ -79,7 +80,7 @@ Result<int64_t> get_time(SandboxState& state, const HypercallBlock& call) {
 void panic(SandboxState& state, const HypercallBlock& call) {
     abi::PanicInfo info{};
     bool readable = state.memory.copy_in_value({call.args[0]}, info).is_ok();
-    if (!state.ending.set(kExitOwnFailure)) return;
+    if (!state.ending.set(host::kExitOwnFailure)) return;
     if (!readable) strcpy(info.message, "(the panic's description is not in guest RAM)");
     print_panic(state.log, state.sentry, info);
 }
@@ -111,7 +112,7 @@ void handle_hypercall(SandboxState& state, unsigned cpu) {
         case HypercallNumber::kPanic: return panic(state, call);
         case HypercallNumber::kExit: return static_cast<void>(state.ending.set(call.args[0] & 0xff));
         case HypercallNumber::kNone:
-            if (state.ending.set(kExitOwnFailure))
+            if (state.ending.set(host::kExitOwnFailure))
                 state.log.error("vCPU %u made a hypercall without a number: the Sentry wrote it for another vCPU", cpu);
             return;
         default: break;
@@ -121,7 +122,7 @@ void handle_hypercall(SandboxState& state, unsigned cpu) {
     MUST(state.memory.copy_out_value(block, call));
 }
 
-void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info) {
+void print_panic(const host::Log& log, const SentryElf& sentry, abi::PanicInfo info) {
     info.message[sizeof info.message - 1] = 0;
     for (char& c : info.message)
         if (c != 0 && (c < ' ' || c > '~')) c = '?';

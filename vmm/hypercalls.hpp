@@ -9,6 +9,6 @@ namespace kvmsbx::vmm {
 void handle_hypercall(SandboxState& state, unsigned cpu);
 
 // Writes a Sentry panic, symbolised, to the log.
-void print_panic(const Log& log, const SentryElf& sentry, abi::PanicInfo info);
+void print_panic(const host::Log& log, const SentryElf& sentry, abi::PanicInfo info);
 
 }  // namespace kvmsbx::vmm

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/host/exit_code.hpp"
+
 namespace kvmsbx::vmm {
 namespace {
 
@@ -22,7 +24,7 @@ enum Slot : unsigned {
 };
 
 void end_with(SandboxState& state, const char* line) {
-    if (state.ending.set(kExitOwnFailure)) state.log.error("%s", line);
+    if (state.ending.set(host::kExitOwnFailure)) state.log.error("%s", line);
 }
 
 bool acceptable(const abi::HostEvent& event) {

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "common/host/errno.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/kvm/kvm_sandbox.hpp"
 #include "vmm/process/process_sandbox.hpp"
 #include "vmm/sandbox_state.hpp"
@@ -26,17 +28,17 @@ uint64_t host_ram() {
     return uint64_t{info.totalram} * info.mem_unit;
 }
 
-Result<int> run_on_kvm(const Log& log, const SandboxConfig& config) {
+Result<int> run_on_kvm(const host::Log& log, const SandboxConfig& config) {
     auto guest = TRY(KvmGuest::create(log, config));
     return guest->run(log, config);
 }
 
-Result<int> run_on_some_platform(const Log& log, const SandboxConfig& config) {
+Result<int> run_on_some_platform(const host::Log& log, const SandboxConfig& config) {
     if (config.kvm_fd < 0) {
         log.debug("process platform: there is no /dev/kvm");
         return run_on_process(log, config);
     }
-    Log quiet(-1, false);  // that KVM does not work is no failure here
+    host::Log quiet(-1, false);  // that KVM does not work is no failure here
     auto guest = KvmGuest::create(config.debug ? log : quiet, config);
     if (guest.is_error()) {
         log.debug("process platform: KVM runs no guest here");
@@ -46,7 +48,7 @@ Result<int> run_on_some_platform(const Log& log, const SandboxConfig& config) {
     return (*guest)->run(log, config);
 }
 
-Result<int> run(const Log& log, const SandboxConfig& config) {
+Result<int> run(const host::Log& log, const SandboxConfig& config) {
     switch (config.platform) {
         case PlatformChoice::kKvm: return run_on_kvm(log, config);
         case PlatformChoice::kProcess: return run_on_process(log, config);
@@ -75,11 +77,11 @@ uint64_t ram_size(const SandboxConfig& config) {
     return (bytes + abi::kHugePageSize - 1) & ~(abi::kHugePageSize - 1);
 }
 
-Result<uint64_t> channel_size(const Log& log, const SandboxConfig& config) {
+Result<uint64_t> channel_size(const host::Log& log, const SandboxConfig& config) {
     if (config.channel_fd < 0) return uint64_t{0};
     struct stat status {};
     if (fstat(config.channel_fd, &status) != 0)
-        return log.fail(last_errno(), "cannot look at the channel's memory: %m");
+        return log.fail(host::last_errno(), "cannot look at the channel's memory: %m");
     uint64_t size = status.st_size;
     if (size == 0 || size % abi::kHugePageSize != 0 || size > abi::kDeviceGpa - abi::kChannelGpa)
         return log.fail(Errno::kINVAL, "the channel's memory has %llu bytes; it must be a multiple of 2 MiB",
@@ -88,9 +90,9 @@ Result<uint64_t> channel_size(const Log& log, const SandboxConfig& config) {
 }
 
 int run_sandbox(const SandboxConfig& config) {
-    Log log(config.log_fd, config.debug);
+    host::Log log(config.log_fd, config.debug);
     auto code = run(log, config);
-    return code.is_ok() ? *code : kExitOwnFailure;
+    return code.is_ok() ? *code : host::kExitOwnFailure;
 }
 
 }  // namespace kvmsbx::vmm

@@ -20,9 +20,6 @@ enum class PlatformChoice : uint8_t { kAuto, kKvm, kProcess };
 enum class PrivilegeChoice : uint8_t { kAuto, kRing0, kRing3 };
 enum class SeccompPolicy : uint8_t { kEnforce, kOff };  // kOff is for debuggers and sanitizers
 
-// Our own failures: the exit code that `run` gives (docker's "the runtime failed").
-inline constexpr int kExitOwnFailure = 125;
-
 // Messages on SandboxConfig::control_fd (SOCK_SEQPACKET), CLI -> sandbox: one abi::HostEvent (24 bytes) per message, of
 // type kSignal, kWindowSize or kCrash; other messages are ignored with a line in the log.
 struct SandboxConfig {
@@ -51,8 +48,8 @@ struct SandboxConfig {
     std::vector<std::byte> app_spec;                // records of common/abi/app_spec.hpp
 };
 
-// Runs the sandbox until its first process ended; returns that exit code, or kExitOwnFailure after one line "kvmsbx:
-// what, why, what to do" was written to log_fd. Call once per process, from a process with no other threads.
+// Runs the sandbox until its first process ended; returns that exit code, or host::kExitOwnFailure after one line
+// "kvmsbx: what, why, what to do" was written to log_fd. Call once per process, from a process with no other threads.
 int run_sandbox(const SandboxConfig& config);
 
 // For `kvmsbx doctor`: the privilege mode that kAuto would choose on this host, and why. `kvm_fd` as in SandboxConfig.

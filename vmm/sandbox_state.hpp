@@ -47,7 +47,7 @@ class Platform {
 
 struct SandboxState {
     const SandboxConfig& config;
-    const Log& log;
+    const host::Log& log;
     const GuestMemory& memory;
     const SentryElf& sentry;
     Platform& platform;
@@ -60,6 +60,6 @@ struct SandboxState {
 unsigned cpu_count(const SandboxConfig& config);
 uint64_t ram_size(const SandboxConfig& config);  // bytes, a multiple of 2 MiB
 // The channel's memory: its size, 0 if there is none. EINVAL, with a line in the log.
-Result<uint64_t> channel_size(const Log& log, const SandboxConfig& config);
+Result<uint64_t> channel_size(const host::Log& log, const SandboxConfig& config);
 
 }  // namespace kvmsbx::vmm

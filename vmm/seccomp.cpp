@@ -9,6 +9,8 @@
 #include <cstring>
 #include <memory>
 
+#include "common/host/errno.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/sandbox_state.hpp"
 
 namespace kvmsbx::vmm {
@@ -131,12 +133,12 @@ std::span<const SeccompRule> seccomp_rules(ThreadKind kind) {
 
 bool confine_thread(SandboxState& state, ThreadKind kind) {
     if (state.config.seccomp == SeccompPolicy::kOff || install_thread_seccomp(state.log, kind).is_ok()) return true;
-    state.ending.set(kExitOwnFailure);
+    state.ending.set(host::kExitOwnFailure);
     return false;
 }
 
-Result<> install_thread_seccomp(const Log& log, ThreadKind kind) {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return log.fail(last_errno(), "cannot set no_new_privs: %m");
+Result<> install_thread_seccomp(const host::Log& log, ThreadKind kind) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return log.fail(host::last_errno(), "cannot set no_new_privs: %m");
     std::unique_ptr<void, void (*)(void*)> filter(seccomp_init(SCMP_ACT_KILL_PROCESS), seccomp_release);
     if (!filter) return log.fail(Errno::kNOMEM, "cannot make a seccomp filter: out of memory");
     for (const SeccompRule& rule : seccomp_rules(kind)) {

@@ -6,7 +6,7 @@
 #include <span>
 
 #include "common/base/result.hpp"
-#include "vmm/log.hpp"
+#include "common/host/log.hpp"
 
 namespace kvmsbx::vmm {
 
@@ -33,7 +33,7 @@ std::span<const SeccompRule> seccomp_rules(ThreadKind kind);
 
 // Sets no_new_privs and the filter of `kind` for the calling thread. Fails with a line in the log; then nothing may
 // run.
-Result<> install_thread_seccomp(const Log& log, ThreadKind kind);
+Result<> install_thread_seccomp(const host::Log& log, ThreadKind kind);
 struct SandboxState;
 // The same where the configuration wants it. False: the thread is not confined, so the sandbox ends.
 bool confine_thread(SandboxState& state, ThreadKind kind);

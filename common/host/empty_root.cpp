@@ -7,6 +7,8 @@
 
 #include <cerrno>
 
+#include "common/host/errno.hpp"
+
 namespace kvmsbx::host {
 namespace {
 
@@ -20,10 +22,10 @@ Result<> enter_dead_root() {
     // CLONE_FS: the child's chroot is ours as well, and outlives the child, whose folder is empty from then on.
     const pid_t child =
         clone(enter_own_fdinfo, stack + sizeof stack, CLONE_FS | CLONE_VM | CLONE_VFORK | SIGCHLD, nullptr);
-    if (child < 0) return static_cast<Errno>(errno);
+    if (child < 0) return last_errno();
     int status = 0;
     while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR) return static_cast<Errno>(errno);
+        if (errno != EINTR) return last_errno();
     }
     if (!WIFEXITED(status)) return Errno::kIO;
     if (WEXITSTATUS(status) != 0) return static_cast<Errno>(WEXITSTATUS(status));

@@ -5,8 +5,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdint>
+
+#include "common/host/errno.hpp"
 
 namespace kvmsbx::host {
 namespace {
@@ -42,23 +43,21 @@ RulesetAttributes attributes_of(int abi) {
     return attributes;
 }
 
-Result<> last_error() { return static_cast<Errno>(errno); }
-
 Result<> add_tree(int ruleset, const LandlockTree& tree, uint64_t handled) {
     struct stat status {};
-    if (fstat(tree.fd, &status) != 0) return last_error();
+    if (fstat(tree.fd, &status) != 0) return last_errno();
     uint64_t allowed = handled & ~kExecute & ~kDeviceIoctl;
     if (tree.readonly) allowed &= kForReading;
     if (!S_ISDIR(status.st_mode)) allowed &= kForFiles;
     const PathBeneath rule{allowed, tree.fd};
-    if (syscall(SYS_landlock_add_rule, ruleset, kRulePathBeneath, &rule, 0) != 0) return last_error();
+    if (syscall(SYS_landlock_add_rule, ruleset, kRulePathBeneath, &rule, 0) != 0) return last_errno();
     return {};
 }
 
 Result<> enforce(int ruleset, std::span<const LandlockTree> trees, uint64_t handled) {
     for (const LandlockTree& tree : trees) TRY(add_tree(ruleset, tree, handled));
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return last_error();
-    if (syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) return last_error();
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return last_errno();
+    if (syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) return last_errno();
     return {};
 }
 
@@ -73,12 +72,12 @@ int landlock_abi() {
 
 Result<> restrict_files(std::span<const LandlockTree> trees) {
     const long abi = query_version();
-    if (abi < 0) return last_error();
+    if (abi < 0) return last_errno();
     if (abi < 2) return Errno::kNOSYS;
     const RulesetAttributes attributes = attributes_of(static_cast<int>(abi));
     const size_t size = abi >= 6 ? sizeof attributes : abi >= 4 ? 16 : 8;
     const auto ruleset = static_cast<int>(syscall(SYS_landlock_create_ruleset, &attributes, size, 0));
-    if (ruleset < 0) return last_error();
+    if (ruleset < 0) return last_errno();
     const Result<> done = enforce(ruleset, trees, attributes.handled_access_fs);
     close(ruleset);
     return done;

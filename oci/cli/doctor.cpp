@@ -1,4 +1,5 @@
 #include "oci/doctor.hpp"
+#include "common/host/exit_code.hpp"
 
 #include <cstdio>
 
@@ -17,7 +18,7 @@ void add_doctor(CLI::App& app, Action& action) {
             const std::vector<Check> checks = examine_host(sentry_images());
             const std::string text = *as_json ? describe_as_json(checks) : describe_as_text(checks);
             std::fputs(text.c_str(), stdout);
-            return can_run(checks) ? 0 : kExitOwnFailure;
+            return can_run(checks) ? 0 : host::kExitOwnFailure;
         };
     });
 }

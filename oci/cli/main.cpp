@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "common/host/exit_code.hpp"
 #include "gofer/main.hpp"
 #include "oci/boot.hpp"
 #include "oci/cli/verbs.hpp"
@@ -77,7 +78,7 @@ int fail_usage(Reporter& reporter, const CLI::App& app, const CLI::Error& error)
     const std::vector<std::string> unknown = app.remaining();
     const std::string problem = unknown.empty() ? error.what() : "unknown word " + unknown.front();
     reporter.error(problem + " (kvmsbx --help lists verbs and options)");
-    return kExitOwnFailure;
+    return host::kExitOwnFailure;
 }
 
 int cli_main(int argc, char** argv) {
@@ -104,7 +105,7 @@ int cli_main(int argc, char** argv) {
     options.reporter.stream_children = options.run.strace;
     if (const Outcome<> opened = reporter.open(options.reporter); opened.is_error()) {
         reporter.error(opened.error().message);
-        return kExitOwnFailure;
+        return host::kExitOwnFailure;
     }
     return action(reporter);
 }

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "common/host/exit_code.hpp"
 #include "oci/cli/verbs.hpp"
 #include "oci/supervise.hpp"
 
@@ -47,12 +48,12 @@ void add_run(CLI::App& app, GlobalOptions& options, Action& action) {
         action = [&options, words](Reporter& reporter) {
             if (options.network == "host") {
                 reporter.error("--network=host is not there yet; use --network=none (loopback only)");
-                return kExitOwnFailure;
+                return host::kExitOwnFailure;
             }
             options.run.file_access = options.file_access == "shared" ? FileAccess::kShared : FileAccess::kExclusive;
             if (const Outcome<> taken = take_positionals(*words, options.run); taken.is_error()) {
                 reporter.error(taken.error().message);
-                return kExitOwnFailure;
+                return host::kExitOwnFailure;
             }
             return run_container(options.run, reporter);
         };

@@ -1,3 +1,4 @@
+#include "common/host/exit_code.hpp"
 #include "oci/cli/verbs.hpp"
 #include "oci/default_spec.hpp"
 #include "oci/supervise.hpp"
@@ -13,7 +14,7 @@ void add_spec(CLI::App& app, Action& action) {
             const Outcome<> written = write_default_spec(*folder + "/config.json");
             if (written.is_ok()) return 0;
             reporter.error(written.error().message);
-            return kExitOwnFailure;
+            return host::kExitOwnFailure;
         };
     });
 }

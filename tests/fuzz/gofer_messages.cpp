@@ -52,7 +52,7 @@ struct Folder {
             require(found == text);
         }
     }
-    OwnedFd open_path(const char* name) const { return OwnedFd(open((base / name).c_str(), O_PATH | O_CLOEXEC)); }
+    host::Fd open_path(const char* name) const { return host::Fd(open((base / name).c_str(), O_PATH | O_CLOEXEC)); }
 
     fs::path base;
 };
@@ -73,7 +73,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     ServerConfig config;
     config.exports.push_back({Export::kRootIndex, folder.open_path("root"), false});
     config.exports.push_back({0, folder.open_path("readonly"), true});
-    config.proc_self_fd = OwnedFd(open("/proc/self/fd", O_PATH | O_CLOEXEC));
+    config.proc_self_fd = host::Fd(open("/proc/self/fd", O_PATH | O_CLOEXEC));
     char text[300];
     config.trace = [&](std::string_view line) { memcpy(text, line.data(), std::min(line.size(), sizeof text)); };
     auto server = std::make_unique<Server>(std::move(config));

@@ -1,2 +1,4 @@
 kvmsbx_unit_test(result kvmsbx_common)
 kvmsbx_unit_test(host_confinement kvmsbx_common)
+kvmsbx_unit_test(host_fd kvmsbx_common)
+kvmsbx_unit_test(host_log kvmsbx_common)

@@ -133,15 +133,15 @@ class ServerFixture {
     std::filesystem::path outside() const { return base_ / "outside"; }
 
     void add_export(int index, const std::filesystem::path& path, bool readonly) {
-        exports_.push_back({index, OwnedFd(open_path(path)), readonly});
+        exports_.push_back({index, host::Fd(open_path(path)), readonly});
     }
     void start(bool readonly_root = false) {
         umask(0);
         ServerConfig config;
         config.exports = std::move(exports_);
         config.exports.insert(config.exports.begin(),
-                              Export{Export::kRootIndex, OwnedFd(open_path(root())), readonly_root});
-        config.proc_self_fd = OwnedFd(open_path("/proc/self/fd"));
+                              Export{Export::kRootIndex, host::Fd(open_path(root())), readonly_root});
+        config.proc_self_fd = host::Fd(open_path("/proc/self/fd"));
         server_ = std::make_unique<Server>(std::move(config));
     }
     Server& server() { return *server_; }

@@ -412,7 +412,7 @@ TEST(GoferDestinations, AreResolvedInsideTheRoot) {
     fs::create_symlink("../../../../etc", root / "a/up");
     fs::create_symlink("loop", root / "loop");
     fs::create_symlink("absolute/b", root / "chain");
-    OwnedFd fd(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    host::Fd fd(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     EXPECT_EQ(resolve_destination(fd.get(), "/a/b"), "/a/b");
     EXPECT_EQ(resolve_destination(fd.get(), "a//./b/"), "/a/b");
     EXPECT_EQ(resolve_destination(fd.get(), "/absolute/new/dir"), "/a/new/dir");

@@ -57,7 +57,7 @@ TEST_F(StateTest, RefusesARunningIdAndTakesOverAStaleOne) {
 }
 
 TEST_F(StateTest, RemovesOnlyWhatNobodyHolds) {
-    const UniqueFd root = open_state_root(root_).release_value();
+    const host::Fd root = open_state_root(root_).release_value();
     StateDirectory held = StateDirectory::create(root_, "held").release_value();
     { StateDirectory stale = StateDirectory::create(root_, "stale").release_value(); }
     StateDirectory::remove_if_stale(root.get(), "held");

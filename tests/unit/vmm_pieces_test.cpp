@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 
+#include "common/host/log.hpp"
 #include "vmm/console.hpp"
 #include "vmm/guest_memory.hpp"
 #include "vmm/host_events.hpp"
@@ -24,7 +25,7 @@ namespace kvmsbx::vmm {
 namespace {
 
 constexpr uint64_t kRam = 4 << 20;
-const Log kSilent(-1, false);
+const host::Log kSilent(-1, false);
 
 GuestPhys ram(uint64_t offset) { return {abi::kRamGpa + offset}; }
 

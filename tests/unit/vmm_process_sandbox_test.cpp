@@ -16,6 +16,7 @@
 #include "common/abi/cpu_area.hpp"
 #include "common/abi/hypercall.hpp"
 #include "common/abi/stub.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/sandbox.hpp"
 
 namespace kvmsbx::vmm {
@@ -177,7 +178,7 @@ TEST(ProcessSandbox, GivesFaultsToTheSentry) {
 
 TEST(ProcessSandbox, AFaultThatNobodyTakesEndsIt) {
     Ended ended = run_sentry([](MiniSentry& s) { s.ud2(); });
-    EXPECT_EQ(ended.code, kExitOwnFailure) << ended.log;
+    EXPECT_EQ(ended.code, host::kExitOwnFailure) << ended.log;
     EXPECT_NE(ended.log.find("the sandbox process died: signal 4"), std::string::npos) << ended.log;
 }
 
@@ -190,7 +191,7 @@ TEST(ProcessSandbox, ShowsPanics) {
         s.mov(s.argument(0), s.rax);
         s.hypercall(abi::HypercallNumber::kPanic);
     });
-    EXPECT_EQ(ended.code, kExitOwnFailure);
+    EXPECT_EQ(ended.code, host::kExitOwnFailure);
     EXPECT_NE(ended.log.find("the Sentry panicked: dog!"), std::string::npos) << ended.log;
 }
 

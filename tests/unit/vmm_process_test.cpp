@@ -19,6 +19,7 @@
 #include <string>
 #include <thread>
 
+#include "common/host/log.hpp"
 #include "vmm/process/host.hpp"
 #include "vmm/process/host_facts.hpp"
 #include "vmm/process/ram_file.hpp"
@@ -29,7 +30,7 @@ namespace {
 
 constexpr uint64_t kRam = 16 << 20;
 constexpr uint64_t kProgram = 0x1000'0000, kData = 0x2000'0000, kWindow = 0x3000'0000;  // in a stub
-const Log kSilent(-1, false);
+const host::Log kSilent(-1, false);
 
 // The start of the kernel's struct ucontext.
 struct Context {
@@ -53,14 +54,14 @@ class ProcessPlatform : public testing::Test {
   protected:
     void SetUp() override {
         facts_ = find_host_facts(kSilent).release_value();
-        ram_file_ = Fd(open_ram_file());
-        if (ram_file_.get() < 0) ram_file_ = make_ram_memfd().release_value();
+        ram_file_ = host::Fd(open_ram_file());
+        if (!ram_file_.is_open()) ram_file_ = make_ram_memfd().release_value();
         memory_ = std::make_unique<GuestMemory>(
             GuestMemory::map_file(kSilent, ram_file_.get(), abi::kProcessDirectMap + abi::kRamGpa, kRam)
                 .release_value());
         boot_ = std::make_unique<BootMemory>(*memory_);
         code_ = generate_stub_code({choose_stub_base().release_value(), facts_.fsgsbase}).release_value();
-        gofer_ = Fd(eventfd(0, 0));
+        gofer_ = host::Fd(eventfd(0, 0));
         host_ = ProcessHost::create(kSilent, 2, gofer_.get()).release_value();
         for (unsigned i = 0; i < 2; i++) {
             areas_[i] = page_as<abi::CpuArea>();
@@ -110,7 +111,7 @@ class ProcessPlatform : public testing::Test {
     abi::CpuArea* area(unsigned cpu = 0) { return areas_[cpu]; }
 
     HostFacts facts_;
-    Fd ram_file_, gofer_;
+    host::Fd ram_file_, gofer_;
     std::unique_ptr<GuestMemory> memory_;
     std::unique_ptr<BootMemory> boot_;
     StubCode code_;

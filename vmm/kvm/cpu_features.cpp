@@ -3,9 +3,9 @@
 #include <cpuid.h>
 #include <sys/ioctl.h>
 
-#include <cerrno>
 #include <cstring>
 
+#include "common/host/errno.hpp"
 #include "vmm/kvm/kvm_abi.hpp"
 
 namespace kvmsbx::vmm {
@@ -37,7 +37,7 @@ void take_model(std::vector<kvm_cpuid_entry2>& entries, char (&model)[64]) {
 
 Result<CpuFeatures> CpuFeatures::query(int kvm_fd) {
     KvmList<kvm_cpuid_entry2> list(kMaxEntries);
-    if (ioctl(kvm_fd, kGetSupportedCpuid, list.data()) < 0) return Errno{errno};
+    if (ioctl(kvm_fd, kGetSupportedCpuid, list.data()) < 0) return host::last_errno();
     CpuFeatures f;
     for (uint32_t i = 0; i < list.count(); i++) f.cpuid.push_back(list.entry(i));
     if (const auto* leaf = find(f.cpuid, 1)) {

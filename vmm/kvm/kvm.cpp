@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/host/errno.hpp"
 #include "vmm/kvm/kvm_abi.hpp"
 
 namespace kvmsbx::vmm {
@@ -18,7 +19,7 @@ constexpr uint64_t kTssPages = 0xfffbd000;
 template <typename T>
 Result<int> call(int fd, unsigned long request, T argument) {
     int got = ioctl(fd, request, argument);
-    if (got < 0) return last_errno();
+    if (got < 0) return host::last_errno();
     return got;
 }
 
@@ -34,13 +35,13 @@ Result<> create_lapics(int vm) {
 
 }  // namespace
 
-Result<Vm> Vm::create(const Log& log, int kvm_fd) {
-    Fd owned;
+Result<Vm> Vm::create(const host::Log& log, int kvm_fd) {
+    host::Fd owned;
     if (kvm_fd < 0) {
-        owned = Fd(open("/dev/kvm", O_RDWR | O_CLOEXEC));
+        owned = host::Fd(open("/dev/kvm", O_RDWR | O_CLOEXEC));
         kvm_fd = owned.get();
         if (kvm_fd < 0)
-            return log.fail(last_errno(),
+            return log.fail(host::last_errno(),
                             "cannot open /dev/kvm: %m; load the kvm module, or give this user access (group kvm, or "
                             "--device /dev/kvm in a container)");
     }
@@ -50,11 +51,11 @@ Result<Vm> Vm::create(const Log& log, int kvm_fd) {
     int vm;
     do vm = ioctl(kvm_fd, KVM_CREATE_VM, 0);
     while (vm < 0 && errno == EINTR);
-    if (vm < 0) return log.fail(last_errno(), "cannot create a VM (KVM_CREATE_VM): %m");
-    Vm made(log, kvm_fd, std::move(owned), Fd(vm));
-    if (call(vm, KVM_SET_TSS_ADDR, kTssPages).is_error()) return log.fail(last_errno(), "KVM_SET_TSS_ADDR: %m");
+    if (vm < 0) return log.fail(host::last_errno(), "cannot create a VM (KVM_CREATE_VM): %m");
+    Vm made(log, kvm_fd, std::move(owned), host::Fd(vm));
+    if (call(vm, KVM_SET_TSS_ADDR, kTssPages).is_error()) return log.fail(host::last_errno(), "KVM_SET_TSS_ADDR: %m");
     if (create_lapics(vm).is_error())
-        return log.fail(last_errno(), "this KVM has no in-kernel interrupt controller (KVM_CREATE_IRQCHIP): %m");
+        return log.fail(host::last_errno(), "this KVM has no in-kernel interrupt controller (KVM_CREATE_IRQCHIP): %m");
     return made;
 }
 
@@ -65,7 +66,8 @@ Result<> Vm::map_memory(unsigned slot, GuestPhys at, void* host, uint64_t size) 
     region.memory_size = size;
     region.userspace_addr = reinterpret_cast<uintptr_t>(host);
     if (call(vm_.get(), KVM_SET_USER_MEMORY_REGION, &region).is_error())
-        return log_->fail(last_errno(), "cannot give the VM %llu MiB of memory at %#llx: %m; set a smaller --memory",
+        return log_->fail(host::last_errno(),
+                          "cannot give the VM %llu MiB of memory at %#llx: %m; set a smaller --memory",
                           static_cast<unsigned long long>(size >> 20), static_cast<unsigned long long>(at.value));
     return {};
 }
@@ -76,7 +78,7 @@ Result<> Vm::attach_doorbell(GuestPhys at, int eventfd) {
     event.len = 4;
     event.fd = eventfd;
     if (call(vm_.get(), KVM_IOEVENTFD, &event).is_error())
-        return log_->fail(last_errno(), "cannot attach the gofer's doorbell (KVM_IOEVENTFD): %m");
+        return log_->fail(host::last_errno(), "cannot attach the gofer's doorbell (KVM_IOEVENTFD): %m");
     return {};
 }
 
@@ -88,12 +90,12 @@ Result<> Vm::attach_interrupt(unsigned gsi, int eventfd, unsigned cpu, uint8_t v
     route.u.msi.data = vector;
     routes_.push_back(route);
     if (call(vm_.get(), kSetGsiRouting, KvmList<kvm_irq_routing_entry>(routes_).data()).is_error())
-        return log_->fail(last_errno(), "KVM_SET_GSI_ROUTING: %m");
+        return log_->fail(host::last_errno(), "KVM_SET_GSI_ROUTING: %m");
     kvm_irqfd irq{};
     irq.fd = eventfd;
     irq.gsi = gsi;
     if (call(vm_.get(), KVM_IRQFD, &irq).is_error())
-        return log_->fail(last_errno(), "cannot attach an interrupt (KVM_IRQFD): %m");
+        return log_->fail(host::last_errno(), "cannot attach an interrupt (KVM_IRQFD): %m");
     return {};
 }
 
@@ -107,17 +109,17 @@ Result<> Vm::raise_interrupt(unsigned cpu, uint8_t vector) const {
 
 uint64_t Vm::tsc_khz(const Vcpu& vcpu) { return call(vcpu.fd(), KVM_GET_TSC_KHZ, 0).value_or(0); }
 
-Result<Vcpu> Vcpu::create(const Log& log, int kvm, int vm, unsigned id, const CpuFeatures& features) {
-    Fd fd(ioctl(vm, KVM_CREATE_VCPU, id));
-    if (fd.get() < 0) return log.fail(last_errno(), "cannot create vCPU %u: %m; try fewer --cpus", id);
+Result<Vcpu> Vcpu::create(const host::Log& log, int kvm, int vm, unsigned id, const CpuFeatures& features) {
+    host::Fd fd(ioctl(vm, KVM_CREATE_VCPU, id));
+    if (!fd.is_open()) return log.fail(host::last_errno(), "cannot create vCPU %u: %m; try fewer --cpus", id);
     int run_size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-    if (run_size < 0) return log.fail(last_errno(), "KVM_GET_VCPU_MMAP_SIZE: %m");
+    if (run_size < 0) return log.fail(host::last_errno(), "KVM_GET_VCPU_MMAP_SIZE: %m");
     void* page = mmap(nullptr, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-    if (page == MAP_FAILED) return log.fail(last_errno(), "cannot map the run page of vCPU %u: %m", id);
+    if (page == MAP_FAILED) return log.fail(host::last_errno(), "cannot map the run page of vCPU %u: %m", id);
     Vcpu made(std::move(fd), static_cast<kvm_run*>(page), run_size, id);
     auto cpuid = features.cpuid_for(id);
     if (call(made.fd(), kSetCpuid2, KvmList<kvm_cpuid_entry2>(cpuid).data()).is_error())
-        return log.fail(last_errno(), "KVM_SET_CPUID2: %m");
+        return log.fail(host::last_errno(), "KVM_SET_CPUID2: %m");
     return made;
 }
 

@@ -7,17 +7,17 @@
 #include <span>
 #include <vector>
 
-#include "vmm/fd.hpp"
+#include "common/host/fd.hpp"
+#include "common/host/log.hpp"
 #include "vmm/guest_memory.hpp"
 #include "vmm/kvm/cpu_features.hpp"
-#include "vmm/log.hpp"
 
 namespace kvmsbx::vmm {
 
 // A virtual CPU. Its ioctls belong to one thread at a time (KVM's rule).
 class Vcpu {
   public:
-    static Result<Vcpu> create(const Log& log, int kvm, int vm, unsigned id, const CpuFeatures& features);
+    static Result<Vcpu> create(const host::Log& log, int kvm, int vm, unsigned id, const CpuFeatures& features);
     Vcpu(Vcpu&& other) noexcept;
     ~Vcpu();
 
@@ -38,10 +38,10 @@ class Vcpu {
     Result<> set_runnable();
 
   private:
-    Vcpu(Fd fd, kvm_run* run, size_t run_size, unsigned id)
+    Vcpu(host::Fd fd, kvm_run* run, size_t run_size, unsigned id)
         : fd_(std::move(fd)), run_(run), run_size_(run_size), id_(id) {}
 
-    Fd fd_;
+    host::Fd fd_;
     kvm_run* run_;
     size_t run_size_;
     unsigned id_;
@@ -50,10 +50,10 @@ class Vcpu {
 class Vm {
   public:
     // `kvm_fd`: /dev/kvm, or -1 to open it.
-    static Result<Vm> create(const Log& log, int kvm_fd);
+    static Result<Vm> create(const host::Log& log, int kvm_fd);
 
     int fd() const { return vm_.get(); }
-    void log_to(const Log& log) { log_ = &log; }
+    void log_to(const host::Log& log) { log_ = &log; }
     Result<CpuFeatures> features() const { return CpuFeatures::query(kvm_); }
     Result<Vcpu> create_vcpu(unsigned id, const CpuFeatures& features) {
         return Vcpu::create(*log_, kvm_, vm_.get(), id, features);
@@ -70,13 +70,13 @@ class Vm {
     static uint64_t tsc_khz(const Vcpu& vcpu);
 
   private:
-    Vm(const Log& log, int kvm, Fd owned, Fd vm)
+    Vm(const host::Log& log, int kvm, host::Fd owned, host::Fd vm)
         : log_(&log), kvm_(kvm), owned_(std::move(owned)), vm_(std::move(vm)) {}
 
-    const Log* log_;
+    const host::Log* log_;
     int kvm_;
-    Fd owned_;
-    Fd vm_;
+    host::Fd owned_;
+    host::Fd vm_;
     std::vector<kvm_irq_routing_entry> routes_;
 };
 

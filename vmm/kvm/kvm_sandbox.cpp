@@ -8,6 +8,7 @@
 #include <cstring>
 #include <thread>
 
+#include "common/host/errno.hpp"
 #include "vmm/kvm/machine.hpp"
 #include "vmm/kvm/vcpu_thread.hpp"
 #include "vmm/main_loop.hpp"
@@ -20,11 +21,11 @@ constexpr unsigned kGoferGsi = 24;  // the first behind the IOAPIC's pins
 enum MemorySlot : unsigned { kChannelSlot, kFirstRamSlot };
 
 // The channel region, mapped here only so that KVM can give it to the guest.
-Result<uint64_t> map_channel(const Log& log, Vm& vm, const SandboxConfig& config) {
+Result<uint64_t> map_channel(const host::Log& log, Vm& vm, const SandboxConfig& config) {
     uint64_t size = TRY(channel_size(log, config));
     if (size == 0) return size;
     void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, config.channel_fd, 0);
-    if (at == MAP_FAILED) return log.fail(last_errno(), "cannot map the channel's memory: %m");
+    if (at == MAP_FAILED) return log.fail(host::last_errno(), "cannot map the channel's memory: %m");
     TRY(vm.map_memory(kChannelSlot, {abi::kChannelGpa}, at, size));
     return size;
 }
@@ -69,7 +70,7 @@ int run_threads(SandboxState& state, std::vector<Vcpu>& vcpus, int wake_fd) {
 
 }  // namespace
 
-Result<std::unique_ptr<KvmGuest>> KvmGuest::create(const Log& log, const SandboxConfig& config) {
+Result<std::unique_ptr<KvmGuest>> KvmGuest::create(const host::Log& log, const SandboxConfig& config) {
     Vm vm = TRY(Vm::create(log, config.kvm_fd));
     auto features = vm.features();
     if (features.is_error())
@@ -84,7 +85,7 @@ Result<std::unique_ptr<KvmGuest>> KvmGuest::create(const Log& log, const Sandbox
     return guest;
 }
 
-Result<int> KvmGuest::run(const Log& log, const SandboxConfig& config) {
+Result<int> KvmGuest::run(const host::Log& log, const SandboxConfig& config) {
     vm_.log_to(log);
     const char* why = nullptr;
     auto sentry = parse_sentry_elf(config.sentry_elf, abi::kSentryBase, &why);
@@ -103,8 +104,8 @@ Result<int> KvmGuest::run(const Log& log, const SandboxConfig& config) {
     Machine machine = TRY(build_machine(log, boot_, memory_.size(), input));
     for (Vcpu& vcpu : vcpus_) TRY(prepare_vcpu(log, vcpu, machine, input));
 
-    Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (wake.get() < 0) return log.fail(last_errno(), "eventfd: %m");
+    host::Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake.is_open()) return log.fail(host::last_errno(), "eventfd: %m");
     KvmPlatform platform(vm_, machine, *ram_);
     SandboxState state{
         config, log, memory_, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};
@@ -114,7 +115,7 @@ Result<int> KvmGuest::run(const Log& log, const SandboxConfig& config) {
 PrivilegeReport measure_privilege(int kvm_fd) {
     PrivilegeReport report{};
     auto measure = [&]() -> Result<PrivilegeDecision> {
-        Log silent(-1, false);
+        host::Log silent(-1, false);
         Vm vm = TRY(Vm::create(silent, kvm_fd));
         CpuFeatures features = TRY(vm.features());
         GuestMemory memory = TRY(GuestMemory::create(silent, abi::kHugePageSize));

@@ -14,9 +14,9 @@ namespace kvmsbx::vmm {
 class KvmGuest {
   public:
     // Fails with a line in the log where there is no KVM or it does not run a guest.
-    static Result<std::unique_ptr<KvmGuest>> create(const Log& log, const SandboxConfig& config);
+    static Result<std::unique_ptr<KvmGuest>> create(const host::Log& log, const SandboxConfig& config);
     // The sandbox until its end; its exit code.
-    Result<int> run(const Log& log, const SandboxConfig& config);
+    Result<int> run(const host::Log& log, const SandboxConfig& config);
 
   private:
     KvmGuest(Vm vm, CpuFeatures features, GuestMemory memory)

@@ -160,7 +160,7 @@ class MachineBuilder {
 
 }  // namespace
 
-Result<Machine> build_machine(const Log& log, BootMemory& memory, uint64_t ram_size, const MachineInput& input) {
+Result<Machine> build_machine(const host::Log& log, BootMemory& memory, uint64_t ram_size, const MachineInput& input) {
     bool ring3 = input.privilege.mode == PrivilegeMode::kRing3;
     auto build = [&]() -> Result<Machine> {
         auto sentry = TRY(PageTableBuilder::create(memory, ring3));

@@ -40,9 +40,9 @@ struct Machine {
 };
 
 // ENOMEM if RAM is too small; with a line in the log.
-Result<Machine> build_machine(const Log& log, BootMemory& memory, uint64_t ram_size, const MachineInput& input);
+Result<Machine> build_machine(const host::Log& log, BootMemory& memory, uint64_t ram_size, const MachineInput& input);
 
 // Registers of one vCPU, so that KVM_RUN calls sentry_start() on it.
-Result<> prepare_vcpu(const Log& log, Vcpu& vcpu, const Machine& machine, const MachineInput& input);
+Result<> prepare_vcpu(const host::Log& log, Vcpu& vcpu, const Machine& machine, const MachineInput& input);
 
 }  // namespace kvmsbx::vmm

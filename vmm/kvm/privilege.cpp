@@ -172,8 +172,8 @@ kvm_sregs long_mode_registers(kvm_sregs from, uint64_t cr3, unsigned ring) {
     return s;
 }
 
-Result<PrivilegeDecision> decide_privilege(const Log& log, Vcpu& vcpu, BootMemory& memory, const CpuFeatures& features,
-                                           PrivilegeChoice choice) {
+Result<PrivilegeDecision> decide_privilege(const host::Log& log, Vcpu& vcpu, BootMemory& memory,
+                                           const CpuFeatures& features, PrivilegeChoice choice) {
     double start = clock_ns(CLOCK_MONOTONIC);
     auto probe = Probe::create(vcpu, memory);
     if (probe.is_error())

@@ -24,8 +24,8 @@ struct PrivilegeDecision {
 
 // Runs little loops on vCPU 0 before anything else does, in under 2 ms; takes a few pages of `memory`. `choice` kRing0
 // skips the loop. Fails with a line in the log if the vCPU does not run.
-Result<PrivilegeDecision> decide_privilege(const Log& log, Vcpu& vcpu, BootMemory& memory, const CpuFeatures& features,
-                                           PrivilegeChoice choice);
+Result<PrivilegeDecision> decide_privilege(const host::Log& log, Vcpu& vcpu, BootMemory& memory,
+                                           const CpuFeatures& features, PrivilegeChoice choice);
 
 // Long-mode segment and control registers that all of the VMM's vCPU states start from. `ring`: 0 or 3.
 kvm_sregs long_mode_registers(kvm_sregs from, uint64_t cr3, unsigned ring);

@@ -23,7 +23,7 @@ uint64_t wanted_cr4(const MachineInput& input) {
     return cr4;
 }
 
-Result<> set_system_registers(const Log& log, Vcpu& vcpu, kvm_sregs system, uint64_t optional_cr4) {
+Result<> set_system_registers(const host::Log& log, Vcpu& vcpu, kvm_sregs system, uint64_t optional_cr4) {
     uint64_t base_cr4 = system.cr4;
     const struct {
         uint64_t drop;
@@ -56,7 +56,7 @@ Result<> set_msrs(Vcpu& vcpu, const MachineCpu& cpu, const MachineInput& input) 
 
 }  // namespace
 
-Result<> prepare_vcpu(const Log& log, Vcpu& vcpu, const Machine& machine, const MachineInput& input) {
+Result<> prepare_vcpu(const host::Log& log, Vcpu& vcpu, const Machine& machine, const MachineInput& input) {
     const MachineCpu& cpu = machine.cpus[vcpu.id()];
     unsigned ring = input.privilege.mode == abi::PrivilegeMode::kRing0 ? 0 : 3;
     auto prepare = [&]() -> Result<> {

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "common/host/exit_code.hpp"
 #include "vmm/hypercalls.hpp"
 
 namespace kvmsbx::vmm {
@@ -15,7 +16,7 @@ unsigned long long hex(uint64_t value) { return value; }
 
 // The line that a user sees when the guest cannot go on, and registers for whoever looks into it.
 void report_dead(SandboxState& state, Vcpu& vcpu, const char* what) {
-    if (!state.ending.set(kExitOwnFailure)) return;
+    if (!state.ending.set(host::kExitOwnFailure)) return;
     auto registers = vcpu.registers();
     auto system = vcpu.system_registers();
     if (registers.is_error() || system.is_error()) {

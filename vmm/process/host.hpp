@@ -15,9 +15,9 @@
 
 #include "common/abi/cpu_area.hpp"
 #include "common/abi/stub.hpp"
-#include "vmm/fd.hpp"
+#include "common/host/fd.hpp"
+#include "common/host/log.hpp"
 #include "vmm/guest_memory.hpp"
-#include "vmm/log.hpp"
 #include "vmm/process/zygote.hpp"
 
 namespace kvmsbx::vmm {
@@ -25,7 +25,7 @@ namespace kvmsbx::vmm {
 class ProcessHost {
   public:
     // `gofer_completion_fd`: -1: none; it becomes non-blocking.
-    static Result<std::unique_ptr<ProcessHost>> create(const Log& log, unsigned cpus, int gofer_completion_fd);
+    static Result<std::unique_ptr<ProcessHost>> create(const host::Log& log, unsigned cpus, int gofer_completion_fd);
     ~ProcessHost();
     ProcessHost(const ProcessHost&) = delete;
     ProcessHost& operator=(const ProcessHost&) = delete;
@@ -71,8 +71,8 @@ class ProcessHost {
     };
     struct Cpu {
         abi::CpuArea* area = nullptr;
-        Fd interrupt_fd;  // wakes it from wait()
-        Fd wake_fd;       // a helper writes it when orders are done, the main thread when the stub is dead
+        host::Fd interrupt_fd;  // wakes it from wait()
+        host::Fd wake_fd;       // a helper writes it when orders are done, the main thread when the stub is dead
         std::atomic<Mode> mode{Mode::kSentry};
         std::atomic<uint64_t> runner{0};  // in kUser: PID << 32 | TID
         std::atomic<abi::RunnerControl*> control{nullptr};
@@ -90,7 +90,7 @@ class ProcessHost {
     static constexpr int32_t kFreed = -1;
     static constexpr unsigned kAffinities = 4096;
 
-    ProcessHost(const Log& log, unsigned cpus, int gofer_completion_fd)
+    ProcessHost(const host::Log& log, unsigned cpus, int gofer_completion_fd)
         : log_(log), gofer_completion_fd_(gofer_completion_fd), cpus_(cpus), slots_(abi::kMaxStubs) {}
 
     unsigned cpu_of(const abi::CpuArea* area) const { return area->cpu_id % cpus_.size(); }
@@ -111,12 +111,12 @@ class ProcessHost {
     bool has_ended(int32_t pid) const;
     abi::Completion& completion(const Slot& slot) { return completions_[&slot - slots_.data()]; }
 
-    const Log& log_;
+    const host::Log& log_;
     int gofer_completion_fd_;
     std::vector<Cpu> cpus_;
     std::vector<Slot> slots_;  // 0: the zygote
     abi::Completion* completions_ = nullptr;
-    Fd completion_fd_;
+    host::Fd completion_fd_;
     const GuestMemory* memory_ = nullptr;
     abi::OrderPage* zygote_orders_ = nullptr;
     std::mutex zygote_lock_, table_lock_;

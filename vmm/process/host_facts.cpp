@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/abi/stub.hpp"
+#include "common/host/errno.hpp"
 #include "vmm/host_cpu.hpp"
 
 namespace kvmsbx::vmm {
@@ -48,7 +49,7 @@ Result<FrameFormat> find_frame_format(uint64_t stack_size) {
     action.sa_sigaction = read_frame;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     if (sigaltstack(&stack, &old_stack) != 0 || sigaction(abi::kPreemptSignal, &action, &old_action) != 0)
-        return last_errno();
+        return host::last_errno();
     raise(abi::kPreemptSignal);
     sigaction(abi::kPreemptSignal, &old_action, nullptr);
     sigaltstack(&old_stack, nullptr);
@@ -100,7 +101,7 @@ uint64_t find_tsc_khz() {
 
 }  // namespace
 
-Result<HostFacts> find_host_facts(const Log& log) {
+Result<HostFacts> find_host_facts(const host::Log& log) {
     uint64_t frame = std::max<uint64_t>(getauxval(kMinimumSignalStack), 2048);
     HostFacts facts{};
     facts.runner_area_size = std::max(std::bit_ceil(sizeof(abi::RunnerControl) + frame + kFrameSlack), abi::kPageSize);

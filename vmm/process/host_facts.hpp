@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "common/base/result.hpp"
-#include "vmm/log.hpp"
+#include "common/host/log.hpp"
 
 namespace kvmsbx::vmm {
 
@@ -18,6 +18,6 @@ struct HostFacts {
 };
 
 // Raises a signal, so no other thread may run; takes up to 10 ms. Fails with a line in the log.
-Result<HostFacts> find_host_facts(const Log& log);
+Result<HostFacts> find_host_facts(const host::Log& log);
 
 }  // namespace kvmsbx::vmm

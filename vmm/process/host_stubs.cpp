@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/host/errno.hpp"
 #include "vmm/process/futex.hpp"
 #include "vmm/process/host.hpp"
 
@@ -26,23 +27,23 @@ void signal_eventfd(int fd) {
 
 }  // namespace
 
-Result<std::unique_ptr<ProcessHost>> ProcessHost::create(const Log& log, unsigned cpus, int gofer_completion_fd) {
+Result<std::unique_ptr<ProcessHost>> ProcessHost::create(const host::Log& log, unsigned cpus, int gofer_completion_fd) {
     std::unique_ptr<ProcessHost> host(new ProcessHost(log, cpus, gofer_completion_fd));
     for (Cpu& cpu : host->cpus_) {
-        cpu.interrupt_fd = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-        cpu.wake_fd = Fd(eventfd(0, EFD_CLOEXEC));
-        if (cpu.interrupt_fd.get() < 0 || cpu.wake_fd.get() < 0) return log.fail(last_errno(), "eventfd: %m");
+        cpu.interrupt_fd = host::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        cpu.wake_fd = host::Fd(eventfd(0, EFD_CLOEXEC));
+        if (!cpu.interrupt_fd.is_open() || !cpu.wake_fd.is_open()) return log.fail(host::last_errno(), "eventfd: %m");
     }
-    host->completion_fd_ = Fd(memfd_create("kvmsbx-completions", MFD_CLOEXEC));
-    if (host->completion_fd_.get() < 0 || ftruncate(host->completion_fd_.get(), kCompletionsSize) != 0)
-        return log.fail(last_errno(), "memfd: %m");
+    host->completion_fd_ = host::Fd(memfd_create("kvmsbx-completions", MFD_CLOEXEC));
+    if (!host->completion_fd_.is_open() || ftruncate(host->completion_fd_.get(), kCompletionsSize) != 0)
+        return log.fail(host::last_errno(), "memfd: %m");
     void* at = mmap(nullptr, kCompletionsSize, PROT_READ | PROT_WRITE, MAP_SHARED, host->completion_fd_.get(), 0);
-    if (at == MAP_FAILED) return log.fail(last_errno(), "mmap: %m");
+    if (at == MAP_FAILED) return log.fail(host::last_errno(), "mmap: %m");
     host->completions_ = static_cast<abi::Completion*>(at);
     // Several threads poll it and one of them takes what came: the others must not wait for the next.
     if (gofer_completion_fd >= 0 &&
         fcntl(gofer_completion_fd, F_SETFL, fcntl(gofer_completion_fd, F_GETFL) | O_NONBLOCK) != 0)
-        return log.fail(last_errno(), "cannot make the gofer's eventfd non-blocking: %m");
+        return log.fail(host::last_errno(), "cannot make the gofer's eventfd non-blocking: %m");
     return host;
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/host/errno.hpp"
 #include "vmm/machine_parts.hpp"
 
 namespace kvmsbx::vmm {
@@ -17,13 +18,14 @@ int protection(const SentrySegment& segment) {
 }
 
 // MAP_FIXED_NOREPLACE: this executable's own heap may have come there.
-Result<> map_segment(const Log& log, int ram_fd, const SentrySegment& segment, const PlacedSegment& placed) {
+Result<> map_segment(const host::Log& log, int ram_fd, const SentrySegment& segment, const PlacedSegment& placed) {
     void* at = reinterpret_cast<void*>(placed.start);
     void* got = mmap(at, placed.size, protection(segment), MAP_SHARED | MAP_FIXED_NOREPLACE, ram_fd,
                      static_cast<off_t>(placed.at.value - abi::kRamGpa));
     if (got == at) return {};
     if (got != MAP_FAILED) munmap(got, placed.size);
-    return log.fail(last_errno(), "cannot map the Sentry at %#llx: %m", static_cast<unsigned long long>(placed.start));
+    return log.fail(host::last_errno(), "cannot map the Sentry at %#llx: %m",
+                    static_cast<unsigned long long>(placed.start));
 }
 
 void fill_process_info(BootInfo& info, const ProcessMachineInput& input) {
@@ -45,7 +47,7 @@ void fill_process_info(BootInfo& info, const ProcessMachineInput& input) {
 
 }  // namespace
 
-Result<ProcessMachine> build_process_machine(const Log& log, BootMemory& memory, uint64_t ram_size, int ram_fd,
+Result<ProcessMachine> build_process_machine(const host::Log& log, BootMemory& memory, uint64_t ram_size, int ram_fd,
                                              const ProcessMachineInput& input) {
     ProcessMachine made{};
     made.entry = input.sentry->entry;

@@ -32,7 +32,7 @@ struct ProcessMachine {
 
 // ENOMEM if RAM is too small; with a line in the log.
 // `ram_fd`: the file that `memory` is, of which the image is mapped a second time.
-Result<ProcessMachine> build_process_machine(const Log& log, BootMemory& memory, uint64_t ram_size, int ram_fd,
+Result<ProcessMachine> build_process_machine(const host::Log& log, BootMemory& memory, uint64_t ram_size, int ram_fd,
                                              const ProcessMachineInput& input);
 
 }  // namespace kvmsbx::vmm

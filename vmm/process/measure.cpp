@@ -53,8 +53,8 @@ class Trial {
         step_ = "looking at the CPU";
         facts_ = TRY(find_host_facts(silent_));
         step_ = "making memory";
-        ram_ = Fd(open_ram_file());
-        report_.huge_pages = ram_.get() >= 0;
+        ram_ = host::Fd(open_ram_file());
+        report_.huge_pages = ram_.is_open();
         if (!report_.huge_pages) ram_ = TRY(make_ram_memfd());
         memory_ = std::make_unique<GuestMemory>(
             TRY(GuestMemory::map_file(silent_, ram_.get(), abi::kProcessDirectMap + abi::kRamGpa, kRam)));
@@ -109,9 +109,9 @@ class Trial {
 
     ProcessReport& report_;
     const char* step_ = "";
-    Log silent_{-1, false};
+    host::Log silent_{-1, false};
     HostFacts facts_{};
-    Fd ram_;
+    host::Fd ram_;
     std::unique_ptr<GuestMemory> memory_;
     std::unique_ptr<BootMemory> boot_;
     StubCode code_;

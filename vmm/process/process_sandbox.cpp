@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <thread>
 
+#include "common/host/errno.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/main_loop.hpp"
 #include "vmm/process/host.hpp"
 #include "vmm/process/machine.hpp"
@@ -36,7 +38,7 @@ class ProcessPlatform final : public Platform {
         signalfd_siginfo info;
         ssize_t ignored = read(polled_[0], &info, sizeof info);
         static_cast<void>(ignored);
-        if (!host_.notice_deaths() && state_->ending.set(kExitOwnFailure))
+        if (!host_.notice_deaths() && state_->ending.set(host::kExitOwnFailure))
             state_->log.error("the process that makes stubs died, so the sandbox ends");
     }
     void set_state(SandboxState& state) { state_ = &state; }
@@ -50,21 +52,21 @@ class ProcessPlatform final : public Platform {
 };
 
 // Blocked in all threads, so before any: they come by a file descriptor.
-Result<Fd> watch_children(const Log& log) {
+Result<host::Fd> watch_children(const host::Log& log) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
-    if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return log.fail(last_errno(), "sigprocmask: %m");
-    Fd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (fd.get() < 0) return log.fail(last_errno(), "signalfd: %m");
+    if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return log.fail(host::last_errno(), "sigprocmask: %m");
+    host::Fd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd.is_open()) return log.fail(host::last_errno(), "signalfd: %m");
     return fd;
 }
 
-Result<> map_channel(const Log& log, int fd, uint64_t size) {
+Result<> map_channel(const host::Log& log, int fd, uint64_t size) {
     if (size == 0) return {};
     void* at = reinterpret_cast<void*>(abi::kProcessDirectMap + abi::kChannelGpa);
     if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) != at)
-        return log.fail(last_errno(), "cannot map the channel's memory: %m");
+        return log.fail(host::last_errno(), "cannot map the channel's memory: %m");
     return {};
 }
 
@@ -73,7 +75,7 @@ Result<> map_channel(const Log& log, int fd, uint64_t size) {
     for (unsigned cpu = 0; cpu < cpus; cpu++)
         std::thread([&state, cpu] {
             if (watch_for_faults(cpu).is_error())
-                state.ending.set(kExitOwnFailure);
+                state.ending.set(host::kExitOwnFailure);
             else if (confine_thread(state, ThreadKind::kProcessVcpu))
                 run_process_vcpu(cpu);
             park_thread();
@@ -86,14 +88,14 @@ Result<> map_channel(const Log& log, int fd, uint64_t size) {
 
 }  // namespace
 
-Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
+Result<int> run_on_process(const host::Log& log, const SandboxConfig& config) {
     const char* why = nullptr;
     auto sentry = parse_sentry_elf(config.process_sentry_elf, abi::kProcessSentryBase, &why);
     if (sentry.is_error())
         return log.fail(sentry.error(), "the Sentry inside this binary is damaged: %s; build kvmsbx again", why);
     HostFacts facts = TRY(find_host_facts(log));
     unsigned cpus = cpu_count(config);
-    Fd own_file;
+    host::Fd own_file;
     if (config.ram_fd < 0) {
         auto made = make_ram_memfd();
         if (made.is_error()) return log.fail(made.error(), "cannot make a memfd for RAM: %m");
@@ -113,7 +115,7 @@ Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
         TRY(build_process_machine(log, boot, memory.size(), ram_fd,
                                   {&*sentry, &facts, &kProcessCalls, cpus, channel, *stub_base, config.app_spec}));
 
-    Fd children = TRY(watch_children(log));
+    host::Fd children = TRY(watch_children(log));
     auto host = TRY(ProcessHost::create(log, cpus, config.gofer_completion_fd));
     for (unsigned cpu = 0; cpu < cpus; cpu++) host->set_cpu_area(cpu, boot.as<abi::CpuArea>(machine.cpu_areas[cpu]));
     TRY(host->start(memory, ram_fd, code, boot.as<abi::OrderPage>(machine.zygote_orders)));
@@ -121,8 +123,8 @@ Result<int> run_on_process(const Log& log, const SandboxConfig& config) {
               static_cast<unsigned long long>(*stub_base), config.ram_fd < 0 ? "a memfd" : "a tmpfs of huge pages",
               static_cast<unsigned long long>(facts.tsc_khz));
 
-    Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (wake.get() < 0) return log.fail(last_errno(), "eventfd: %m");
+    host::Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake.is_open()) return log.fail(host::last_errno(), "eventfd: %m");
     ProcessPlatform platform(*host, machine, memory.size(), children.get(), config.gofer_completion_fd);
     SandboxState state{
         config, log, memory, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};

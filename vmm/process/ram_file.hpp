@@ -1,7 +1,7 @@
 #pragma once
 // The file that is RAM on the process platform: the sandbox process maps all of it, stubs map pieces.
 #include "common/base/result.hpp"
-#include "vmm/fd.hpp"
+#include "common/host/fd.hpp"
 
 namespace kvmsbx::vmm {
 
@@ -11,6 +11,6 @@ namespace kvmsbx::vmm {
 int open_ram_file();
 
 // A memfd. Fails with errno.
-Result<Fd> make_ram_memfd();
+Result<host::Fd> make_ram_memfd();
 
 }  // namespace kvmsbx::vmm

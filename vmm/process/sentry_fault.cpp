@@ -6,6 +6,8 @@
 
 #include <cstdio>
 
+#include "common/host/errno.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/process/vcpu_thread.hpp"
 
 namespace kvmsbx::vmm {
@@ -48,7 +50,7 @@ void on_fault(int signal, siginfo_t*, void* interrupted) {
                                      static_cast<unsigned long long>(registers[REG_RIP]),
                                      watched.faulted ? "in the Sentry's own handler" : "not in the Sentry",
                                      static_cast<unsigned long long>(registers[REG_CR2]));
-        _exit(kExitOwnFailure);
+        _exit(host::kExitOwnFailure);
     }
     watched.faulted = true;
     uint64_t at = (area->emergency_stack - sizeof(abi::SentryFault)) & ~uint64_t{63};
@@ -75,11 +77,11 @@ void install_fault_handlers() {
 
 Result<> watch_for_faults(unsigned cpu) {
     void* memory = mmap(nullptr, kFaultStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return last_errno();
+    if (memory == MAP_FAILED) return host::last_errno();
     stack_t stack{};
     stack.ss_sp = memory;
     stack.ss_size = kFaultStackSize;
-    if (sigaltstack(&stack, nullptr) != 0) return last_errno();
+    if (sigaltstack(&stack, nullptr) != 0) return host::last_errno();
     const uint64_t area = abi::kProcessDirectMap + process_vcpu_context().machine->cpu_areas[cpu].value;
     // SAFETY: where the machine's builder put it.
     watched.area = reinterpret_cast<abi::CpuArea*>(area);

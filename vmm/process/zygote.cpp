@@ -153,7 +153,7 @@ Result<uint64_t> choose_stub_base() {
     return Errno::kNOMEM;
 }
 
-Result<int32_t> start_zygote(const Log& log, const ZygoteInput& input) {
+Result<int32_t> start_zygote(const host::Log& log, const ZygoteInput& input) {
     std::vector<sock_filter> filter = base_filter(static_cast<unsigned>(input.wake_fds.size()));
     Plan plan{};
     plan.parent = getpid();

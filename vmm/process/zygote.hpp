@@ -4,7 +4,7 @@
 #include <span>
 
 #include "common/base/result.hpp"
-#include "vmm/log.hpp"
+#include "common/host/log.hpp"
 #include "vmm/process/stub_code.hpp"
 
 namespace kvmsbx::vmm {
@@ -21,6 +21,6 @@ Result<uint64_t> choose_stub_base();
 
 // To be called before the process has other threads or a seccomp filter. Gives the PID; the zygote waits for orders, or
 // dies at once if the host does not let it become a stub. Fails with a line in the log.
-Result<int32_t> start_zygote(const Log& log, const ZygoteInput& input);
+Result<int32_t> start_zygote(const host::Log& log, const ZygoteInput& input);
 
 }  // namespace kvmsbx::vmm
