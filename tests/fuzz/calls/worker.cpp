@@ -189,6 +189,8 @@ void run_call(World& world, const Call& choice) {
         arguments[i] = kind == Kind::kNone         ? 0
                        : one_in(world.random, 100) ? any_number(world.random)
                                                    : make_value(world, kind);
+        // Who may do anything to the supervisor could stop it for ever, as ptrace(2) does.
+        if (kind == Kind::kPid && (int)arguments[i] == 1 && world.identity != Identity::kUser) arguments[i] = 2;
     }
     world.slot->call = choice.number;
     const long result =
