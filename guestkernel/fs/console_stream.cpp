@@ -2,6 +2,8 @@
 
 #include "guestkernel/fs/tty/termios.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/mount.hpp"

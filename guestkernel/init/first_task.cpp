@@ -7,6 +7,8 @@
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/oom.hpp"

@@ -4,6 +4,7 @@
 
 #include "common/abi/mailbox.hpp"
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/cpu.hpp"
 
 namespace kvmsbx::mm {

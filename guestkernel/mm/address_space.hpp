@@ -25,6 +25,7 @@
 #include "guestkernel/mm/page_table.hpp"
 #include "guestkernel/mm/user_memory.hpp"
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::mm {
 

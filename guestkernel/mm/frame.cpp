@@ -7,6 +7,8 @@
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/mm/page_cache.hpp"
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/sched/sched.hpp"
 
 namespace kvmsbx::mm {

@@ -1,10 +1,11 @@
 #pragma once
 // Called once at start by init.
-#include "guestkernel/platform/platform.hpp"
+#include "common/abi/boot_info.hpp"
+#include "guestkernel/platform/cpu.hpp"
 
 namespace kvmsbx::platform {
 
 void set_boot_info(const abi::BootInfo& info);
-void init_cpu(CpuArea& area);  // on each vCPU
+void init_cpu(Cpu& cpu);  // on each vCPU
 
 }  // namespace kvmsbx::platform

@@ -1,4 +1,5 @@
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/sched/scheduler.hpp"
 
 namespace kvmsbx::sched {

@@ -3,6 +3,8 @@
 #include <atomic>
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 
 namespace kvmsbx::sched {
 namespace {

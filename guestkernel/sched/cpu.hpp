@@ -1,6 +1,7 @@
 #pragma once
 // What trap handling and init need of the scheduler: the vCPU's side.
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/sched/sched.hpp"
 
 namespace kvmsbx::sched {

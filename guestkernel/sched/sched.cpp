@@ -2,7 +2,11 @@
 
 #include <algorithm>
 
+#include "common/abi/layout.hpp"
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/sched/load.hpp"
 #include "guestkernel/sched/scheduler.hpp"

@@ -1,7 +1,7 @@
 #include "guestkernel/syscalls/strace.hpp"
 
 #include "guestkernel/mm/user_memory.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
 #include "guestkernel/syscalls/handlers_memory.hpp"
 #include "guestkernel/syscalls/handlers_process.hpp"

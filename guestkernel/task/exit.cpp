@@ -2,6 +2,7 @@
 #include "guestkernel/task/exit.hpp"
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"

@@ -13,7 +13,7 @@
 // - Where no vCPU is idle, a Sentry thread, the paid poller, takes another vCPU from its thread at once and serves the
 //   caller there; its time is the caller's, whose slice ends when the two have used it up.
 // All with the kernel lock held.
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/cpu.hpp"
 
 namespace kvmsbx::task {
 

@@ -1,4 +1,5 @@
 // Sending: from a SigInfo to a pending signal and a woken thread (kernel/signal.c's __send_signal and complete_signal).
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"

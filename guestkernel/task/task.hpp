@@ -9,7 +9,7 @@
 #include "guestkernel/auth/credentials.hpp"
 #include "guestkernel/lib/list.hpp"
 #include "guestkernel/mm/address_space.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/sched/sched.hpp"
 #include "guestkernel/task/pi_waiter.hpp"
 #include "guestkernel/task/seccomp_filter.hpp"

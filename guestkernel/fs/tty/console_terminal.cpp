@@ -1,5 +1,7 @@
 #include "guestkernel/fs/tty/console_terminal.hpp"
 
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/vfs/device.hpp"
 
 namespace kvmsbx::fs {

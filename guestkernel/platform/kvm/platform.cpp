@@ -1,11 +1,10 @@
 // The machine as a KVM guest: both privilege modes (see common/abi/cpu_area.hpp).
-#include "guestkernel/platform/platform.hpp"
-
-#include <atomic>
-#include <cstring>
-
-#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/platform/start.hpp"
+#include "guestkernel/platform/user_context.hpp"
 
 namespace kvmsbx::platform {
 namespace {

@@ -1,14 +1,13 @@
 // The machine as threads of the sandbox process: what the VMM gives as functions stands for devices, and applications run in stubs.
-#include "guestkernel/platform/platform.hpp"
-
-#include <cstring>
-
-#include "guestkernel/lib/assert.hpp"
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/platform/process/frame.hpp"
 #include "guestkernel/platform/process/host_call.hpp"
 #include "guestkernel/platform/process/mirror.hpp"
 #include "guestkernel/platform/start.hpp"
+#include "guestkernel/platform/user_context.hpp"
 
 namespace kvmsbx::platform {
 namespace {
