@@ -10,7 +10,6 @@
 #include "guestkernel/mm/frame.hpp"
 #include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/host.hpp"
-#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/sched/clock.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
@@ -82,16 +81,15 @@ extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, platform::C
 namespace kvmsbx {
 
 bool debug_enabled() {
-    static const bool enabled = platform::hypercall(abi::HypercallNumber::kDebugLevel) & 1;
+    static const bool enabled = platform::debug_lines_wanted();
     return enabled;
 }
 
 void log_line(std::string_view line) {
-    // The VMM reads guest-physical memory: the text must lie in the direct map, which stacks and heap do.
-    FixedText<1024> copy;
+    FixedText<1024> copy;  // on a kernel stack, so in the direct map
     copy.put(line);
     if (!line.ends_with('\n')) copy.put("\n");
-    platform::hypercall(abi::HypercallNumber::kLog, platform::virt_to_phys(copy.c_str()), copy.view().size());
+    platform::write_log(copy.view());
 }
 
 }  // namespace kvmsbx

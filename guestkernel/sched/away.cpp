@@ -50,7 +50,7 @@ struct AwayFromHome : Switching {
         home.running = &thread;
         cpu.running = cpu.carrier ? cpu.carrier : &cpu.idle;
         cpu.carrier = nullptr;
-        cpu.running->started_ = now();  // may make a hypercall: while this stack still knows its vCPU
+        cpu.running->started_ = now();  // may ask the host: while this stack still knows its vCPU
         thread.last_cpu = thread.header_->cpu = &area;
         jump_fcontext(cpu.running->context_, &thread);
         panic("a stack that was left was used");
