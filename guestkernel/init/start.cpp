@@ -22,14 +22,8 @@ namespace {
 
 bool started;
 
-char* entry_stack_of(const platform::Cpu& area) {
-    return reinterpret_cast<char*>(area.entry_stack - platform::kStackSize);  // SAFETY: the VMM made this stack
-}
-
 void prepare_cpu(platform::Cpu& area) {
-    sched::prepare_idle(
-        area,
-        *reinterpret_cast<platform::StackHeader*>(entry_stack_of(area)));  // SAFETY: see platform::StackHeader
+    sched::prepare_idle(area, platform::entry_stack_header(area));
     platform::init_cpu(area);
     task::install_traps(area);
 }

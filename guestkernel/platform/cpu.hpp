@@ -13,7 +13,8 @@ class Thread;
 namespace kvmsbx::platform {
 
 using abi::CpuArea;
-using Cpu = CpuArea;  // a vCPU, for those who need not know what is in it
+// A vCPU. Who is not of platform/ reads its cpu_id and leaves the rest to the functions here.
+using Cpu = CpuArea;
 
 // Every stack on which the Sentry runs has this size in bytes and alignment; its lowest bytes are a StackHeader.
 inline constexpr size_t kStackSize = 32 * 1024;
@@ -46,13 +47,21 @@ enum class Event : uint8_t { kTimer, kOtherCpu, kChannel, kHostEvent, kCount };
 
 // One-shot timer interrupt of this vCPU in `ns` nanoseconds (0: never).
 void set_timer(uint64_t ns);
-void send_ipi(const Cpu& target);
+// Interrupts another vCPU (Event::kOtherCpu): it enters the Sentry, or ends its wait.
+void kick(const Cpu& target);
 // Ends the service of an interrupt that came while an application ran.
 void end_of_interrupt();
 // Whether wait_for_interrupts() would return at once.
 bool interrupt_waits();
 // Waits for interrupts; returns the set that came, a bit for each Event. Their service is ended already.
 uint64_t wait_for_interrupts();
+
+// Each vCPU counts when it enters the Sentry and when it leaves it for an application, so that others can tell where it
+// is and wait for its next entry. Needs no lock. init counts the start as an entry.
+inline void count_crossing(Cpu& cpu) { __atomic_fetch_add(&cpu.entries, 1, __ATOMIC_ACQ_REL); }
+inline uint64_t crossings(const Cpu& cpu) { return __atomic_load_n(&cpu.entries, __ATOMIC_ACQUIRE); }
+// Where a vCPU is with that count: in the Sentry, or in an application.
+inline bool is_in_sentry(uint64_t crossings) { return crossings & 1; }
 
 // In a loop that waits for another vCPU.
 inline void relax() { __builtin_ia32_pause(); }

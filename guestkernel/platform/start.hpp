@@ -6,6 +6,10 @@
 namespace kvmsbx::platform {
 
 void set_boot_info(const abi::BootInfo& info);
+// SAFETY: the VMM made this stack as StackHeader wants it.
+inline StackHeader& entry_stack_header(const Cpu& cpu) {
+    return *reinterpret_cast<StackHeader*>(cpu.entry_stack - kStackSize);
+}
 void init_cpu(Cpu& cpu);  // on each vCPU
 
 }  // namespace kvmsbx::platform

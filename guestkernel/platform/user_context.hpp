@@ -20,6 +20,20 @@ static_assert(abi::kVectorTimer == abi::kVectorFirst && abi::kVectorIpi == abi::
 // An interrupt that needs no service.
 inline bool is_spurious(uint64_t trap) { return trap == abi::kVectorSpurious; }
 
+// Where an application comes in when it traps. On this vCPU's stack for traps; must not return.
+using TrapEntry = void(UserRegs* regs, Cpu* cpu);
+// Where an exception of the Sentry itself comes in. Must not return.
+using FaultEntry = void(abi::SentryFault* fault, Cpu* cpu);
+// SAFETY of the casts to numbers: as the entry code wants addresses.
+inline void set_trap_entry(Cpu& cpu, TrapEntry* entry) { cpu.trap_entry = reinterpret_cast<uint64_t>(entry); }
+inline void set_fault_entry(Cpu& cpu, FaultEntry* entry) { cpu.fault_entry = reinterpret_cast<uint64_t>(entry); }
+// From now on resume_user() loads `regs` on this vCPU, and its next trap saves them there and comes in on the stack that
+// ends at `stack_end`.
+inline void set_user_context(Cpu& cpu, UserRegs& regs, const void* stack_end) {
+    cpu.user_regs = reinterpret_cast<uint64_t>(&regs);
+    cpu.kernel_stack = reinterpret_cast<uint64_t>(stack_end);
+}
+
 // Runs the application of this vCPU. The kernel lock is not held.
 #if __STDC_HOSTED__
 [[noreturn]] void resume_user();

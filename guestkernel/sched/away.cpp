@@ -70,9 +70,7 @@ struct AwayFromHome : Switching {
 };
 
 Result<> create_standby(Cpu& home) { return AwayFromHome::create_standby(home); }
-uint64_t standby_stack_top(const Cpu& home) {
-    return reinterpret_cast<uint64_t>(cpus[home.cpu_id].standby.stack()) + platform::kStackSize;  // SAFETY: a number
-}
+const void* standby_stack_end(const Cpu& home) { return cpus[home.cpu_id].standby.stack() + platform::kStackSize; }
 void run_away_from_home(Thread& thread, void (*body)(Thread&)) { AwayFromHome::run_away_from_home(thread, body); }
 void return_home(Thread& thread, Cpu& home) { AwayFromHome::return_home(thread, home); }
 void leave_standby() { AwayFromHome::leave_standby(); }

@@ -184,11 +184,9 @@ void go_on_at_home(sched::Thread& thread) {
     return_to_user(task);
 }
 
-// SAFETY of the casts to numbers here and below: as the entry code wants addresses.
-
 // Where a lendable task's traps come in, on the standby stack.
 [[noreturn]] void standby_trap_entry(UserRegs*, platform::Cpu* area) {
-    __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
+    platform::count_crossing(*area);
     sched::lock_kernel();
     Home& home = homes[area->cpu_id];
     home.lendable = false;
@@ -409,9 +407,8 @@ void prepare_entry(Task& task, platform::Cpu& area) {
     home.mailbox = static_cast<Mailbox*>(task.space().mailbox_page()) + area.cpu_id;
     home.regs = task.regs;
     home.answered = false;
-    area.user_regs = reinterpret_cast<uint64_t>(&home.regs);
-    area.kernel_stack = sched::standby_stack_top(area);
-    area.trap_entry = reinterpret_cast<uint64_t>(standby_trap_entry);
+    platform::set_user_context(area, home.regs, sched::standby_stack_end(area));
+    platform::set_trap_entry(area, standby_trap_entry);
     home.set_state(MailboxState::kIdle);
     home.set_call_entry(poller_is_awake() ? abi::kStubPost : abi::kStubGate);
     __atomic_store_n(&home.lendable, true, __ATOMIC_RELEASE);
@@ -438,7 +435,7 @@ void left_poller() {
 void fetch_registers(Task& task) {
     while (Home* home = task.away_from) {
         home->set_state(MailboxState::kRefused);
-        platform::send_ipi(*home->area);
+        platform::kick(*home->area);
         (void)home->handed_over.wait([&] { return !task.away_from; }, sched::Interruptible::kNo).is_ok();
     }
 }

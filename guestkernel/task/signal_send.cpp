@@ -75,7 +75,7 @@ void interrupt_task(Task& task) {
     if (task.state() == sched::Thread::State::kBlocked) {
         if (task.interruptible()) sched::wake(task);
     } else if (task.state() == sched::Thread::State::kRunning && task.last_cpu && task.last_cpu != &platform::cpu()) {
-        platform::send_ipi(*task.last_cpu);
+        platform::kick(*task.last_cpu);
     }
 }
 

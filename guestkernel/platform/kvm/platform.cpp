@@ -76,7 +76,7 @@ void set_timer(uint64_t ns) {
     write_lapic(kTimerInitial, static_cast<uint32_t>(counts));
 }
 
-void send_ipi(const CpuArea& target) {
+void kick(const CpuArea& target) {
     write_lapic(kIcrHigh, target.apic_id << 24);
     write_lapic(kIcrLow, abi::kVectorIpi);
 }

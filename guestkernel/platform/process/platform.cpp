@@ -139,7 +139,7 @@ Phys virt_to_phys(const void* address) { return reinterpret_cast<uint64_t>(addre
 void make_hypercall(CpuArea& area) { call_host(area, host().hypercall, &area); }
 
 void set_timer(uint64_t ns) { call_host(cpu(), host().set_timer, &cpu(), ns); }
-void send_ipi(const CpuArea& target) { call_host(cpu(), host().send_ipi, const_cast<CpuArea*>(&target)); }
+void kick(const CpuArea& target) { call_host(cpu(), host().send_ipi, const_cast<CpuArea*>(&target)); }
 void end_of_interrupt() {}
 bool interrupt_waits() { return call_host(cpu(), host().interrupt_waits, &cpu()) != 0; }
 

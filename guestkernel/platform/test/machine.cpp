@@ -95,7 +95,7 @@ int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_
 uint64_t read_tsc() { return clock_ns(CLOCK_MONOTONIC); }
 void yield() {}
 void set_timer(uint64_t) {}
-void send_ipi(const CpuArea&) {}
+void kick(const CpuArea&) {}
 void end_of_interrupt() {}
 uint64_t wait_for_interrupts() {
     if (test::Machine::on_idle && test::Machine::on_idle()) return 1ULL << (abi::kVectorGofer - abi::kVectorFirst);
