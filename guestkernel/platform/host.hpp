@@ -3,10 +3,10 @@
 // Sentry knows of the machine as a whole (boot information, RAM).
 //
 // platform/ is what the Sentry needs from a machine: host.hpp, cpu.hpp (a vCPU), user_context.hpp (an application that
-// runs or has trapped) and address_space.hpp (its memory). kvm/ implements these headers in a KVM guest, of either
-// privilege mode: by the generated code of the CpuArea, LAPIC registers in memory, and unprivileged instructions.
-// process/ implements them in a process of the host, by the VMM's functions (common/abi/stub.hpp). test/ is the machine
-// of unit tests. freestanding/ is what kvm/ and process/ share.
+// runs or has trapped), address_space.hpp (its memory) and call_post.hpp (its system calls without a trap). kvm/
+// implements these headers in a KVM guest, of either privilege mode: by the generated code of the CpuArea, LAPIC
+// registers in memory, and unprivileged instructions. process/ implements them in a process of the host, by the VMM's
+// functions (common/abi/stub.hpp). test/ is the machine of unit tests. freestanding/ is what kvm/ and process/ share.
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -47,8 +47,8 @@ abi::HostTime host_time();
 // The VMM's services. No call blocks. All memory that is passed lies in the direct map, which stacks and heap do.
 
 // The host's stdin (stream 0), stdout (1) and stderr (2). A read gives the number of bytes, 0 at the end of the file; a
-// write gives how many bytes went out, at least one. EAGAIN: not now, and a HostEvent of type kConsole follows. EPIPE: a
-// write to a stream that nobody reads. EIO: other failures.
+// write gives how many bytes went out, at least one. EAGAIN: not now, and a HostEvent of type kConsole follows. EPIPE:
+// a write to a stream that nobody reads. EIO: other failures.
 Result<size_t> console_read(unsigned stream, std::span<std::byte> to);
 Result<size_t> console_write(unsigned stream, std::span<const std::byte> bytes);
 // The next event that the VMM has for the Sentry; none: all were taken.

@@ -27,8 +27,8 @@ using FaultEntry = void(abi::SentryFault* fault, Cpu* cpu);
 // SAFETY of the casts to numbers: as the entry code wants addresses.
 inline void set_trap_entry(Cpu& cpu, TrapEntry* entry) { cpu.trap_entry = reinterpret_cast<uint64_t>(entry); }
 inline void set_fault_entry(Cpu& cpu, FaultEntry* entry) { cpu.fault_entry = reinterpret_cast<uint64_t>(entry); }
-// From now on resume_user() loads `regs` on this vCPU, and its next trap saves them there and comes in on the stack that
-// ends at `stack_end`.
+// From now on resume_user() loads `regs` on this vCPU, and its next trap saves them there and comes in on the stack
+// that ends at `stack_end`.
 inline void set_user_context(Cpu& cpu, UserRegs& regs, const void* stack_end) {
     cpu.user_regs = reinterpret_cast<uint64_t>(&regs);
     cpu.kernel_stack = reinterpret_cast<uint64_t>(stack_end);

@@ -22,7 +22,7 @@ namespace kvmsbx::task {
 
 class Process;
 class Trace;
-struct Home;  // mailbox.cpp
+struct Home;  // posted_calls.cpp
 
 // What a session's terminal is to the lower layers; the tty implements it.
 class ControllingTerminal : public RefCounted {

@@ -10,7 +10,7 @@
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/fpu.hpp"
-#include "guestkernel/task/mailbox.hpp"
+#include "guestkernel/task/posted_calls.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/rseq.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
@@ -87,7 +87,7 @@ bool becomes_system_call(Task& task) {
 // The vCPU is not where it was: another address space comes, or the platform wants to be asked each time.
 [[gnu::noinline]] void prepare_to_load(Task& task, platform::Cpu& area) {
     if (task.space().user_space().load(area).is_error()) end_for_the_host(task);
-    if (area.syscall_target) prepare_entry(task, area);
+    if (calls_can_be_posted) prepare_entry(task, area);
 }
 
 // Part of the way of every system call: a detour of a few instructions counts.
@@ -133,7 +133,7 @@ void install_traps(platform::Cpu& area) {
     platform::set_trap_entry(area, trap_entry);
     platform::set_fault_entry(area, fault_entry);
     platform::count_crossing(area);
-    install_mailbox(area);
+    install_posted_calls(area);
 }
 
 void Task::run() {

@@ -1,5 +1,6 @@
 // The machine as threads of the sandbox process: what the VMM gives as functions stands for devices, and applications run in stubs.
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/call_post.hpp"
 #include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/host.hpp"
 #include "guestkernel/platform/hypercall.hpp"
@@ -141,6 +142,7 @@ void make_hypercall(CpuArea& area) { call_host(area, host().hypercall, &area); }
 void set_timer(uint64_t ns) { call_host(cpu(), host().set_timer, &cpu(), ns); }
 void kick(const CpuArea& target) { call_host(cpu(), host().send_ipi, const_cast<CpuArea*>(&target)); }
 void end_of_interrupt() {}
+CallPost* call_post(Cpu&) { return nullptr; }
 bool interrupt_waits() { return call_host(cpu(), host().interrupt_waits, &cpu()) != 0; }
 
 uint64_t wait_for_interrupts() {

@@ -14,6 +14,7 @@
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/frame.hpp"
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/call_post.hpp"
 #include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/host.hpp"
 #include "guestkernel/platform/hypercall.hpp"
@@ -105,6 +106,7 @@ uint64_t wait_for_interrupts() {
 }
 void resume_user() { panic("no ring 3 on this machine"); }
 void panic_with_fault(const abi::SentryFault&, CpuArea&) { panic("a fault entry on a machine that has none"); }
+CallPost* call_post(Cpu&) { return nullptr; }
 bool interrupt_waits() { return false; }
 void drop_user_space() {}
 void ring_gofer() {
