@@ -1,7 +1,9 @@
 // CallPost in ring 3 mode: the stub behind LSTAR and the mailbox that it writes calls into (common/abi/mailbox.hpp).
 #include "common/abi/mailbox.hpp"
 #include "guestkernel/platform/call_post.hpp"
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/user_context.hpp"
 
 namespace kvmsbx::platform {
 namespace {
