@@ -30,6 +30,7 @@ void prepare_cpu(platform::Cpu& area) {
 
 void run_constructors() {
     using Constructor = void (*)();
+    // SAFETY: the linker script defines both symbols, around the constructors' addresses.
     extern Constructor init_array_start[] asm("init_array_start"), init_array_end[] asm("init_array_end");
     for (Constructor* at = init_array_start; at < init_array_end; ++at) (*at)();
 }
