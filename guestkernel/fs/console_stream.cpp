@@ -2,6 +2,7 @@
 
 #include "guestkernel/fs/tty/termios.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/mount.hpp"
@@ -11,8 +12,6 @@ namespace {
 
 constexpr unsigned kStreamPages = 16;  // 64 KiB, as much as a pipe and as one hypercall moves
 constexpr uint64_t kFirstInode = 1;
-
-constexpr int64_t failed(Errno error) { return -static_cast<int64_t>(error); }
 
 class StreamFileSystem final : public vfs::FileSystem {
   public:
@@ -106,18 +105,16 @@ Result<size_t> StreamFile::read(mm::IoBuffer& to) {
 Result<> StreamFile::send(std::span<const uint8_t> bytes, size_t& done) {
     while (!bytes.empty()) {
         if (stream_.broken) return Errno::kPIPE;
-        const int64_t sent = platform::hypercall(abi::HypercallNumber::kConsoleWrite,
-                                                 platform::virt_to_phys(bytes.data()), bytes.size(), stream_.number);
-        if (sent > 0) {
-            const size_t part = std::min<size_t>(static_cast<size_t>(sent), bytes.size());
-            bytes = bytes.subspan(part);
-            done += part;
+        const auto sent = platform::console_write(stream_.number, std::as_bytes(bytes));
+        if (sent.is_ok()) {
+            bytes = bytes.subspan(sent.value());
+            done += sent.value();
             continue;
         }
-        if (sent != failed(Errno::kAGAIN)) {
+        if (sent.error() != Errno::kAGAIN) {
             stream_.broken = true;
             stream_.changed.wake_all();
-            return sent == failed(Errno::kPIPE) ? Errno::kPIPE : Errno::kIO;
+            return sent.error() == Errno::kPIPE ? Errno::kPIPE : Errno::kIO;
         }
         stream_.blocked = true;
         if (nonblocking()) return Errno::kAGAIN;
@@ -190,11 +187,10 @@ void HostStream::fill() {
     if (ended || !ring.empty()) return;
     if (!ring.room() && ring.create(kStreamPages).is_error()) return;
     const auto space = ring.free_run();
-    const int64_t got = platform::hypercall(abi::HypercallNumber::kConsoleRead, platform::virt_to_phys(space.data()),
-                                            space.size(), number);
-    if (got == failed(Errno::kAGAIN)) return;
-    if (got > 0 && static_cast<size_t>(got) <= space.size())
-        ring.add(static_cast<size_t>(got));
+    const auto got = platform::console_read(number, std::as_writable_bytes(space));
+    if (got.is_error() && got.error() == Errno::kAGAIN) return;
+    if (got.is_ok() && got.value() > 0)
+        ring.add(got.value());
     else
         ended = true;
 }

@@ -13,7 +13,7 @@
 #include "guestkernel/ipc/inotify.hpp"
 #include "guestkernel/ipc/mqueue.hpp"
 #include "guestkernel/lib/format.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/vfs/dentry.hpp"
 
 namespace kvmsbx::fs {

@@ -7,6 +7,7 @@
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/oom.hpp"
@@ -22,12 +23,7 @@ constexpr int kExitOwnFailure = 125, kExitNotExecutable = 126, kExitNotFound = 1
 void say(std::string_view line) {
     FixedText<1024> text;  // on a kernel stack, so in the direct map
     format_to(text, "kvmsbx: {}\n", line);
-    platform::hypercall(abi::HypercallNumber::kConsoleWrite, platform::virt_to_phys(text.c_str()), text.view().size(),
-                        2);
-}
-
-[[noreturn]] void leave(int code) {
-    for (;;) platform::hypercall(abi::HypercallNumber::kExit, static_cast<uint64_t>(code));
+    ignore(platform::console_write(2, std::as_bytes(std::span(text.view()))), "who cannot be told has no use for it");
 }
 
 [[noreturn]] void fail(std::string_view what, std::string_view name, Errno error, std::string_view advice) {
@@ -36,7 +32,7 @@ void say(std::string_view line) {
     format_to(line, "{} \"{}\": {}; {}", what, name, text ? std::string_view(text) : std::string_view("unknown error"),
               advice);
     say(line.view());
-    leave(kExitOwnFailure);
+    platform::end_sandbox(kExitOwnFailure);
 }
 
 Result<> apply_credentials(task::Task& task, const AppSpec& spec) {
@@ -146,7 +142,7 @@ Result<> execute_found(task::Task& task, const AppSpec& spec) {
               missing ? std::string_view("is it (and its interpreter) in the image, and PATH in process.env right?")
                       : std::string_view("it must be an executable x86-64 ELF file or a #! script"));
     say(line.view());
-    leave(missing ? kExitNotFound : kExitNotExecutable);
+    platform::end_sandbox(missing ? kExitNotFound : kExitNotExecutable);
 }
 
 }  // namespace
@@ -178,7 +174,7 @@ void exit_sandbox(int status) {
     // As the end of a PID namespace: all other processes are gone at once; what they wrote to shared file mappings is
     // not lost.
     fs::write_back_everything();
-    leave(code);
+    platform::end_sandbox(code);
 }
 
 [[noreturn]] void crash(uint64_t kind) {
@@ -188,16 +184,14 @@ void exit_sandbox(int status) {
 }
 
 void handle_host_events() {
-    for (;;) {
-        abi::HostEvent event{};
-        if (platform::hypercall(abi::HypercallNumber::kNextHostEvent, platform::virt_to_phys(&event)) != 1) return;
-        switch (event.type) {
-            case abi::HostEventType::kConsole: fs::console_host_event(event.arg); break;
-            case abi::HostEventType::kSignal: fs::console_signal(static_cast<int>(event.arg)); break;
+    while (const auto event = platform::next_host_event()) {
+        switch (event->type) {
+            case abi::HostEventType::kConsole: fs::console_host_event(event->arg); break;
+            case abi::HostEventType::kSignal: fs::console_signal(static_cast<int>(event->arg)); break;
             case abi::HostEventType::kWindowSize:
-                fs::console_window_size(static_cast<uint16_t>(event.arg >> 16), static_cast<uint16_t>(event.arg));
+                fs::console_window_size(static_cast<uint16_t>(event->arg >> 16), static_cast<uint16_t>(event->arg));
                 break;
-            case abi::HostEventType::kCrash: crash(event.arg);
+            case abi::HostEventType::kCrash: crash(event->arg);
             default: break;
         }
     }

@@ -8,6 +8,8 @@
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/lib/random.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/clock.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
@@ -20,20 +22,15 @@ namespace {
 
 bool started;
 
-char* entry_stack_of(const platform::Cpu& area) {
-    return reinterpret_cast<char*>(area.entry_stack - platform::kStackSize);  // SAFETY: the VMM made this stack
-}
-
 void prepare_cpu(platform::Cpu& area) {
-    sched::prepare_idle(
-        area,
-        *reinterpret_cast<platform::StackHeader*>(entry_stack_of(area)));  // SAFETY: see platform::StackHeader
+    sched::prepare_idle(area, platform::entry_stack_header(area));
     platform::init_cpu(area);
     task::install_traps(area);
 }
 
 void run_constructors() {
     using Constructor = void (*)();
+    // SAFETY: the linker script defines both symbols, around the constructors' addresses.
     extern Constructor init_array_start[] asm("init_array_start"), init_array_end[] asm("init_array_end");
     for (Constructor* at = init_array_start; at < init_array_end; ++at) (*at)();
 }
@@ -79,16 +76,15 @@ extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, platform::C
 namespace kvmsbx {
 
 bool debug_enabled() {
-    static const bool enabled = platform::hypercall(abi::HypercallNumber::kDebugLevel) & 1;
+    static const bool enabled = platform::debug_lines_wanted();
     return enabled;
 }
 
 void log_line(std::string_view line) {
-    // The VMM reads guest-physical memory: the text must lie in the direct map, which stacks and heap do.
-    FixedText<1024> copy;
+    FixedText<1024> copy;  // on a kernel stack, so in the direct map
     copy.put(line);
     if (!line.ends_with('\n')) copy.put("\n");
-    platform::hypercall(abi::HypercallNumber::kLog, platform::virt_to_phys(copy.c_str()), copy.view().size());
+    platform::write_log(copy.view());
 }
 
 }  // namespace kvmsbx

@@ -2,8 +2,8 @@
 // remap.cpp.
 #include "guestkernel/mm/address_space.hpp"
 
-#include "common/abi/mailbox.hpp"
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/cpu.hpp"
 
 namespace kvmsbx::mm {
@@ -38,10 +38,10 @@ void AddressSpace::clear() {
         zap(vma.start, vma.end, vma);
         erase(vma);
     }
-    if (mailbox_) {
-        table_.find(abi::kMailboxPage)->value = 0;
-        release(mailbox_);
-        mailbox_ = nullptr;
+    if (platform_page_) {
+        table_.find(platform_page_at_)->value = 0;
+        release(platform_page_);
+        platform_page_ = nullptr;
     }
     flush();
     user_.drop();
@@ -49,11 +49,13 @@ void AddressSpace::clear() {
     table_.destroy();
 }
 
-Result<> AddressSpace::make_mailbox_page() {
-    if (mailbox_) return {};
-    Pte* entry = TRY(table_.obtain(abi::kMailboxPage));
-    mailbox_ = TRY(allocate_frame(Zero::kYes));
-    entry->value = mailbox_->phys() | kPtePresent | kPteWrite | kPteUser | kPteAccessed | kPteDirty | kPteNoExecute;
+Result<> AddressSpace::make_platform_page(UserAddress at) {
+    if (platform_page_) return {};
+    Pte* entry = TRY(table_.obtain(at));
+    platform_page_ = TRY(allocate_frame(Zero::kYes));
+    platform_page_at_ = at;
+    const uint64_t rights = kPtePresent | kPteWrite | kPteUser | kPteAccessed | kPteDirty | kPteNoExecute;
+    entry->value = platform_page_->phys() | rights;
     return {};
 }
 

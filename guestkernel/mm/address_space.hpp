@@ -25,6 +25,7 @@
 #include "guestkernel/mm/page_table.hpp"
 #include "guestkernel/mm/user_memory.hpp"
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::mm {
 
@@ -163,11 +164,11 @@ class AddressSpace : public RefCounted {
     void tell_platform_of_all(Tell what);
     // Makes the other vCPUs that run this space's application enter the Sentry once.
     void interrupt_others();
-    // The page at abi::kMailboxPage, which no VMA covers; null until it is made.
-    void* mailbox_page() const { return mailbox_ ? mailbox_->data() : nullptr; }
-    Result<> make_mailbox_page();         // ENOMEM
-    Vma* find(UserAddress address);       // the VMA that contains it, or null
-    Vma* find_from(UserAddress address);  // the first VMA with end > address, or null
+    // A page of the platform's (CallPost::page_address) above user_end, which no VMA covers; null until it is made.
+    void* platform_page() const { return platform_page_ ? platform_page_->data() : nullptr; }
+    Result<> make_platform_page(UserAddress at);  // `at`: the same for all calls. ENOMEM
+    Vma* find(UserAddress address);               // the VMA that contains it, or null
+    Vma* find_from(UserAddress address);          // the first VMA with end > address, or null
     Vma* next(Vma& vma);
     // Counters for /proc: bytes.
     uint64_t mapped_bytes() const { return mapped_; }
@@ -271,7 +272,8 @@ class AddressSpace : public RefCounted {
     uint64_t count_ = 0;  // of vmas_
     bool any_sealed_ = false;
     uint64_t peak_resident_ = 0;  // pages
-    Frame* mailbox_ = nullptr;
+    Frame* platform_page_ = nullptr;
+    UserAddress platform_page_at_ = 0;
 };
 
 }  // namespace kvmsbx::mm

@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::mm {
 namespace {

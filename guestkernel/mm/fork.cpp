@@ -3,6 +3,7 @@
 
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/mm/address_space.hpp"
+#include "guestkernel/platform/address_space.hpp"
 
 namespace kvmsbx::mm {
 

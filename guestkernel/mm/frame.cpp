@@ -7,6 +7,7 @@
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/mm/page_cache.hpp"
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/sched.hpp"
 
 namespace kvmsbx::mm {
@@ -59,10 +60,9 @@ bool fresh_available() {
     constexpr uint32_t kBlock = 1U << kMaxOrder;
     if (fresh >= frame_count) return false;
     if (fresh + kBlock <= backed) return true;
-    const int64_t bytes =
-        platform::hypercall(abi::HypercallNumber::kBackMemory, (uint64_t{fresh} + kBlock) * kPageSize);
-    if (bytes < 0) return false;
-    backed = static_cast<uint32_t>(static_cast<uint64_t>(bytes) / kPageSize);
+    const auto bytes = platform::back_memory((uint64_t{fresh} + kBlock) * kPageSize);
+    if (bytes.is_error()) return false;
+    backed = static_cast<uint32_t>(bytes.value() / kPageSize);
     return true;
 }
 
@@ -99,7 +99,7 @@ struct ReleaseTimer final : sched::Timer {
              index != kNone && dirty_free_blocks > kKeepBlocks && released < kReleaseBatch;) {
             const uint32_t next = frames[index].next;
             if (!(frames[index].flags & Frame::kKnownZero) &&
-                platform::hypercall(abi::HypercallNumber::kReleaseMemory, frames[index].phys(), kHugePageSize) == 0) {
+                platform::release_memory(frames[index].phys(), kHugePageSize).is_ok()) {
                 frames[index].flags |= Frame::kKnownZero;
                 --dirty_free_blocks;
                 ++released;

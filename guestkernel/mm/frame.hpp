@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "common/base/result.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::mm {
 

@@ -6,6 +6,8 @@
 
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/sched.hpp"
 
 namespace kvmsbx::mm {

@@ -1,5 +1,6 @@
 // What an object does with the page tables that map it.
 #include "guestkernel/mm/address_space.hpp"
+#include "guestkernel/platform/address_space.hpp"
 
 namespace kvmsbx::mm {
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::mm {
 namespace {

@@ -1,6 +1,8 @@
 // mremap(2), msync(2), mincore(2).
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/mm/address_space.hpp"
+#include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::mm {
 namespace {

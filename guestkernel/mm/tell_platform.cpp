@@ -1,5 +1,6 @@
 // What a platform that caches mappings is told after a fault: the page, and what lies around it and is in the page table already.
 #include "guestkernel/mm/address_space.hpp"
+#include "guestkernel/platform/address_space.hpp"
 
 namespace kvmsbx::mm {
 namespace {

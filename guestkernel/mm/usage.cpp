@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "guestkernel/mm/address_space.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::mm {
 namespace {

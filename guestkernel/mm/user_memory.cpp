@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "guestkernel/mm/address_space.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::mm {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "guestkernel/net/control_message.hpp"
 #include "guestkernel/net/tcp.hpp"
+#include "guestkernel/platform/cpu.hpp"
 
 namespace kvmsbx::net {
 namespace {

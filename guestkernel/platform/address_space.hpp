@@ -4,7 +4,8 @@
 #include <cstdint>
 
 #include "common/base/result.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::platform {
 
@@ -57,6 +58,11 @@ class UserSpace {
     Phys root_ = 0;
     class Mirror* mirror_ = nullptr;  // the platform's own
 };
+
+// The vCPU's next resume_user() loads its address space again, without what it remembers of it.
+inline void forget_space(Cpu& cpu) { cpu.loaded_cr3 = 0; }
+// Makes sure that this vCPU no longer uses an application's page table (which can then be freed).
+void drop_user_space();
 
 // A frame that is released now may be in use by an application until the next flush(): it must not be used again before.
 extern bool holds_frames;

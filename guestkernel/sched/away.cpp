@@ -1,4 +1,5 @@
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/sched/scheduler.hpp"
 
 namespace kvmsbx::sched {
@@ -49,7 +50,7 @@ struct AwayFromHome : Switching {
         home.running = &thread;
         cpu.running = cpu.carrier ? cpu.carrier : &cpu.idle;
         cpu.carrier = nullptr;
-        cpu.running->started_ = now();  // may make a hypercall: while this stack still knows its vCPU
+        cpu.running->started_ = now();  // may ask the host: while this stack still knows its vCPU
         thread.last_cpu = thread.header_->cpu = &area;
         jump_fcontext(cpu.running->context_, &thread);
         panic("a stack that was left was used");
@@ -69,9 +70,7 @@ struct AwayFromHome : Switching {
 };
 
 Result<> create_standby(Cpu& home) { return AwayFromHome::create_standby(home); }
-uint64_t standby_stack_top(const Cpu& home) {
-    return reinterpret_cast<uint64_t>(cpus[home.cpu_id].standby.stack()) + platform::kStackSize;  // SAFETY: a number
-}
+const void* standby_stack_end(const Cpu& home) { return cpus[home.cpu_id].standby.stack() + platform::kStackSize; }
 void run_away_from_home(Thread& thread, void (*body)(Thread&)) { AwayFromHome::run_away_from_home(thread, body); }
 void return_home(Thread& thread, Cpu& home) { AwayFromHome::return_home(thread, home); }
 void leave_standby() { AwayFromHome::leave_standby(); }

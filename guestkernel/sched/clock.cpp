@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::sched {
 namespace {
@@ -23,9 +24,8 @@ ClockSample ask_host() {
     ClockSample best{};
     uint64_t shortest = ~0ULL;
     for (int i = 0; i < 3; ++i) {
-        abi::HostTime time{};
         const uint64_t before = platform::read_tsc();
-        VERIFY(platform::hypercall(abi::HypercallNumber::kGetTime, platform::virt_to_phys(&time)) >= 0);
+        const abi::HostTime time = platform::host_time();
         const uint64_t after = platform::read_tsc();
         if (after - before >= shortest) continue;
         shortest = after - before;

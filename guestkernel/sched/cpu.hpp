@@ -1,6 +1,7 @@
 #pragma once
 // What trap handling and init need of the scheduler: the vCPU's side.
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/sched/sched.hpp"
 
 namespace kvmsbx::sched {
@@ -39,7 +40,7 @@ void interrupt_applications();
 // another vCPU that is idle runs its thread's Sentry side. What traps at home meanwhile comes in on home's standby
 // thread, with its stack.
 Result<> create_standby(Cpu& home);  // if there is none yet. ENOMEM
-uint64_t standby_stack_top(const Cpu& home);
+const void* standby_stack_end(const Cpu& home);
 // On an idle or Sentry thread: runs body(thread) on the thread's stack, which must be empty. Returns after
 // return_home(), or when the thread has blocked. body must not return.
 void run_away_from_home(Thread& thread, void (*body)(Thread&));

@@ -1,6 +1,5 @@
 #pragma once
 // The one lock of the Sentry (see sched.hpp).
-#include "guestkernel/platform/platform.hpp"
 
 namespace kvmsbx::sched {
 

@@ -4,6 +4,7 @@
 // Load averages are sampled every 5 seconds, as Linux does it, but only while there is something to sample: a timer is
 // armed when a thread becomes runnable, and stays armed until a sample finds nothing active. The samples that an idle
 // sandbox left out are all zero, and are made up for by the next sample or reader.
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/sched/sched.hpp"
 
 namespace kvmsbx::sched {

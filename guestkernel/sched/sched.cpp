@@ -2,7 +2,11 @@
 
 #include <algorithm>
 
+#include "common/abi/layout.hpp"
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/sched/load.hpp"
 #include "guestkernel/sched/scheduler.hpp"
@@ -181,14 +185,14 @@ struct Scheduler : Switching {
             if (!cpu.area || !may_run_on(thread, cpu)) continue;
             if (cpu.halted || cpu.running->real_time_priority >= thread.real_time_priority) continue;
             slice_over[id] = true;
-            if (&cpu != &this_cpu()) platform::send_ipi(*cpu.area);
+            if (&cpu != &this_cpu()) platform::kick(*cpu.area);
             return;
         }
     }
 
     static void wake(Thread& thread) {
         if (thread.state_ == Thread::State::kRunning && thread.last_cpu != &platform::cpu())
-            platform::send_ipi(*thread.last_cpu);
+            platform::kick(*thread.last_cpu);
         if (thread.state_ != Thread::State::kBlocked) return;
         if (!thread.interruptible_) --uninterruptible_threads;
         enqueue(thread);
@@ -248,7 +252,7 @@ struct Scheduler : Switching {
             CpuState& cpu = cpus[id];
             if (&cpu == &this_cpu() || !cpu.area || !may_run_on(thread, cpu)) continue;
             cpu.halted = false;
-            platform::send_ipi(*cpu.area);
+            platform::kick(*cpu.area);
         }
     }
 
@@ -262,7 +266,7 @@ struct Scheduler : Switching {
         if (may_run_on(thread, cpu)) return;
         if (&thread == &current()) return yield();
         slice_over[cpu.area->cpu_id] = true;
-        platform::send_ipi(*cpu.area);
+        platform::kick(*cpu.area);
     }
 
     static void exit_current() {
@@ -294,7 +298,7 @@ struct Scheduler : Switching {
             CpuState& cpu = cpus[id];
             if (!cpu.halted || !may_run_on(thread, cpu)) continue;
             cpu.halted = false;
-            platform::send_ipi(*cpu.area);
+            platform::kick(*cpu.area);
             return true;
         }
         return false;
@@ -308,7 +312,7 @@ struct Scheduler : Switching {
             for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
                 CpuState& cpu = cpus[id];
                 if (!cpu.area || !may_run_on(thread, cpu) || cpu.timer <= now() + kTimeSlice) continue;
-                platform::send_ipi(*cpu.area);
+                platform::kick(*cpu.area);
             }
         });
     }
@@ -394,7 +398,7 @@ struct Scheduler : Switching {
             if (thread.state_ == Thread::State::kNew) thread.ref();
             put_first(thread, cpu);
             cpu.preempted = slice_over[id] = true;
-            platform::send_ipi(*cpu.area);
+            platform::kick(*cpu.area);
             return true;
         }
         return false;
@@ -402,7 +406,7 @@ struct Scheduler : Switching {
 
     static void end_slice(const Cpu& area) {
         slice_over[area.cpu_id] = true;
-        platform::send_ipi(area);
+        platform::kick(area);
     }
 
     static bool wake_idle_cpu() {
@@ -410,7 +414,7 @@ struct Scheduler : Switching {
             CpuState& cpu = cpus[id];
             if (!cpu.halted) continue;
             cpu.halted = false;
-            platform::send_ipi(*cpu.area);
+            platform::kick(*cpu.area);
             return true;
         }
         return false;
@@ -541,13 +545,13 @@ void interrupt_users(Concerns concerns, IsInSentry is_in_sentry) {
     for (uint32_t id = 0; id < platform::boot_info().cpu_count; ++id) {
         Cpu* area = cpus[id].area;
         if (id == self || !area || !concerns(*area)) continue;
-        const uint64_t entries = __atomic_load_n(&area->entries, __ATOMIC_ACQUIRE);
-        if (entries & 1) {
+        const uint64_t count = platform::crossings(*area);
+        if (platform::is_in_sentry(count)) {
             is_in_sentry(*area);
             continue;
         }
-        platform::send_ipi(*area);
-        for (unsigned spins = 0; __atomic_load_n(&area->entries, __ATOMIC_ACQUIRE) == entries;) spin(spins);
+        platform::kick(*area);
+        for (unsigned spins = 0; platform::crossings(*area) == count;) spin(spins);
     }
 }
 

@@ -14,10 +14,11 @@
 // All functions here want the kernel lock held, unless they say otherwise.
 #include <cstdint>
 
+#include "common/abi/layout.hpp"
 #include "common/base/result.hpp"
 #include "guestkernel/lib/list.hpp"
 #include "guestkernel/lib/ref.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/cpu.hpp"
 
 namespace kvmsbx::sched {
 

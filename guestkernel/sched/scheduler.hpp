@@ -1,5 +1,7 @@
 #pragma once
 // What the scheduler's own files share: sched.cpp, and away.cpp for threads away from home (cpu.hpp).
+#include "common/abi/layout.hpp"
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/fcontext.hpp"
 #include "guestkernel/sched/load.hpp"

@@ -1,5 +1,6 @@
 #include "guestkernel/syscalls/dispatch.hpp"
 
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/syscalls/strace.hpp"
 #include "guestkernel/syscalls/syscall.hpp"
 #include "guestkernel/task/seccomp.hpp"

@@ -1,5 +1,6 @@
 #include "guestkernel/ipc/epoll.hpp"
 
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/syscalls/poll_time.hpp"
 
 namespace kvmsbx::syscalls {

@@ -1,5 +1,7 @@
 #include "guestkernel/lib/random.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/sched/load.hpp"
 #include "guestkernel/syscalls/handlers_misc.hpp"
 #include "guestkernel/task/registry.hpp"

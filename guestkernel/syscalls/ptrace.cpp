@@ -1,3 +1,4 @@
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/syscalls/handlers_ptrace.hpp"
 
 #include <cstring>

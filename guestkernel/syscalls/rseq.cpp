@@ -1,5 +1,6 @@
 // rseq(2) and membarrier(2).
 #include "guestkernel/task/rseq.hpp"
+#include "guestkernel/platform/host.hpp"
 
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/syscalls/handlers_misc.hpp"

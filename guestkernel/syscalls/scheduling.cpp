@@ -1,4 +1,6 @@
 #include "guestkernel/syscalls/scheduling.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/syscalls/handlers_misc.hpp"
 #include "guestkernel/task/registry.hpp"
 

@@ -1,3 +1,4 @@
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/syscalls/handlers_signal.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"

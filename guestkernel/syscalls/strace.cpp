@@ -1,7 +1,7 @@
 #include "guestkernel/syscalls/strace.hpp"
 
 #include "guestkernel/mm/user_memory.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/syscalls/dispatch.hpp"
 #include "guestkernel/syscalls/handlers_memory.hpp"
 #include "guestkernel/syscalls/handlers_process.hpp"
@@ -12,7 +12,7 @@ namespace kvmsbx::syscalls {
 bool strace_enabled = false;
 
 void init_strace() {
-    strace_enabled = platform::hypercall(abi::HypercallNumber::kDebugLevel) >> 1 & 1;
+    strace_enabled = platform::strace_wanted();
     if (strace_enabled) task::watch_all_calls = task::kWatchStrace;
 }
 

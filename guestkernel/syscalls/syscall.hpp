@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <tuple>
 
-#include "common/abi/cpu_area.hpp"
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/user_memory.hpp"
+#include "guestkernel/platform/user_context.hpp"
 
 namespace kvmsbx::task {
 class Task;

@@ -1,5 +1,6 @@
 #include "guestkernel/task/clocks.hpp"
 
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/registry.hpp"
 
 namespace kvmsbx::task {

@@ -1,6 +1,8 @@
 // clone(2) and kin: a new task from an old one.
 #include <cstring>
 
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/pidfd.hpp"

@@ -1,10 +1,10 @@
 #include "guestkernel/task/elf.hpp"
-#include "guestkernel/platform/platform.hpp"
 
 #include <bit>
 #include <cstring>
 
 #include "common/abi/layout.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::task::elf {
 namespace {

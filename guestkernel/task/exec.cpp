@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "guestkernel/auth/transitions.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
 #include "guestkernel/task/life.hpp"

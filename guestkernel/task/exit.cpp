@@ -2,6 +2,8 @@
 #include "guestkernel/task/exit.hpp"
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
@@ -105,7 +107,7 @@ CpuUsage Task::usage() const {
     const uint64_t khz = platform::boot_info().tsc_khz;
     // On another vCPU right now? Then the present stay in ring 3 has not been counted yet.
     const bool in_user =
-        state() == State::kRunning && last_cpu && !(__atomic_load_n(&last_cpu->entries, __ATOMIC_ACQUIRE) & 1);
+        state() == State::kRunning && last_cpu && !platform::is_in_sentry(platform::crossings(*last_cpu));
     const uint64_t ticks = user_ticks + (in_user ? platform::read_tsc() - resumed_at : 0), total = total_cpu_time();
     CpuUsage usage;
     usage.user = ticks / khz * 1'000'000 + ticks % khz * 1'000'000 / khz;

@@ -4,6 +4,9 @@
 #include <bit>
 #include <cstring>
 
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/user_context.hpp"
+
 namespace kvmsbx::task {
 namespace {
 

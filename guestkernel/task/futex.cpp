@@ -1,5 +1,6 @@
 #include "guestkernel/task/futex.hpp"
 
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 
 namespace kvmsbx::task {

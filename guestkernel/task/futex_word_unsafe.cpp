@@ -1,4 +1,5 @@
 // Futex words as atomic variables in the direct map.
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/futex.hpp"
 
 namespace kvmsbx::task {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "guestkernel/lib/random.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::task {
 namespace {

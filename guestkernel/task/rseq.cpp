@@ -2,6 +2,9 @@
 
 #include <cstddef>
 
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/registry.hpp"
 
 namespace kvmsbx::task {

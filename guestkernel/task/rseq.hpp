@@ -2,6 +2,8 @@
 // Restartable sequences (rseq(2)): an area of each thread in which it reads its vCPU's number, and a critical section
 // that starts over if the thread was preempted, moved or interrupted by a signal in it. Work is marked in
 // Task::rseq_pending, which is part of return_work, and done before ring 3.
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::task {

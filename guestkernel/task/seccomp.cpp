@@ -1,5 +1,6 @@
 #include "guestkernel/task/seccomp.hpp"
 
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/trace.hpp"

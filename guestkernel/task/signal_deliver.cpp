@@ -1,5 +1,6 @@
 // Delivery: what a thread does with its signals on the way to ring 3 (kernel/signal.c's get_signal,
 // arch/x86/kernel/signal.c).
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/rseq.hpp"

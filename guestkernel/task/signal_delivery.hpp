@@ -10,6 +10,7 @@
 // - pid 1 is spared default actions of signals from inside (as Linux spares a namespace's init), unless a fault, the
 //   host or pid 1 itself sends them (kSignalForced).
 // All with the kernel lock held; only deliver_signals blocks.
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::task {

@@ -1,6 +1,7 @@
 // Exceptions of applications as signals (arch/x86/kernel/traps.c).
 #include <cstring>
 
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"

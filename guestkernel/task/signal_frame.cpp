@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 

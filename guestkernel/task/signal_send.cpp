@@ -1,4 +1,5 @@
 // Sending: from a SigInfo to a pending signal and a woken thread (kernel/signal.c's __send_signal and complete_signal).
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
@@ -74,7 +75,7 @@ void interrupt_task(Task& task) {
     if (task.state() == sched::Thread::State::kBlocked) {
         if (task.interruptible()) sched::wake(task);
     } else if (task.state() == sched::Thread::State::kRunning && task.last_cpu && task.last_cpu != &platform::cpu()) {
-        platform::send_ipi(*task.last_cpu);
+        platform::kick(*task.last_cpu);
     }
 }
 

@@ -9,7 +9,7 @@
 #include "guestkernel/auth/credentials.hpp"
 #include "guestkernel/lib/list.hpp"
 #include "guestkernel/mm/address_space.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/sched/sched.hpp"
 #include "guestkernel/task/pi_waiter.hpp"
 #include "guestkernel/task/seccomp_filter.hpp"
@@ -22,7 +22,7 @@ namespace kvmsbx::task {
 
 class Process;
 class Trace;
-struct Home;  // mailbox.cpp
+struct Home;  // posted_calls.cpp
 
 // What a session's terminal is to the lower layers; the tty implements it.
 class ControllingTerminal : public RefCounted {

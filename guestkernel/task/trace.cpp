@@ -1,5 +1,6 @@
 #include "guestkernel/task/trace.hpp"
 
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 

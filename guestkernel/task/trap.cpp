@@ -2,11 +2,15 @@
 
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/fpu.hpp"
-#include "guestkernel/task/mailbox.hpp"
+#include "guestkernel/task/posted_calls.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/rseq.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
@@ -83,7 +87,7 @@ bool becomes_system_call(Task& task) {
 // The vCPU is not where it was: another address space comes, or the platform wants to be asked each time.
 [[gnu::noinline]] void prepare_to_load(Task& task, platform::Cpu& area) {
     if (task.space().user_space().load(area).is_error()) end_for_the_host(task);
-    if (area.syscall_target) prepare_entry(task, area);
+    if (calls_can_be_posted) prepare_entry(task, area);
 }
 
 // Part of the way of every system call: a detour of a few instructions counts.
@@ -96,24 +100,18 @@ bool becomes_system_call(Task& task) {
     if (!space.is_loaded(area)) prepare_to_load(task, area);
     if (task.fpu_in_area_only) load_fpu(task);
     task.resumed_at = platform::read_tsc();
-    __atomic_fetch_add(&area.entries, 1, __ATOMIC_ACQ_REL);
+    platform::count_crossing(area);
     sched::unlock_kernel();
     platform::resume_user();
 }
 
 [[noreturn]] void trap_entry(abi::UserRegs*, platform::Cpu* area) {
-    __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
+    platform::count_crossing(*area);
     sched::lock_kernel();
     Task& task = static_cast<Task&>(sched::current());
     task.user_ticks += platform::read_tsc() - task.resumed_at;
     handle(task);
     leave_sentry(task);
-}
-
-// SAFETY: a function's address as the generated code wants it.
-template <typename Function>
-uint64_t address_of(Function* function) {
-    return reinterpret_cast<uint64_t>(function);
 }
 
 [[noreturn]] void fault_entry(abi::SentryFault* fault, platform::Cpu* area) {
@@ -127,16 +125,15 @@ void handle_trap(Task& task) { handle(task); }
 void return_to_user(Task& task) { leave_sentry(task); }
 
 void enter_on_own_stack(Task& task, platform::Cpu& area) {
-    area.user_regs = address_of(&task.regs);
-    area.kernel_stack = address_of(task.stack()) + platform::kStackSize;
-    area.trap_entry = address_of(trap_entry);
+    platform::set_user_context(area, task.regs, task.stack() + platform::kStackSize);
+    platform::set_trap_entry(area, trap_entry);
 }
 
 void install_traps(platform::Cpu& area) {
-    area.trap_entry = address_of(trap_entry);
-    area.fault_entry = address_of(fault_entry);
-    area.entries = 1;  // odd: in the Sentry
-    install_mailbox(area);
+    platform::set_trap_entry(area, trap_entry);
+    platform::set_fault_entry(area, fault_entry);
+    platform::count_crossing(area);
+    install_posted_calls(area);
 }
 
 void Task::run() {
@@ -158,9 +155,7 @@ void Task::switched_out() {
 
 void Task::switched_in() {
     if (away_from) return;
-    platform::Cpu& area = platform::cpu();
-    area.user_regs = reinterpret_cast<uint64_t>(&regs);  // SAFETY: as the entry code wants it
-    area.kernel_stack = reinterpret_cast<uint64_t>(stack()) + platform::kStackSize;
+    platform::set_user_context(platform::cpu(), regs, stack() + platform::kStackSize);
     platform::write_fs_base(regs.fs_base);
     platform::write_gs_base(regs.gs_base);
     if (rseq_address) rseq_note_switch(*this);

@@ -1,5 +1,6 @@
 #pragma once
 // Entry from ring 3 and the way back.
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::task {

@@ -2,6 +2,7 @@
 
 #include "guestkernel/fs/ninep/channel.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/platform/cpu.hpp"
 
 namespace kvmsbx::fs::ninep {
 

@@ -3,7 +3,7 @@
 #include <cpuid.h>
 
 #include "guestkernel/fs/proc/nodes.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::fs {
 namespace {

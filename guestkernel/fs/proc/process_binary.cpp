@@ -2,6 +2,7 @@
 // is taken at open(2); an exec later on shows in read as an end of file.
 #include "guestkernel/fs/proc/nodes.hpp"
 #include "guestkernel/fs/proc/subject.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/remote_memory.hpp"
 
 namespace kvmsbx::fs {

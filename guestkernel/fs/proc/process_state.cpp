@@ -5,6 +5,7 @@
 #include "guestkernel/fs/proc/nodes.hpp"
 #include "guestkernel/fs/proc/subject.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/oom.hpp"
 #include "guestkernel/task/registry.hpp"

@@ -3,6 +3,7 @@
 
 #include "guestkernel/fs/proc/nodes.hpp"
 #include "guestkernel/fs/proc/subject.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/seccomp.hpp"

@@ -6,6 +6,7 @@
 #include "guestkernel/fs/proc/sysvipc.hpp"
 #include "guestkernel/lib/random.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/uts.hpp"
 

@@ -4,6 +4,8 @@
 
 #include "guestkernel/fs/proc/nodes.hpp"
 #include "guestkernel/mm/frame.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/load.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/life.hpp"

@@ -5,7 +5,7 @@
 
 #include "guestkernel/fs/sys/nodes.hpp"
 #include "guestkernel/mm/frame.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::fs::sys {
 namespace {

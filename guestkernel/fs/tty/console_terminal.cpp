@@ -1,5 +1,6 @@
 #include "guestkernel/fs/tty/console_terminal.hpp"
 
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/vfs/device.hpp"
 
 namespace kvmsbx::fs {
@@ -7,8 +8,6 @@ namespace {
 
 constexpr uint32_t kPtsMajor = 136;
 constexpr unsigned kOutputPages = 16, kKeyPages = 1;
-
-constexpr int64_t failed(Errno error) { return -static_cast<int64_t>(error); }
 
 }  // namespace
 
@@ -36,11 +35,10 @@ void ConsoleTerminal::push_output() {
     const bool had_output = !output_.empty();
     while (!output_.empty() && !gone_) {
         const auto bytes = output_.front();
-        const int64_t sent = platform::hypercall(abi::HypercallNumber::kConsoleWrite,
-                                                 platform::virt_to_phys(bytes.data()), bytes.size(), 1);
-        if (sent == failed(Errno::kAGAIN)) break;
-        if (sent <= 0) return lose_line();
-        output_.drop(std::min<size_t>(static_cast<size_t>(sent), bytes.size()));
+        const auto sent = platform::console_write(1, std::as_bytes(bytes));
+        if (sent.is_error() && sent.error() == Errno::kAGAIN) break;
+        if (sent.is_error()) return lose_line();
+        output_.drop(sent.value());
     }
     if (had_output && output_.empty()) wake();
 }
@@ -56,14 +54,13 @@ void ConsoleTerminal::pump_input() {
             continue;
         }
         const auto space = keys_.free_run();
-        const int64_t got = platform::hypercall(abi::HypercallNumber::kConsoleRead,
-                                                platform::virt_to_phys(space.data()), space.size(), 0);
-        if (got == failed(Errno::kAGAIN)) break;
-        if (got <= 0 || static_cast<size_t>(got) > space.size()) {
+        const auto got = platform::console_read(0, std::as_writable_bytes(space));
+        if (got.is_error() && got.error() == Errno::kAGAIN) break;
+        if (got.is_error() || got.value() == 0) {
             lose_line();
             break;
         }
-        keys_.add(static_cast<size_t>(got));
+        keys_.add(got.value());
     }
     pumping_ = false;
 }

@@ -2,7 +2,10 @@
 #include <atomic>
 #include <cstring>
 
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
+#include "guestkernel/platform/user_context.hpp"
 
 namespace kvmsbx::platform {
 

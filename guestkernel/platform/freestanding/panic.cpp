@@ -3,7 +3,9 @@
 
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 
 namespace kvmsbx {
 namespace {

@@ -1,5 +1,8 @@
 #include "guestkernel/platform/address_space.hpp"
 
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+
 namespace kvmsbx::platform {
 
 bool holds_frames;

@@ -1,11 +1,10 @@
 // The machine as a KVM guest: both privilege modes (see common/abi/cpu_area.hpp).
-#include "guestkernel/platform/platform.hpp"
-
-#include <atomic>
-#include <cstring>
-
-#include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/platform/start.hpp"
+#include "guestkernel/platform/user_context.hpp"
 
 namespace kvmsbx::platform {
 namespace {
@@ -77,7 +76,7 @@ void set_timer(uint64_t ns) {
     write_lapic(kTimerInitial, static_cast<uint32_t>(counts));
 }
 
-void send_ipi(const CpuArea& target) {
+void kick(const CpuArea& target) {
     write_lapic(kIcrHigh, target.apic_id << 24);
     write_lapic(kIcrLow, abi::kVectorIpi);
 }

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "guestkernel/platform/host.hpp"
+
 namespace kvmsbx::platform::process {
 namespace {
 

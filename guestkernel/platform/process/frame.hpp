@@ -1,7 +1,9 @@
 #pragma once
 // The signal frames of the host's kernel in a runner's area: where an application's registers are while it does not run. A stub's threads
 // can write all of it, at any time: what is read is copied once and checked, and nothing in it is believed to be an address of ours.
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/process/stub.hpp"
+#include "guestkernel/platform/user_context.hpp"
 
 namespace kvmsbx::platform::process {
 

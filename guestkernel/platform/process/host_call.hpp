@@ -2,7 +2,8 @@
 // Calls of the VMM's functions (abi::ProcessHost). They are the host's code, which wants more stack than a Sentry thread has: each call
 // runs on the stack of the vCPU's host thread. Host code never calls the Sentry, so that stack is free whenever the Sentry runs.
 #include "common/abi/stub.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::platform::process {
 

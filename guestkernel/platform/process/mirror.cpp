@@ -3,6 +3,7 @@
 #include <new>
 
 #include "guestkernel/lib/assert.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::platform {
 

@@ -4,6 +4,7 @@
 // What rights_gone() finds mapped is taken out of the map at once and ordered at the next flush() or mapped(); until then no frame that is
 // released comes into use again (holds_frames).
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/process/host_map.hpp"
 #include "guestkernel/platform/process/stub.hpp"
 

@@ -1,14 +1,14 @@
 // The machine as threads of the sandbox process: what the VMM gives as functions stands for devices, and applications run in stubs.
-#include "guestkernel/platform/platform.hpp"
-
-#include <cstring>
-
-#include "guestkernel/lib/assert.hpp"
 #include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/call_post.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
 #include "guestkernel/platform/process/frame.hpp"
 #include "guestkernel/platform/process/host_call.hpp"
 #include "guestkernel/platform/process/mirror.hpp"
 #include "guestkernel/platform/start.hpp"
+#include "guestkernel/platform/user_context.hpp"
 
 namespace kvmsbx::platform {
 namespace {
@@ -140,8 +140,9 @@ Phys virt_to_phys(const void* address) { return reinterpret_cast<uint64_t>(addre
 void make_hypercall(CpuArea& area) { call_host(area, host().hypercall, &area); }
 
 void set_timer(uint64_t ns) { call_host(cpu(), host().set_timer, &cpu(), ns); }
-void send_ipi(const CpuArea& target) { call_host(cpu(), host().send_ipi, const_cast<CpuArea*>(&target)); }
+void kick(const CpuArea& target) { call_host(cpu(), host().send_ipi, const_cast<CpuArea*>(&target)); }
 void end_of_interrupt() {}
+CallPost* call_post(Cpu&) { return nullptr; }
 bool interrupt_waits() { return call_host(cpu(), host().interrupt_waits, &cpu()) != 0; }
 
 uint64_t wait_for_interrupts() {

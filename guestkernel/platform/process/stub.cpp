@@ -4,6 +4,8 @@
 
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 #include "guestkernel/platform/process/frame.hpp"
 #include "guestkernel/platform/process/host_call.hpp"
 

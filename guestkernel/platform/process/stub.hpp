@@ -7,7 +7,8 @@
 #include "common/abi/stub.hpp"
 #include "common/base/result.hpp"
 #include "guestkernel/lib/list.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
 
 namespace kvmsbx::platform::process {
 

@@ -13,7 +13,12 @@
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
 #include "guestkernel/mm/frame.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "guestkernel/platform/address_space.hpp"
+#include "guestkernel/platform/call_post.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/hypercall.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/sched/clock.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
@@ -91,7 +96,7 @@ int64_t hypercall(abi::HypercallNumber number, uint64_t a0, uint64_t a1, uint64_
 uint64_t read_tsc() { return clock_ns(CLOCK_MONOTONIC); }
 void yield() {}
 void set_timer(uint64_t) {}
-void send_ipi(const CpuArea&) {}
+void kick(const CpuArea&) {}
 void end_of_interrupt() {}
 uint64_t wait_for_interrupts() {
     if (test::Machine::on_idle && test::Machine::on_idle()) return 1ULL << (abi::kVectorGofer - abi::kVectorFirst);
@@ -101,6 +106,7 @@ uint64_t wait_for_interrupts() {
 }
 void resume_user() { panic("no ring 3 on this machine"); }
 void panic_with_fault(const abi::SentryFault&, CpuArea&) { panic("a fault entry on a machine that has none"); }
+CallPost* call_post(Cpu&) { return nullptr; }
 bool interrupt_waits() { return false; }
 void drop_user_space() {}
 void ring_gofer() {

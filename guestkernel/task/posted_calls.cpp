@@ -1,11 +1,12 @@
-#include "guestkernel/task/mailbox.hpp"
+#include "guestkernel/task/posted_calls.hpp"
 
 #include <asm/unistd_64.h>
 
-#include "common/abi/mailbox.hpp"
-#include "guestkernel/lib/assert.hpp"
-#include "guestkernel/lib/format.hpp"
-#include "guestkernel/platform/platform.hpp"
+#include "common/abi/layout.hpp"
+#include "guestkernel/platform/call_post.hpp"
+#include "guestkernel/platform/cpu.hpp"
+#include "guestkernel/platform/host.hpp"
+#include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/sched/cpu.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
@@ -14,9 +15,9 @@
 namespace kvmsbx::task {
 namespace {
 
-using abi::Mailbox;
-using abi::MailboxState;
-using abi::UserRegs;
+using platform::PostedCall;
+using platform::UserRegs;
+using Way = platform::CallPost::Way;
 
 constexpr uint64_t kMicrosecond = 1000;             // in nanoseconds, as all below
 constexpr unsigned kCallsPerLook = 8;               // how often the rate of calls is looked at
@@ -36,37 +37,19 @@ constexpr unsigned kLooksPerRound = 32;
 }  // namespace
 
 struct Home {
-    // Read by the poller without the lock, believed only with it.
-    Task* task = nullptr;        // runs in ring 3 here, or waits there for the answer to its call
-    Mailbox* mailbox = nullptr;  // this vCPU's, of the task's address space
-    bool lendable = false;       // in ring 3, and another vCPU may take a call
-
-    bool lent = false;      // the task is away
-    bool answered = false;  // `result` is the answer to the call that was taken last
-    bool unusable = false;  // no memory, or SYSCALL does not stay in ring 3
-    uint64_t result = 0;
-    UserRegs regs{};  // while lendable: loaded from and saved to here
-    sched::WaitQueue handed_over;
     platform::Cpu* area = nullptr;
-    unsigned calls = 0;      // by trap, since look_at
+    platform::CallPost* post = nullptr;  // null: calls come by traps alone
+    Task* task = nullptr;                // runs in ring 3 here, or waits there for the answer to its call
+    sched::WaitQueue handed_over;
+    unsigned calls = 0;      // by trap, since looked_at
     uint64_t looked_at = 0;  // TSC
 
-    // Written through the direct map; applications only read it.
-    void set_call_entry(unsigned offset) {
-        __atomic_store_n(reinterpret_cast<uint64_t*>(area->syscall_target),  // SAFETY: the VMM put the address there
-                         abi::syscall_stub(area->cpu_id) + offset, __ATOMIC_RELEASE);
-    }
-    void set_state(MailboxState state) { __atomic_store_n(&mailbox->state, state, __ATOMIC_RELEASE); }
-    bool posted() const {
-        const Mailbox* box = __atomic_load_n(&mailbox, __ATOMIC_RELAXED);
-        return __atomic_load_n(&lendable, __ATOMIC_RELAXED) && !__atomic_load_n(&lent, __ATOMIC_RELAXED) && box &&
-               __atomic_load_n(&box->state, __ATOMIC_ACQUIRE) == MailboxState::kPosted;
-    }
+    bool posted() const { return post && post->posted(); }
 };
 
 namespace {
 
-Home homes[abi::kMailboxes];
+Home homes[abi::kMaxCpus];
 bool wanted;                     // applications call often
 platform::Cpu* poller;           // the vCPU that polls
 uint64_t poller_looked;          // TSC of its last look
@@ -97,77 +80,15 @@ struct NumberSet {
 };
 constexpr NumberSet at_home;
 
-bool may_be_taken(uint64_t number, uint64_t second_argument) {
-    if (number >= kMostNumbers || at_home.has(number)) return false;
-    return number != __NR_futex || (second_argument & ~uint64_t{kFutexPrivate}) == kFutexWake;
-}
-
-// Where in this vCPU's stub an address lies; kStubEnd: nowhere.
-uint64_t stub_offset(const Home& home, uint64_t rip) {
-    const uint64_t offset = rip - abi::syscall_stub(home.area->cpu_id);
-    return offset < abi::kStubEnd ? offset : abi::kStubEnd;
-}
-
-bool in_mailbox_page(uint64_t address) { return address - abi::kMailboxPage < abi::kPageSize; }
-
-// The registers as if the call in the mailbox returned `result`.
-void finish_call(UserRegs& regs, const Mailbox& box, uint64_t result) {
-    if (in_mailbox_page(regs.rsp)) regs.rsp = box.rsp;
-    regs.rip = regs.rcx = box.rcx;
-    regs.rflags = regs.r11 = box.r11;
-    regs.rax = result;
-}
-
-enum class Settled { kHandle, kAnswered };
-
-// A trap of a task that is at home may have come inside the stub, of which an application must see nothing: makes of it
-// the system call, or undoes it, so that it is made again. kAnswered: the trap itself was the stub's, and nothing of it
-// is left.
-Settled settle(Task& task, Home& home) {
-    UserRegs& regs = task.regs;
-    const uint64_t offset = stub_offset(home, regs.rip);
-    const bool answered = home.answered;
-    home.answered = false;
-    if (offset < abi::kStubPost || offset >= abi::kStubEnd) return Settled::kHandle;
-    const bool interrupt = regs.trap >= abi::kVectorFirst;
-    // Where KVM interprets the stub, its `int $4` is #UD: see becomes_system_call().
-    const bool gave_up = (regs.trap == 4 && offset == abi::kStubGaveUp + abi::kStubTrapLength) ||
-                         (regs.trap == 6 && offset == abi::kStubGaveUp);
-    if (!interrupt && !gave_up) return Settled::kHandle;  // whoever jumps into the stub gets what he asks for
-    const Mailbox box = *home.mailbox;
-    if (offset <= abi::kStubWait) {
-        if (offset != abi::kStubPost) regs.rax = box.rax;
-        regs.rip = regs.rcx - 2;  // SYSCALL again
-        regs.rflags = regs.r11;
-        return Settled::kHandle;
-    }
-    if (offset >= abi::kStubDone || (answered && box.state == MailboxState::kDone)) {
-        finish_call(regs, box, offset >= abi::kStubDone ? box.result : home.result);
-        if (interrupt) return Settled::kHandle;
-        regs.trap = abi::kTrapNone;
-        return Settled::kAnswered;
-    }
-    if (box.state == MailboxState::kWrongRing) home.unusable = true;
-    finish_call(regs, box, box.rax);
-    if (interrupt)
-        regs.rip -= 2;
-    else
-        regs.trap = abi::kTrapSyscall;
-    return Settled::kHandle;
+bool may_be_taken(const PostedCall& call) {
+    if (call.number >= kMostNumbers || at_home.has(call.number)) return false;
+    return call.number != __NR_futex || (call.arguments[1] & ~uint64_t{kFutexPrivate}) == kFutexWake;
 }
 
 // A trap at home while the task is away: its registers go to the task, who will need them.
 [[noreturn]] void hand_over(Home& home) {
     Task& task = *home.task;
-    UserRegs& regs = home.regs;
-    const uint64_t trap = regs.trap, offset = stub_offset(home, regs.rip);
-    if (offset > abi::kStubWait && offset < abi::kStubEnd) finish_call(regs, *home.mailbox, 0);
-    // The call under way has its number, its arguments and its result in the others.
-    UserRegs& to = task.regs;
-    to.r15 = regs.r15, to.r14 = regs.r14, to.r13 = regs.r13, to.r12 = regs.r12, to.rbp = regs.rbp, to.rbx = regs.rbx;
-    to.rcx = to.rip = regs.rip, to.r11 = to.rflags = regs.rflags, to.rsp = regs.rsp;
-    to.cs = regs.cs, to.ss = regs.ss;
-    home.lent = false;
+    const uint64_t trap = home.post->hand_over(task.regs);
     task.away_from = nullptr;
     task.switched_out();
     home.handed_over.wake_all();
@@ -177,39 +98,38 @@ Settled settle(Task& task, Home& home) {
 
 void go_on_at_home(sched::Thread& thread) {
     Task& task = static_cast<Task&>(thread);
-    Home& home = homes[platform::cpu().cpu_id];
-    if (settle(task, home) == Settled::kHandle) handle_trap(task);
+    if (task.regs.trap != abi::kTrapNone) handle_trap(task);
     return_to_user(task);
 }
 
-// SAFETY of the casts to numbers here and below: as the entry code wants addresses.
-
-// Where a lendable task's traps come in, on the standby stack.
+// Where traps come in while the post is open, on the standby stack.
 [[noreturn]] void standby_trap_entry(UserRegs*, platform::Cpu* area) {
-    __atomic_fetch_add(&area->entries, 1, __ATOMIC_ACQ_REL);
+    platform::count_crossing(*area);
     sched::lock_kernel();
     Home& home = homes[area->cpu_id];
-    home.lendable = false;
-    if (home.lent) hand_over(home);
+    if (home.post->taken()) hand_over(home);
     Task& task = *home.task;
-    const uint64_t fs_base = task.regs.fs_base, gs_base = task.regs.gs_base;
-    task.regs = home.regs;
-    task.regs.fs_base = fs_base, task.regs.gs_base = gs_base;
+    home.post->give_registers(task.regs);
     task.user_ticks += platform::read_tsc() - task.resumed_at;
     sched::restart_on_own_stack(task, go_on_at_home);
+}
+
+// The task's registers are on this vCPU or in task.regs afterwards. May block.
+void fetch_registers(Task& task) {
+    while (Home* home = task.away_from) {
+        home->post->refuse();
+        platform::kick(*home->area);
+        (void)home->handed_over.wait([&] { return !task.away_from; }, sched::Interruptible::kNo).is_ok();
+    }
 }
 
 // Ends a call that was made away from home.
 [[noreturn]] void answer(Task& task) {
     Home* home = task.away_from;
     if (home && !has_signal_work(task) && !task.call_watchers && (task.affinity >> home->area->cpu_id & 1)) {
-        home->result = task.regs.rax;
-        home->answered = true;
-        home->lent = false;
-        home->mailbox->result = task.regs.rax;
         task.away_from = nullptr;
         task.resumed_at = platform::read_tsc();
-        home->set_state(MailboxState::kDone);
+        home->post->answer(task.regs.rax);
         sched::return_home(task, *home->area);
     }
     fetch_registers(task);
@@ -226,38 +146,37 @@ void make_call(sched::Thread& thread) {
 bool serve(Home& home) {
     if (!home.posted()) return false;
     Task& task = *home.task;
-    const Mailbox box = *home.mailbox;
-    if (!may_be_taken(box.rax, box.rsi) || task.call_watchers || has_signal_work(task)) {
-        home.set_state(MailboxState::kRefused);
+    const PostedCall call = home.post->call();
+    if (!may_be_taken(call) || task.call_watchers || has_signal_work(task)) {
+        home.post->refuse();
         return false;
     }
     UserRegs& regs = task.regs;
-    regs.rax = box.rax, regs.rdi = box.rdi, regs.rsi = box.rsi, regs.rdx = box.rdx;
-    regs.r10 = box.r10, regs.r8 = box.r8, regs.r9 = box.r9;
-    regs.rip = box.rcx;
+    regs.rax = call.number;
+    regs.rdi = call.arguments[0], regs.rsi = call.arguments[1], regs.rdx = call.arguments[2];
+    regs.r10 = call.arguments[3], regs.r8 = call.arguments[4], regs.r9 = call.arguments[5];
+    regs.rip = call.return_address;
     regs.trap = abi::kTrapSyscall;
     task.user_ticks += platform::read_tsc() - task.resumed_at;
-    home.lent = true;
-    home.answered = false;
+    home.post->take();
     task.away_from = &home;
     sched::run_away_from_home(task, make_call);
     if (!poller) poller = &platform::cpu();  // see left_poller()
     // It has blocked: home waits for it a little, unless others want to run there.
-    if (home.lent && sched::waiting_threads) home.set_state(MailboxState::kRefused);
+    if (home.post->taken() && sched::waiting_threads) home.post->refuse();
     return true;
 }
 
 Home* find_posted(const platform::Cpu& self) {
-    const unsigned count =
-        platform::boot_info().cpu_count < abi::kMailboxes ? platform::boot_info().cpu_count : abi::kMailboxes;
+    const unsigned count = platform::boot_info().cpu_count;
     for (unsigned cpu = 0; cpu < count; ++cpu)
         if (cpu != self.cpu_id && homes[cpu].posted()) return &homes[cpu];
     return nullptr;
 }
 
-void set_call_entries(unsigned offset) {
+void choose_everywhere(Way way) {
     for (Home& home : homes)
-        if (home.lendable) home.set_call_entry(offset);
+        if (home.post) home.post->choose(way);
 }
 
 enum class Ended { kQuiet, kNeeded, kStolen };
@@ -271,7 +190,7 @@ Ended poll(platform::Cpu& self, unsigned& served, Over over) {
     uint64_t last_call = begin, looked_for_interrupts = begin, waits_since = 0, lost = 0;
     poller = &self;
     poller_looked = begin;
-    set_call_entries(abi::kStubPost);
+    choose_everywhere(Way::kPost);
     auto poll_on = [&] {
         sched::unlock_kernel();
         const uint64_t time = platform::read_tsc();
@@ -317,9 +236,9 @@ Ended poll(platform::Cpu& self, unsigned& served, Over over) {
     }
     if (poller != &self) return Ended::kNeeded;
     poller = nullptr;
-    set_call_entries(abi::kStubGate);
+    choose_everywhere(Way::kTrap);
     for (Home& home : homes)
-        if (home.posted()) home.set_state(MailboxState::kRefused);
+        if (home.posted()) home.post->refuse();
     return ended;
 }
 
@@ -363,8 +282,8 @@ class PaidPoller final : public sched::Thread {
 
 PaidPoller paid_poller;
 
-void want_poller(Task& task, uint64_t time) {
-    if (poller || task.space().make_mailbox_page().is_error()) return;
+void want_poller(Task& task, const Home& home, uint64_t time) {
+    if (poller || task.space().make_platform_page(home.post->page_address()).is_error()) return;
     if (time >= paused_until) {
         wanted = true;
         if (sched::wake_idle_cpu()) return;
@@ -376,43 +295,13 @@ void want_poller(Task& task, uint64_t time) {
 void note_call(Task& task, Home& home) {
     if (++home.calls < kCallsPerLook) return;
     const uint64_t time = platform::read_tsc();
-    if (time - home.looked_at < kCallsPerLook * ticks(kOften)) want_poller(task, time);
+    if (time - home.looked_at < kCallsPerLook * ticks(kOften)) want_poller(task, home, time);
     home.calls = 0;
     home.looked_at = time;
 }
 
 bool poller_is_awake() {
     return poller && platform::read_tsc() - __atomic_load_n(&poller_looked, __ATOMIC_RELAXED) < ticks(kFresh);
-}
-
-}  // namespace
-
-void install_mailbox(platform::Cpu& area) {
-    if (!area.syscall_target || platform::boot_info().cpu_count < 2 || area.cpu_id >= abi::kMailboxes) return;
-    homes[area.cpu_id].area = &area;
-    sched::hooks.serve_calls = serve_calls;
-}
-
-void prepare_entry(Task& task, platform::Cpu& area) {
-    if (area.cpu_id >= abi::kMailboxes) return;
-    Home& home = homes[area.cpu_id];
-    if (!home.area) return;
-    if (task.regs.trap == abi::kTrapSyscall) note_call(task, home);
-    home.task = &task;
-    if (task.call_watchers || !task.space().mailbox_page() || home.unusable || sched::create_standby(area).is_error()) {
-        enter_on_own_stack(task, area);
-        home.set_call_entry(abi::kStubGate);
-        return;
-    }
-    home.mailbox = static_cast<Mailbox*>(task.space().mailbox_page()) + area.cpu_id;
-    home.regs = task.regs;
-    home.answered = false;
-    area.user_regs = reinterpret_cast<uint64_t>(&home.regs);
-    area.kernel_stack = sched::standby_stack_top(area);
-    area.trap_entry = reinterpret_cast<uint64_t>(standby_trap_entry);
-    home.set_state(MailboxState::kIdle);
-    home.set_call_entry(poller_is_awake() ? abi::kStubPost : abi::kStubGate);
-    __atomic_store_n(&home.lendable, true, __ATOMIC_RELEASE);
 }
 
 void serve_calls() {
@@ -429,16 +318,35 @@ void serve_calls() {
     paused_until = platform::read_tsc() + ticks(backoff);
 }
 
-void left_poller() {
-    if (poller == &platform::cpu()) poller = nullptr;
+}  // namespace
+
+bool calls_can_be_posted;
+
+void install_posted_calls(platform::Cpu& area) {
+    Home& home = homes[area.cpu_id];
+    home.area = &area;
+    home.post = platform::call_post(area);
+    if (!home.post) return;
+    calls_can_be_posted = true;
+    sched::hooks.serve_calls = serve_calls;
 }
 
-void fetch_registers(Task& task) {
-    while (Home* home = task.away_from) {
-        home->set_state(MailboxState::kRefused);
-        platform::send_ipi(*home->area);
-        (void)home->handed_over.wait([&] { return !task.away_from; }, sched::Interruptible::kNo).is_ok();
+void prepare_entry(Task& task, platform::Cpu& area) {
+    Home& home = homes[area.cpu_id];
+    if (!home.post) return;
+    if (task.regs.trap == abi::kTrapSyscall) note_call(task, home);
+    home.task = &task;
+    void* const page = task.space().platform_page();
+    if (task.call_watchers || !page || !home.post->usable() || sched::create_standby(area).is_error()) {
+        enter_on_own_stack(task, area);
+        return home.post->close();
     }
+    home.post->open(page, task.regs, sched::standby_stack_end(area), standby_trap_entry,
+                    poller_is_awake() ? Way::kPost : Way::kTrap);
+}
+
+void left_poller() {
+    if (poller == &platform::cpu()) poller = nullptr;
 }
 
 }  // namespace kvmsbx::task
