@@ -204,5 +204,34 @@ TEST(FramesInARow, PagesOfAFileAreFewMappings) {
     });
 }
 
+// A page that a child had to copy is the next child's own from the start.
+TEST(Fork, CopiesWhatTheLastChildCopied) {
+    in_sentry([] {
+        warm_up();
+        auto space = AddressSpace::create().release_value();
+        constexpr uint64_t kPages = 64;  // more than are copied because they were written
+        const UserAddress area = map_anonymous(*space, kPages * kPageSize);
+        for (unsigned page = 0; page < kPages; ++page) put(*space, area + page * kPageSize, page);
+        const UserAddress last = area + (kPages - 1) * kPageSize;
+        {
+            auto child = space->fork().release_value();
+            EXPECT_EQ(child->residency(last, last + kPageSize).writable, 0U);
+            put(*child, last, 1);
+        }
+        {
+            auto child = space->fork().release_value();
+            EXPECT_EQ(child->residency(last, last + kPageSize).writable, 1U);
+            EXPECT_EQ(child->residency(area, last).writable, 0U);
+            put(*child, last, 2);
+        }
+        EXPECT_EQ(get<uint32_t>(*space, last), kPages - 1);
+        // Not where the child may not write.
+        EXPECT_TRUE(space->protect(last, kPageSize, kProtRead).is_ok());
+        auto child = space->fork().release_value();
+        EXPECT_EQ(child->residency(last, last + kPageSize).writable, 0U);
+        EXPECT_EQ(get<uint32_t>(*child, last), kPages - 1);
+    });
+}
+
 }  // namespace
 }  // namespace kvmsbx::mm
