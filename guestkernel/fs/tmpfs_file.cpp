@@ -22,7 +22,7 @@ Result<Frame*> Pages::obtain(uint64_t index) {
         return frame;
     }
     TRY(super_->take_pages(1));
-    Result<Frame*> fresh = cache_.allocate(index, mm::Zero::kYes);
+    Result<Frame*> fresh = cache_.allocate(index, mm::Zero::kYes, pages_of(size));
     if (fresh.is_ok())
         if (Result<> inserted = cache_.insert(index, fresh.value()); inserted.is_error()) {
             mm::release(fresh.value());

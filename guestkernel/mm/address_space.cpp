@@ -440,8 +440,12 @@ Result<> AddressSpace::protect(UserAddress start, uint64_t length, uint32_t prot
         const FlushAtEnd flushed(*this);
         TRY(split_boundaries(start, stop));
         for (Vma* vma = find(start); vma && vma->start < stop; vma = next(*vma)) {
+            const uint32_t lost = vma->protection & ~protection;
             vma->protection = protection;
-            user_.rights_gone(vma->start, vma->end, platform::Left::kNothing);
+            // Rights that are new come by faults.
+            if (lost)
+                user_.rights_gone(vma->start, vma->end,
+                                  lost == kProtWrite ? platform::Left::kReadOnly : platform::Left::kNothing);
             for (UserAddress at = table_.next_populated(vma->start, vma->end); at < vma->end;
                  at = table_.next_populated(at, vma->end)) {
                 const UserAddress block = at & ~(kHugePageSize - 1);

@@ -62,6 +62,7 @@ class Vma : public VmaTraits {
     UserAddress last_fault = 0;  // for fault-around in anonymous areas
     uint32_t fault_window = 0;   // pages
 
+    uint64_t pages() const { return (end - start) / kPageSize; }
     uint64_t page_index(UserAddress address) const { return first_page + (address - start) / kPageSize; }
     bool contains(UserAddress address) const { return address >= start && address < end; }
 
@@ -87,6 +88,8 @@ struct MapRequest {
     Vma::Kind kind = Vma::Kind::kOther;
     VmaTraits traits;
 };
+// Mappings of at most so many pages are filled, and told to the platform, as a whole.
+inline constexpr uint64_t kSmallMapping = 16;
 inline constexpr uint64_t kMaxMapCount = 65'530;  // vm.max_map_count
 // What fork(2) leaves to MCL_FUTURE.
 enum class LockFuture : uint8_t { kNo, kYes, kOnFault };
@@ -104,6 +107,10 @@ struct MappingUse {
     uint64_t shared_clean = 0, shared_dirty = 0, private_clean = 0, private_dirty = 0;
     uint64_t referenced = 0, anonymous = 0, huge = 0;
 };
+
+// A frame for a private page of a mapping, in a row with those of the pages around it where that is possible. `entry`:
+// the page's, inside its table. ENOMEM.
+Result<Frame*> allocate_private_frame(const Vma& vma, UserAddress page, const Pte& entry, Zero zero);
 
 // Called by a fault that finds no memory; true: try again. May block. Null: no help.
 extern bool (*relieve_memory)();

@@ -15,10 +15,10 @@ namespace {
 constexpr unsigned kFileWindow = 512;
 constexpr unsigned kFileBlocks = 128;  // 2 MiB pages of a file, in a row
 constexpr uint32_t kFirstStackWindow = 4, kFirstAnonymousWindow = 16, kMaxAnonymousWindow = 128;
-constexpr unsigned kReclaimWindow = 16;
-// A private file mapping of at most this many pages (a program's data) is copied as a whole at its first write:
+constexpr unsigned kReclaimWindow = 16, kCopyWindow = 4;
+// A private file mapping of at most kSmallMapping pages (a program's data) is copied as a whole at its first write:
 // relocation writes all of it. Of a larger one up to so many pages at once.
-constexpr uint64_t kSmallMapping = 16, kMaxCopyWindow = 32;
+constexpr uint64_t kMaxCopyWindow = 32;
 // In private file mappings of at most this many pages writes are expected everywhere, in larger ones where they go on.
 constexpr uint64_t kDataMapping = 512;
 
@@ -39,6 +39,21 @@ Frame* zero_frame() {
         return made.value();
     }();
     return frame;
+}
+
+Result<Frame*> allocate_private_frame(const Vma& vma, UserAddress page, const Pte& entry, Zero zero) {
+    const uint64_t in_block = page / kPageSize % kBlockPages;
+    const bool grows = vma.grows_down || vma.kind == Vma::Kind::kHeap;
+    // All of a small area lies in one window, wherever it starts.
+    const bool small = !grows && vma.pages() <= kSmallMapping;
+    const uint64_t index = (small ? page - vma.start : page) / kPageSize;
+    const uint64_t first = small ? 0 : index & ~(kSmallMapping - 1);
+    const uint64_t last = small ? vma.pages() - 1 : first + kSmallMapping - 1;
+    const auto own = [](const Pte& next) {
+        return next.present() && next.frame()->references == 1 ? next.frame() : nullptr;
+    };
+    return allocate_frame(zero, {index, first, last, in_block > 0 ? own((&entry)[-1]) : nullptr,
+                                 in_block + 1 < kBlockPages ? own((&entry)[1]) : nullptr});
 }
 
 struct FaultHandler {
@@ -156,6 +171,10 @@ struct FaultHandler {
 
     bool ours_alone(const Pte& pte) const { return pte.frame()->references == 1 && pte.frame() != zero_frame(); }
 
+    Result<Frame*> allocate(const Pte& pte, UserAddress at, Zero zero) const {
+        return allocate_private_frame(vma, at, pte, zero);
+    }
+
     Result<> break_sharing(Pte& pte) {
         if (ours_alone(pte)) {
             if (!forced) take_back_neighbours();
@@ -163,8 +182,11 @@ struct FaultHandler {
         }
         Frame* old = pte.frame();
         if (old == zero_frame() && !forced) return fresh_run();
-        Frame* copy = TRY(allocate_frame(old == zero_frame() ? Zero::kYes : Zero::kNo));
-        if (old != zero_frame()) memcpy(copy->data(), old->data(), kPageSize);
+        Frame* copy = TRY(allocate(pte, page, old == zero_frame() ? Zero::kYes : Zero::kNo));
+        if (old != zero_frame()) {
+            memcpy(copy->data(), old->data(), kPageSize);
+            if (!vma.object || vma.object->cached_page(vma.page_index(page)) != old) old->flags |= Frame::kCopied;
+        }
         gone(page, page + kPageSize);
         pte.value = copy->phys() | rights(vma.protection, true);
         release(old);
@@ -176,22 +198,27 @@ struct FaultHandler {
         return {};
     }
 
+    // Where no CPU notes writes, a page that can be written counts as written.
+    static void let_write(Pte& pte) {
+        pte.value |= kPteWrite | (platform::UserSpace::caches_mappings() ? kPteDirty : 0);
+    }
+
     // After a child's end: pages of the window that have become ours alone are writable again.
     void take_back_neighbours() {
         for_window(kReclaimWindow, [&](UserAddress, Pte& pte) {
-            if (pte.present() && !pte.writable() && ours_alone(pte)) pte.value |= kPteWrite;
+            if (pte.present() && !pte.writable() && ours_alone(pte)) let_write(pte);
         });
     }
 
     // Pages that were written before a fork are likely to be written after it: one trap copies a few.
     void copy_neighbours() {
-        for_window(4, [&](UserAddress at, Pte& pte) {
+        for_window(kCopyWindow, [&](UserAddress at, Pte& pte) {
             if (!pte.present() || pte.writable() || !pte.dirty()) return;
             if (ours_alone(pte)) {
-                pte.value |= kPteWrite;
+                let_write(pte);
                 return;
             }
-            auto copy = allocate_frame(Zero::kNo);
+            auto copy = allocate(pte, at, Zero::kNo);
             if (copy.is_error()) return;
             Frame* old = pte.frame();
             memcpy(copy.value()->data(), old->data(), kPageSize);
@@ -206,7 +233,7 @@ struct FaultHandler {
         UserAddress from, to;
     };
     Range next_writes() {
-        const uint64_t pages = (vma.end - vma.start) / kPageSize;
+        const uint64_t pages = vma.pages();
         if (pages <= kSmallMapping) return {vma.start, vma.end};
         const bool goes_on =
             pages <= kDataMapping || (page >= vma.last_fault && page - vma.last_fault < kMaxCopyWindow * kPageSize);
@@ -221,21 +248,21 @@ struct FaultHandler {
     bool copy_window() {
         const Range range = next_writes();
         bool replaced = false;
-        gone(range.from, range.to);
         for (UserAddress at = range.from; at < range.to; at += kPageSize) {
             Pte* pte = space.table_.find(at);
             if (!pte || (pte->present() && pte->writable())) continue;
             Frame* source = pte->present() ? pte->frame() : vma.object->cached_page(vma.page_index(at));
             if (!source) continue;
             if (pte->present() && ours_alone(*pte)) {
-                pte->value |= kPteWrite;
+                let_write(*pte);
                 continue;
             }
             const bool was_present = pte->present();
             if (!was_present) source->ref();  // an allocation may drop cached pages
-            auto copy = allocate_frame(Zero::kNo);
+            auto copy = allocate(*pte, at, Zero::kNo);
             if (copy.is_ok()) {
                 memcpy(copy.value()->data(), source->data(), kPageSize);
+                if (was_present) gone(at, at + kPageSize);
                 pte->value = copy.value()->phys() | rights(vma.protection, true);
             }
             if (copy.is_ok() || !was_present) release(source);
@@ -292,16 +319,19 @@ struct FaultHandler {
     // Fresh pages around the fault, below it in a stack; more each time the faults go on behind the last ones.
     Result<> fresh_run() {
         const Range range = fresh_range();
-        gone(range.from, range.to);
         Pte* pte = TRY(space.table_.obtain(page));
         bool replaced = pte->present();
-        TRY(make_fresh(*pte));
-        pte -= (page - range.from) / kPageSize;
-        for (UserAddress at = range.from; at < range.to; at += kPageSize, ++pte) {
-            if (!is_untouched(*pte)) continue;
-            replaced |= pte->present();
-            if (make_fresh(*pte).is_error()) break;
-        }
+        TRY(make_fresh(*pte, page));
+        // From the fault to both sides: each page next to one that has its frame.
+        const auto add = [&](UserAddress at) {
+            Pte& next = pte[static_cast<int64_t>(at - page) / static_cast<int64_t>(kPageSize)];
+            if (!is_untouched(next)) return true;
+            replaced |= next.present();
+            return make_fresh(next, at).is_ok();
+        };
+        UserAddress below = page, above = page + kPageSize;
+        while (below > range.from && add(below - kPageSize)) below -= kPageSize;
+        while (above < range.to && add(above)) above += kPageSize;
         if (replaced) space.flush_later();
         return {};
     }
@@ -317,14 +347,18 @@ struct FaultHandler {
         const UserAddress block = block_start(), block_end = block + kHugePageSize;
         UserAddress from = page & ~(first * kPageSize - 1), to = from + size;
         if (down) to = page + kPageSize, from = to > size ? to - size : 0;
+        if (!down && vma.pages() <= kSmallMapping) from = vma.start, to = vma.end;
         vma.last_fault = down ? from : to;
         from = from < vma.start ? vma.start : from, to = to > vma.end ? vma.end : to;
         return {from < block ? block : from, to > block_end ? block_end : to};
     }
 
-    Result<> make_fresh(Pte& pte) {
-        Frame* frame = TRY(allocate_frame(Zero::kYes));
-        if (pte.present()) release(pte.frame());
+    Result<> make_fresh(Pte& pte, UserAddress at) {
+        Frame* frame = TRY(allocate(pte, at, Zero::kYes));
+        if (pte.present()) {
+            gone(at, at + kPageSize);
+            release(pte.frame());
+        }
         pte.value = frame->phys() | rights(vma.protection, true);
         return {};
     }
@@ -369,7 +403,9 @@ struct FaultHandler {
             map_cached_neighbours();
             return {};
         }
-        auto copy = allocate_frame(Zero::kNo);
+        const auto copy = [&]() -> Result<Frame*> {
+            return allocate(*TRY(space.table_.obtain(page)), page, Zero::kNo);
+        }();
         if (copy.is_error()) {
             release(frame);
             return copy.error();

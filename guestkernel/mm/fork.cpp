@@ -23,31 +23,42 @@ Result<OwnPtr<Vma>> copy_vma(const Vma& vma) {
     return copy;
 }
 
-// Pages written since the last fork will most likely be written again, by both sides: up to this many are copied at
-// once, which saves each side a fault.
-constexpr unsigned kEagerCopies = 24;
+// Pages written since the last fork will most likely be written again, by both sides, and those that a child copied by
+// the next child: so many of each kind are copied at once, which saves each side a fault.
+struct Budget {
+    unsigned written = 24, copied = 16;
+};
 
-// A private page for the child: a copy of its own, or null where that is not worth it or memory is short.
-Frame* copy_eagerly(const Pte& source, unsigned& budget) {
-    if (budget == 0 || !source.dirty() || !source.writable() || source.frame()->references != 1) return nullptr;
-    auto copy = allocate_frame(Zero::kNo);
-    if (copy.is_error()) return nullptr;
-    memcpy(copy.value()->data(), source.frame()->data(), kPageSize);
-    --budget;
-    return copy.value();
+bool is_worth_a_copy(const Pte& source, const Vma& vma, Budget& budget) {
+    const Frame& frame = *source.frame();
+    if (frame.references != 1) return false;
+    if (source.dirty() && source.writable() && budget.written > 0) {
+        --budget.written;
+        return true;
+    }
+    return (frame.flags & Frame::kCopied) && (vma.protection & kProtWrite) && budget.copied > 0 && budget.copied--;
 }
 
-void copy_entry(Pte& source, Pte& target, bool shared, unsigned& budget) {
-    if (!shared) {
-        if (Frame* copy = copy_eagerly(source, budget)) {
-            target.value = (source.value & ~kPteAddress) | copy->phys();
-            source.value &= ~kPteDirty;
-            return;
-        }
-        source.value &= ~kPteWrite;
-    }
+// A private page for the child: a copy of its own. False where that is not worth it or memory is short.
+bool copy_eagerly(Pte& source, Pte& target, UserAddress at, const Vma& vma, Budget& budget) {
+    if (!is_worth_a_copy(source, vma, budget)) return false;
+    auto copy = allocate_private_frame(vma, at, target, Zero::kNo);
+    if (copy.is_error()) return false;
+    memcpy(copy.value()->data(), source.frame()->data(), kPageSize);
+    target.value = (source.value & ~kPteAddress) | copy.value()->phys() | kPteWrite | kPteDirty;
+    // Where no CPU sets the bit again, a page that stays writable counts as written.
+    if (!platform::UserSpace::caches_mappings()) source.value &= ~kPteDirty;
+    return true;
+}
+
+// True: the source has lost its right to write.
+bool copy_entry(Pte& source, Pte& target, UserAddress at, const Vma& vma, Budget& budget) {
+    if (!vma.shared && copy_eagerly(source, target, at, vma, budget)) return false;
+    const bool narrowed = !vma.shared && source.writable();
+    if (narrowed) source.value &= ~kPteWrite;
     source.frame()->ref();
     target = source;
+    return narrowed;
 }
 
 // A 2 MiB page of an object: the child's is the same; false where it has to be split.
@@ -61,8 +72,10 @@ Result<bool> share_block(const Pte& source, PageTable& to, const Vma& vma, UserA
     return true;
 }
 
-// Copies the entries of a VMA, one table at a time; those of private memory become read-only on both sides.
-Result<> copy_entries(PageTable& from, PageTable& to, const Vma& vma, unsigned& budget) {
+// Copies the entries of a VMA, one table at a time; those of private memory become read-only on both sides, which
+// narrowed(start, end) is told of.
+template <typename Narrowed>
+Result<> copy_entries(PageTable& from, PageTable& to, const Vma& vma, Budget& budget, Narrowed narrowed) {
     for (UserAddress at = from.next_populated(vma.start, vma.end); at < vma.end;
          at = from.next_populated(at, vma.end)) {
         const UserAddress block_end = (at & ~(kHugePageSize - 1)) + kHugePageSize;
@@ -78,7 +91,7 @@ Result<> copy_entries(PageTable& from, PageTable& to, const Vma& vma, unsigned& 
         for (; at < stop; at += kPageSize, ++source, target = target ? target + 1 : nullptr) {
             if (!source->present()) continue;
             if (!target) target = TRY(to.obtain(at));
-            copy_entry(*source, *target, vma.shared, budget);
+            if (copy_entry(*source, *target, at, vma, budget)) narrowed(at, at + kPageSize);
         }
     }
     return {};
@@ -103,31 +116,45 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     child->any_sealed_ = any_sealed_;
     child->executable = executable;
     for (uint64_t word : auxiliary_vector) TRY(child->auxiliary_vector.push_back(word));
-    unsigned budget = kEagerCopies;
+    Budget budget;
+    const bool alone = reference_count() == 1;
     // The other threads come to rest in the Sentry before the first page is copied or shared: the child sees what they
     // wrote in order.
     if (user_.flush()) {
         interrupt_others();
-    } else {
+    } else if (!alone) {
         for (Vma& vma : vmas_)
             if (!vma.no_fork && !vma.shared) user_.rights_gone(vma.start, vma.end, platform::Left::kReadOnly);
-        if (reference_count() > 1) flush();  // other threads run
+        flush();
     }
+    UserAddress narrowed_start = 0, narrowed_end = 0;
+    const auto tell_narrowed = [&] { user_.rights_gone(narrowed_start, narrowed_end, platform::Left::kReadOnly); };
+    const auto narrowed = [&](UserAddress start, UserAddress end) {
+        if (start != narrowed_end) {
+            tell_narrowed();
+            narrowed_start = start;
+        }
+        narrowed_end = end;
+    };
     // From the top down: the stack first, where both sides write at once.
     const auto copied = [&]() -> Result<> {
         for (auto it = vmas_.rbegin(); it != vmas_.rend(); ++it) {
             Vma& vma = *it;
             if (vma.no_fork) continue;
             TRY(child->insert(TRY(copy_vma(vma))));
-            if (!vma.wipe_on_fork) TRY(copy_entries(table_, child->table_, vma, budget));
+            if (!vma.wipe_on_fork) TRY(copy_entries(table_, child->table_, vma, budget, narrowed));
         }
         return {};
     }();
+    tell_narrowed();
     if (copied.is_error()) {
         flush();
         return copied.error();
     }
-    tell_platform_of_all(Tell::kWritable);
+    if (platform::UserSpace::caches_mappings() && alone)
+        flush();
+    else
+        tell_platform_of_all(Tell::kWritable);
     child->tell_platform_of_all(Tell::kAll);
     return child;
 }

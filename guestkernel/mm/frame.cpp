@@ -15,6 +15,8 @@ namespace {
 
 constexpr unsigned kMaxOrder = 9;
 constexpr uint32_t kNone = ~0U;
+// Order of the shortest run that is taken before a whole block is cut: the host has 2 MiB of memory for each of those.
+constexpr unsigned kShortRun = 4;
 // Whole free blocks beyond this many go back to the host, kReleaseDelay after the last change, kReleaseBatch at a time.
 constexpr uint32_t kKeepBlocks = 16;
 constexpr uint32_t kReleaseBatch = 32;
@@ -66,28 +68,74 @@ bool fresh_available() {
     return true;
 }
 
-// Takes a block of `order`, kNone when there is none.
-uint32_t take(unsigned order) {
-    for (unsigned from = order; from <= kMaxOrder; ++from) {
-        uint32_t index = free_lists[from];
-        if (index == kNone && from == kMaxOrder && fresh_available()) {
-            index = fresh;
-            fresh += 1U << kMaxOrder;
-            frames[index].flags = Frame::kKnownZero;
-        } else if (index != kNone) {
-            unlink(index);
-        } else {
-            continue;
-        }
-        const uint8_t zero = frames[index].flags & Frame::kKnownZero;
-        for (unsigned half = from; half > order; --half) {
-            const uint32_t upper = index + (1U << (half - 1));
-            frames[upper].flags = zero;
-            push(upper, half - 1);
-        }
-        return index;
-    }
+// The first free block of `order`, or of the next larger one there is, of those that are not whole 2 MiB.
+uint32_t find_free_rest(unsigned order) {
+    for (unsigned from = order; from < kMaxOrder; ++from)
+        if (free_lists[from] != kNone) return free_lists[from];
     return kNone;
+}
+
+// The same of all, kNone when there is none.
+uint32_t find_free(unsigned order) {
+    if (const uint32_t rest = find_free_rest(order); rest != kNone) return rest;
+    if (free_lists[kMaxOrder] != kNone) return free_lists[kMaxOrder];
+    if (!fresh_available()) return kNone;
+    const uint32_t index = fresh;
+    fresh += 1U << kMaxOrder;
+    frames[index].flags = Frame::kKnownZero;
+    push(index, kMaxOrder);
+    return index;
+}
+
+// Cuts the block of `order` that contains `index` out of the free block at `head`; the rest stays free.
+uint32_t carve(uint32_t head, uint32_t index, unsigned order) {
+    unlink(head);
+    const uint8_t zero = frames[head].flags & Frame::kKnownZero;
+    for (unsigned half = frames[head].order; half > order;) {
+        const uint32_t upper = head + (1U << --half);
+        const uint32_t rest = index < upper ? upper : head;
+        if (index >= upper) head = upper;
+        frames[rest].flags = zero;
+        push(rest, half);
+    }
+    frames[head].flags = zero;
+    return head;
+}
+
+// Takes a block of `order`, kNone when there is none: from the end, so that runs can grow from the start.
+uint32_t take(unsigned order) {
+    const uint32_t head = find_free(order);
+    return head == kNone ? kNone : carve(head, head + (1U << frames[head].order) - 1, order);
+}
+
+// Takes this very frame. False: it is not free.
+bool take_exactly(uint32_t index) {
+    if (index >= fresh) return false;
+    for (unsigned order = 0; order <= kMaxOrder; ++order) {
+        const uint32_t head = index & ~((1U << order) - 1);
+        if (!(frames[head].flags & Frame::kFree) || frames[head].order != order) continue;
+        carve(head, index, 0);
+        return true;
+    }
+    return false;
+}
+
+// Takes the frame of a place, kNone when there is none.
+uint32_t take_at(const Place& place) {
+    if (place.below && take_exactly(index_of(place.below) + 1)) return index_of(place.below) + 1;
+    if (place.above && take_exactly(index_of(place.above) - 1)) return index_of(place.above) - 1;
+    // The smallest aligned window that holds all of the pages.
+    const uint64_t differ = place.first ^ place.last;
+    const unsigned wanted = differ == 0 ? 0 : 64 - static_cast<unsigned>(__builtin_clzll(differ));
+    unsigned order = wanted > kMaxOrder ? kMaxOrder : wanted;
+    uint32_t head = find_free_rest(order);
+    for (unsigned shorter = order; head == kNone && shorter > kShortRun;)
+        if (head = find_free_rest(--shorter); head != kNone) order = shorter;
+    while (head == kNone) {
+        head = find_free(order);
+        if (head == kNone && order-- == 0) return kNone;
+    }
+    return carve(head, head + static_cast<uint32_t>(place.index & ((1U << order) - 1)), 0);
 }
 
 void give_back(uint32_t index, unsigned order);
@@ -132,12 +180,14 @@ void give_back(uint32_t index, unsigned order) {
 
 uint64_t used_frames() { return frame_count - free_frames - reserved_frames; }
 
-Result<Frame*> allocate_now(unsigned order, Zero zero) {
+// Hands out the block of `order` that take() gives.
+template <typename Take>
+Result<Frame*> hand_out(unsigned order, Zero zero, Take take) {
     if (used_frames() + (1U << order) > limit_frames) {
         ++limit_hits;
         return Errno::kNOMEM;
     }
-    const uint32_t index = take(order);
+    const uint32_t index = take();
     if (index == kNone) return Errno::kNOMEM;
     free_frames -= 1U << order;
     if (used_frames() > peak_frames) peak_frames = used_frames();
@@ -149,6 +199,10 @@ Result<Frame*> allocate_now(unsigned order, Zero zero) {
     }
     if (zero == Zero::kYes && !known_zero) memset(first->data(), 0, kPageSize << order);
     return first;
+}
+
+Result<Frame*> allocate_now(unsigned order, Zero zero) {
+    return hand_out(order, zero, [order] { return take(order); });
 }
 
 Result<Frame*> allocate(unsigned order, Zero zero) {
@@ -178,6 +232,11 @@ uint32_t index_of_frame(const Frame* frame) { return index_of(frame); }
 Frame* frame_at(uint32_t index) { return &frames[index]; }
 
 Result<Frame*> allocate_frame(Zero zero) { return allocate(0, zero); }
+Result<Frame*> allocate_frame(Zero zero, const Place& place) {
+    if (used_frames() < limit_frames)
+        if (Result<Frame*> frame = hand_out(0, zero, [&place] { return take_at(place); }); frame.is_ok()) return frame;
+    return allocate(0, zero);
+}
 // No reclaim for these: small frames do as well.
 Result<Frame*> allocate_huge(Zero zero) { return allocate_now(kMaxOrder, zero); }
 Result<Frame*> allocate_contiguous(unsigned count, Zero zero) {

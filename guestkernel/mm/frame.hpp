@@ -15,7 +15,8 @@ using platform::Phys;
 
 struct Frame {
     uint32_t references;
-    enum Flags : uint8_t { kFree = 1, kKnownZero = 2, kSlab = 4 };
+    // kCopied: a process has copied it on write after a fork.
+    enum Flags : uint8_t { kFree = 1, kKnownZero = 2, kSlab = 4, kCopied = 8 };
     uint8_t flags;
     uint8_t order;  // of the free block or heap allocation that starts here
     uint16_t pad;
@@ -31,6 +32,18 @@ enum class Zero : bool { kNo, kYes };
 
 // One frame with one reference. ENOMEM when RAM (or the container's memory limit) is used up.
 Result<Frame*> allocate_frame(Zero zero);
+// Where pages lie that a frame should lie in a row with: what maps runs of frames then needs few entries. Nothing is
+// reserved.
+struct Place {
+    uint64_t index = 0;            // of the page, in what maps it
+    uint64_t first = 0, last = 0;  // pages around it that are likely to be wanted as well; `index` is one of them
+    const Frame* below = nullptr;  // frames of the pages index - 1 and index + 1; null: they have none
+    const Frame* above = nullptr;
+};
+// The same, in a row with its neighbours if that frame is free. Else at its place in an aligned run of free frames: one
+// as large as the smallest aligned window with all those pages, which are likely to find the other frames free, or a
+// shorter one where only whole 2 MiB blocks have that. Else any frame.
+Result<Frame*> allocate_frame(Zero zero, const Place& place);
 // 512 frames in a row, 2 MiB aligned, each with one reference. Zero::kYes costs nothing for RAM never touched.
 Result<Frame*> allocate_huge(Zero zero);
 // `count` (a power of two, at most 512) contiguous frames, naturally aligned, one reference each; for kernel stacks and

@@ -7,6 +7,7 @@ namespace {
 constexpr unsigned kBits = 6, kFanout = 1 << kBits;
 constexpr uint64_t kDirty = 1;  // lowest bit of a leaf's slot
 constexpr unsigned kMaxLevels = 11;
+constexpr uint64_t kWindow = 128;  // pages that lie in a row where that is possible, whatever order they come in
 }  // namespace
 
 // Inner nodes hold nodes, the lowest level holds frames.
@@ -150,13 +151,15 @@ void PageCache::set_run(Frame* run) {
     if (run) with_runs().push_back(*this);
 }
 
-Result<Frame*> PageCache::allocate(uint64_t index, Zero zero) {
+Result<Frame*> PageCache::allocate(uint64_t index, Zero zero, uint64_t end) {
     const bool begins = index > 0 && index % kBlockPages == 0 && !run_;
     if (begins && find(index - 1) && next(index) >= index + kBlockPages)
         if (auto block = allocate_huge(Zero::kNo); block.is_ok()) set_run(block.value()), run_next_ = index;
     if (!run_ || index != run_next_) {
         if (run_ && index / kBlockPages != run_next_ / kBlockPages) (void)drop_run();
-        return allocate_frame(zero);
+        const uint64_t first = index & ~(kWindow - 1), last = (end < first + kWindow ? end : first + kWindow) - 1;
+        return allocate_frame(
+            zero, {index, first, last > index ? last : index, index > 0 ? find(index - 1) : nullptr, find(index + 1)});
     }
     Frame* frame = run_;
     set_run(++run_next_ % kBlockPages ? frame + 1 : nullptr);

@@ -33,9 +33,9 @@ class PageCache {
     void set_dirty(uint64_t index, bool dirty);
     bool is_dirty(uint64_t index) const;
 
-    // A frame with one reference to insert as page `index`: for pages that come in order behind the first block, in a
-    // row. ENOMEM.
-    Result<Frame*> allocate(uint64_t index, Zero zero);
+    // A frame with one reference to insert as page `index`, in a row with those of its neighbours where that is
+    // possible; the object ends with page `end`. Pages that come in order behind the first block get a block. ENOMEM.
+    Result<Frame*> allocate(uint64_t index, Zero zero, uint64_t end);
     // Frees the frames that allocate() has ready for the pages to come; gives how many.
     uint64_t drop_run();
     friend uint64_t drop_runs();

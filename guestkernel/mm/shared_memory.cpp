@@ -16,7 +16,7 @@ Result<Frame*> SharedMemory::get_page(uint64_t index, bool) {
     if (!cache_.find(index)) make_room(), make_block(index - index % kBlockPages);
     Frame* frame = cache_.find(index);
     if (!frame) {
-        frame = TRY(allocate_frame(Zero::kYes));
+        frame = TRY(cache_.allocate(index, Zero::kYes, pages_));
         if (auto inserted = cache_.insert(index, frame); inserted.is_error()) {
             release(frame);
             return inserted.error();

@@ -8,7 +8,8 @@ namespace {
 using platform::Run;
 using Expected = platform::UserSpace::Expected;
 
-// Pages around the fault that are told of, where they are no continuation of its run.
+// Pages around the fault that are told of, where they are no continuation of its run: an aligned window, or all of a
+// small mapping.
 constexpr uint64_t kWindow = 16 * kPageSize;
 
 // A page whose use is to be noticed (AddressSpace::note_use) must come by a fault.
@@ -75,6 +76,10 @@ void AddressSpace::tell_of_page(UserAddress address) {
     if (!here.length) return user_.mapped(nullptr, 0, Expected::kAll);
     // The page's own run may go on beyond the window, to both sides.
     UserAddress from = page & ~(kWindow - 1), to = from + kWindow;
+    if (const Vma* vma = find(page); vma && vma->pages() <= kSmallMapping) {
+        from = vma->start < block ? block : vma->start;
+        to = vma->end;
+    }
     Run first = here;
     while (first.address > block && run_at(first.address - kPageSize).length &&
            continues(run_at(first.address - kPageSize), first))

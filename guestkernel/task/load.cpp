@@ -167,7 +167,8 @@ Result<> map_vdso(mm::AddressSpace& space) {
     request.max_protection = mm::kProtRead | mm::kProtExec | mm::kProtWrite;
     request.kind = mm::Vma::Kind::kVdso;
     space.vdso = TRY(space.map(request));
-    return {};
+    // A libc reads it at its start.
+    return space.populate(space.vdso, space.vdso + kPageSize, mm::Access::kRead);
 }
 
 // The initial stack, written from the top down (System V ABI, x86-64, 3.4.1).

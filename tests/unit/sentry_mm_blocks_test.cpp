@@ -22,7 +22,7 @@ TEST(PageCacheTest, OrderedPagesLieInARow) {
         {
             PageCache cache;
             const auto add = [&](uint64_t index) {
-                Frame* frame = cache.allocate(index, Zero::kYes).release_value();
+                Frame* frame = cache.allocate(index, Zero::kYes, 3 * kBlockPages).release_value();
                 ASSERT_TRUE(cache.insert(index, frame).is_ok());
             };
             for (uint64_t i = 0; i < 2 * kBlockPages + 10; ++i) add(i);

@@ -157,7 +157,7 @@ Result<> Regular::fill_from(uint64_t first, uint64_t count, std::span<const uint
     if (bytes.size() > size() - first * kPageSize) bytes = bytes.first(size() - first * kPageSize);
     sched::current().storage.read += bytes.size();
     for (uint64_t i = 0; i < count; ++i) {
-        Result<Frame*> fresh = contents_->cache.allocate(first + i, mm::Zero::kNo);
+        Result<Frame*> fresh = contents_->cache.allocate(first + i, mm::Zero::kNo, pages_of(size()));
         if (fresh.is_error() && i > 0) break;  // what there is counts
         Frame* frame = TRY(std::move(fresh));
         const size_t present = bytes.size() < kPageSize ? bytes.size() : kPageSize;
@@ -233,7 +233,7 @@ Result<Frame*> Regular::page_to_write(uint64_t index, bool whole) {
         frame->ref();
         return frame;
     }
-    Frame* frame = TRY(pages.cache.allocate(index, mm::Zero::kYes));
+    Frame* frame = TRY(pages.cache.allocate(index, mm::Zero::kYes, pages_of(size())));
     TRY(pages.insert(index, frame));
     note_cached(*this);
     frame->ref();

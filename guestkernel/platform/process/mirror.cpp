@@ -44,8 +44,11 @@ void Mirror::note(uint64_t start, uint64_t end, bool unmaps, bool executable) {
         holds_frames = true;
     } else {
         Change& last = changes_[change_count_ - 1];
-        if (last.unmaps == unmaps && last.executable == executable && last.end == start) {
-            last.end = end;
+        if (last.unmaps == unmaps && last.executable == executable && (last.end == start || last.start == end)) {
+            if (last.start == end)
+                last.start = start;
+            else
+                last.end = end;
             return;
         }
         if (change_count_ == kMostChanges) return note_all();
@@ -65,10 +68,22 @@ void Mirror::rights_gone(uint64_t start, uint64_t end, Left left) {
     if (all_goes_) map_.clear();
 }
 
-void Mirror::order_changes() {
+// Whether the runs, in ascending order, map all of the change anew. What was only made read-only is still in the map, where a run that is
+// read-only may be found: then it is not mapped again.
+bool Mirror::is_replaced(const Change& change, const Run* runs, unsigned count) {
+    uint64_t from = change.start;
+    for (unsigned i = 0; i < count && from < change.end; ++i) {
+        const uint64_t end = runs[i].address + runs[i].length;
+        if (runs[i].address <= from && from < end && (change.unmaps || runs[i].writable)) from = end;
+    }
+    return from >= change.end;
+}
+
+void Mirror::order_changes(const Run* runs, unsigned count) {
     if (all_goes_) stub_->unmap(0, user_end);
     for (unsigned i = 0; i < change_count_; ++i) {
         const Change& change = changes_[i];
+        if (is_replaced(change, runs, count)) continue;
         if (change.unmaps)
             stub_->unmap(change.start, change.end - change.start);
         else
@@ -85,7 +100,7 @@ void Mirror::done() {
 
 void Mirror::flush() {
     if (!change_count_ && !all_goes_) return;
-    order_changes();
+    order_changes(nullptr, 0);
     ignore(stub_->carry_out(), "an error ends the stub, and with it all that it had mapped");
     done();
 }
@@ -96,7 +111,7 @@ void Mirror::mapped(const Run* runs, unsigned count, UserSpace::Expected expecte
         map_.clear();
     }
     const bool changes = change_count_ || all_goes_;
-    if (changes) order_changes();
+    if (changes) order_changes(runs, count);
     for (unsigned i = 0; i < count; ++i) {
         const Run& run = runs[i];
         if (map_.has(run)) continue;

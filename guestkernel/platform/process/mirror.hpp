@@ -29,9 +29,11 @@ class Mirror {
         bool executable;
     };
     static constexpr unsigned kMostChanges = 24;
+    static bool is_replaced(const Change& change, const Run* runs, unsigned count);
     void note(uint64_t start, uint64_t end, bool unmaps, bool executable);
     void note_all();  // the caller clears the map
-    void order_changes();
+    // `runs` are mapped next: what they replace as a whole needs no order of its own.
+    void order_changes(const Run* runs, unsigned count);
     void done();
 
     process::Stub* stub_;
