@@ -128,6 +128,7 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     }
     tell_platform_of_all(Tell::kWritable);
     child->tell_platform_of_all(Tell::kAll);
+    TRY(child->user_.get_ready());
     return child;
 }
 

@@ -107,6 +107,7 @@ class ProcessHost {
     void stop_spinning(Cpu& cpu);
     bool spin(Cpu& cpu, abi::RunnerControl* control);
     void watch(Cpu& cpu, abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid);
+    unsigned runners_of(int32_t pid) const;
     bool has_ended(int32_t pid) const;
     abi::Completion& completion(const Slot& slot) { return completions_[&slot - slots_.data()]; }
 

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,7 +15,9 @@
 namespace kvmsbx::vmm {
 namespace {
 
-constexpr uint64_t kPatience = 100'000'000;        // ns that a runner has to trap when it is told to
+// ns that a runner has to trap when it is told to: of its stub's CPU time, and at most. On a busy host it may not run for
+// long, which is not its fault.
+constexpr uint64_t kPatience = 100'000'000, kLongestPatience = 2'000'000'000;
 constexpr uint64_t kLongestSleep = 1'000'000'000;  // ns: a wake-up that an application swallowed is found then
 
 // Spinning, in TSC ticks: what is a quick trap, and how long to leave it when it did not pay.
@@ -31,6 +34,14 @@ void note(abi::CpuArea* area, uint8_t vector) {
 }
 
 void preempt(int32_t pid, int32_t tid) { syscall(SYS_tgkill, pid, tid, abi::kPreemptSignal); }
+
+// CPU time of a process in ns; all that there is where it has ended. The clock is Linux's own (include/linux/posix-timers.h:
+// CPUCLOCK_SCHED of a process), which clock_getcpuclockid(3) makes with one more system call.
+uint64_t cpu_time(int32_t pid) {
+    timespec time{};
+    if (clock_gettime(static_cast<clockid_t>(~static_cast<uint32_t>(pid) << 3 | 2), &time) != 0) return ~uint64_t{0};
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
 
 bool drain(int fd) {
     uint64_t count;
@@ -184,18 +195,33 @@ bool ProcessHost::spin(Cpu& cpu, abi::RunnerControl* control) {
     return false;
 }
 
+// How many vCPUs run applications in that stub.
+unsigned ProcessHost::runners_of(int32_t pid) const {
+    unsigned count = 0;
+    for (const Cpu& cpu : cpus_)
+        count += cpu.mode == Mode::kUser && cpu.runner.load() >> 32 == static_cast<uint32_t>(pid);
+    return count;
+}
+
 // Until the runner is no longer running: it has trapped, or it or its stub is gone.
 void ProcessHost::watch(Cpu& cpu, abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid) {
-    uint64_t deadline = 0;  // of a runner that was told to trap
+    uint64_t deadline = 0, told = 0, cpu_time_then = 0;  // of a runner that was told to trap
     bool killed = false;
+    const auto may_go_on = [&](uint64_t now) {
+        return now - told < kLongestPatience && cpu_time(pid) - cpu_time_then < kPatience * runners_of(pid);
+    };
     while (__atomic_load_n(&control->state, __ATOMIC_SEQ_CST) == number(abi::RunnerState::kRunning)) {
         if (is_dead(slot, pid)) return;
         uint64_t sleep = kLongestSleep;
         if (interrupt_waits(cpu.area)) {
             uint64_t now = monotonic_ns();
             if (deadline == 0) {
+                told = now;
                 deadline = now + kPatience;
+                cpu_time_then = cpu_time(pid);
                 preempt(pid, tid);
+            } else if (now >= deadline && !killed && may_go_on(now)) {
+                deadline = now + kPatience;
             } else if (now >= deadline && !killed) {
                 log_.debug("stub %d does not let itself be interrupted: it is killed", pid);
                 kill(pid, SIGKILL);
