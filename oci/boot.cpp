@@ -17,6 +17,7 @@
 #include "oci/confine.hpp"
 #include "oci/kvm_device.hpp"
 #include "vmm/console.hpp"
+#include "vmm/process/host_facts.hpp"
 #include "vmm/process/ram_file.hpp"
 #include "vmm/sandbox.hpp"
 
@@ -143,6 +144,7 @@ Outcome<int> boot(BootOptions& options, const SentryImages& images) {
     // Where a guest turns out not to run, the process platform does with a memfd.
     const host::Fd ram(kvm.is_open() ? -1 : vmm::open_ram_file());
     config.ram_fd = ram.get();
+    config.stub_mappings = vmm::find_stub_mappings();
     config.app_spec = TRY(read_app_spec(options.spec_fd));
     for (int& fd : config.console_fds) fd = vmm::open_terminal_again(fd);
     TRY(confine(options.namespaces, log));

@@ -26,6 +26,7 @@ struct SandboxConfig {
     PlatformChoice platform = PlatformChoice::kAuto;
     int kvm_fd = -1;               // /dev/kvm, O_RDWR; -1: there is none, which kKvm cannot do without
     int ram_fd = -1;               // process platform: an empty file on a tmpfs with 2 MiB pages; -1: a memfd is made
+    uint64_t stub_mappings = 0;    // process platform: see find_stub_mappings(); 0: as the host's default allows
     int channel_fd = -1;           // memfd shared with the gofer, its size a multiple of 2 MiB; -1: no channel (tests)
     int gofer_doorbell_fd = -1;    // eventfd that the guest's write to kGoferDoorbellOffset signals; -1: none
     int gofer_completion_fd = -1;  // eventfd that the gofer signals; raises kVectorGofer on vCPU 0; -1: none

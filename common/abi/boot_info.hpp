@@ -10,7 +10,7 @@
 namespace kvmsbx::abi {
 
 inline constexpr uint64_t kBootInfoMagic = 0x31'78'62'73'6d'76'6bULL;  // "kvmsbx1"
-inline constexpr uint32_t kBootInfoVersion = 2;
+inline constexpr uint32_t kBootInfoVersion = 3;
 
 struct ProcessHost;
 
@@ -43,6 +43,7 @@ struct BootInfo {
     // Process platform (stub.hpp); 0 on KVM.
     const ProcessHost* process_host;
     uint64_t stub_base;
+    uint64_t stub_mappings;  // so many mappings of the host an application may have in its stub
     // Bytes: a power of two, at most kRunnerStride; a signal frame fits behind RunnerControl.
     uint64_t runner_area_size;
     uint64_t frame_xstate_size;  // bytes of XSAVE data in a signal frame of the host, without the magic number behind

@@ -133,7 +133,14 @@ Result<> execute_found(task::Task& task, const AppSpec& spec) {
     }
 }
 
+// What to do where the host or the container has too little for the first process.
+std::string_view advice_for(Errno error) {
+    return error == Errno::kAGAIN ? "raise the host's limit of processes (pids.max of the cgroup, ulimit -u)"
+                                  : "raise the container's memory limit, --memory, or the host's limits";
+}
+
 [[noreturn]] void cannot_execute(std::string_view program, Errno error) {
+    if (error == Errno::kAGAIN || error == Errno::kNOMEM) fail("cannot run", program, error, advice_for(error));
     const bool missing = error == Errno::kNOENT || error == Errno::kNOTDIR;
     FixedText<768> line;
     const char* text = syscalls::error_text(static_cast<int>(error));
@@ -146,6 +153,8 @@ Result<> execute_found(task::Task& task, const AppSpec& spec) {
 }
 
 }  // namespace
+
+void cannot_start(Errno error) { fail("cannot make", "the first process", error, advice_for(error)); }
 
 void run_first_task(task::Task& task) {
     const abi::BootInfo& boot = platform::boot_info();

@@ -4,6 +4,8 @@
 
 namespace kvmsbx::init {
 
+// Ends the sandbox with a line, as there is no first process. EAGAIN, ENOMEM.
+[[noreturn]] void cannot_start(Errno error);
 // The first task's bootstrap: mounts, standard files, credentials, execve. Ends the sandbox with 126 or 127 and a line
 // on stderr if the program cannot be run.
 void run_first_task(task::Task& task);

@@ -156,6 +156,7 @@ Result<RefPtr<AddressSpace>> AddressSpace::fork() {
     else
         tell_platform_of_all(Tell::kWritable);
     child->tell_platform_of_all(Tell::kAll);
+    TRY(child->user_.get_ready());
     return child;
 }
 

@@ -6,6 +6,7 @@
 
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/mm/page_cache.hpp"
+#include "guestkernel/mm/shortage.hpp"
 #include "guestkernel/platform/address_space.hpp"
 #include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/sched.hpp"
@@ -21,6 +22,7 @@ constexpr unsigned kShortRun = 4;
 constexpr uint32_t kKeepBlocks = 16;
 constexpr uint32_t kReleaseBatch = 32;
 constexpr sched::Nanoseconds kReleaseDelay = 100'000'000;
+constexpr sched::Nanoseconds kShortageTime = 1'000'000'000;
 
 Frame* frames;
 Phys ram_start;
@@ -31,7 +33,8 @@ uint32_t free_lists[kMaxOrder + 1];
 uint64_t free_frames, cached_frames, file_frames, limit_frames = ~0ULL;
 uint64_t reserved_frames;  // the Sentry's image and the array of frames: nobody's memory
 uint64_t peak_frames, limit_hits;
-uint32_t dirty_free_blocks;  // free blocks of the highest order that are not known to be zero
+sched::Nanoseconds short_until;  // whole free blocks go back to the host at once; 0: it is not short of memory
+uint32_t dirty_free_blocks;      // free blocks of the highest order that are not known to be zero
 
 uint32_t index_of(const Frame* frame) { return static_cast<uint32_t>(frame - frames); }
 
@@ -140,18 +143,27 @@ uint32_t take_at(const Place& place) {
 
 void give_back(uint32_t index, unsigned order);
 
+// A whole free block goes back to the host. False: it was not its memory, or the host does not take it.
+bool release_block(uint32_t index) {
+    if (frames[index].flags & Frame::kKnownZero) return false;
+    if (platform::release_memory(frames[index].phys(), kHugePageSize).is_error()) return false;
+    frames[index].flags |= Frame::kKnownZero;
+    --dirty_free_blocks;
+    return true;
+}
+
+bool host_is_short() {
+    if (short_until != 0 && sched::now() >= short_until) short_until = 0;
+    return short_until != 0;
+}
+
 struct ReleaseTimer final : sched::Timer {
     void fire() override {
         uint32_t released = 0;
         for (uint32_t index = free_lists[kMaxOrder];
              index != kNone && dirty_free_blocks > kKeepBlocks && released < kReleaseBatch;) {
             const uint32_t next = frames[index].next;
-            if (!(frames[index].flags & Frame::kKnownZero) &&
-                platform::release_memory(frames[index].phys(), kHugePageSize).is_ok()) {
-                frames[index].flags |= Frame::kKnownZero;
-                --dirty_free_blocks;
-                ++released;
-            }
+            if (release_block(index)) ++released;
             index = next;
         }
         if (released == kReleaseBatch) arm(sched::now() + kReleaseDelay / 10);
@@ -174,7 +186,10 @@ void give_back(uint32_t index, unsigned order) {
     }
     frames[index].flags = zero;
     push(index, order);
-    if (order == kMaxOrder && dirty_free_blocks > kKeepBlocks && !release_timer().armed())
+    if (order != kMaxOrder) return;
+    if (host_is_short())
+        release_block(index);
+    else if (dirty_free_blocks > kKeepBlocks && !release_timer().armed())
         release_timer().arm(sched::now() + kReleaseDelay);
 }
 
@@ -320,6 +335,7 @@ void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed_bytes
     reserved_frames = frame_count - free_frames;
 }
 
+void note_shortage_of_the_host() { short_until = sched::now() + kShortageTime; }
 void set_memory_limit(uint64_t bytes) { limit_frames = bytes ? bytes / kPageSize : ~0ULL; }
 uint64_t memory_limit() { return limit_frames == ~0ULL ? 0 : limit_frames * kPageSize; }
 uint64_t peak_memory() { return peak_frames * kPageSize; }

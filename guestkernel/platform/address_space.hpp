@@ -47,8 +47,13 @@ class UserSpace {
     void mapped(const Run* runs, unsigned count, Expected expected);
     static constexpr unsigned kMostRuns = 48;
 
-    // Gets the calling vCPU ready to run the application (resume_user). Errors: it cannot run any more.
+    // Before the application starts: a vCPU can run it. What mapped() was told as expected is made true. EAGAIN (the host has no more threads
+    // for it), ENOMEM.
+    Result<> get_ready();
+    // Gets the calling vCPU ready to run the application (resume_user). EAGAIN: this vCPU cannot, for now, but usable_cpus() can. Other
+    // errors: it cannot run any more.
     Result<> load(CpuArea& area);
+    uint64_t usable_cpus() const;  // bit n: vCPU n
     bool is_loaded(const CpuArea& area) const { return area.loaded_cr3 == root_; }
     // The vCPU runs this application, or did when it last ran one.
     bool runs_on(const CpuArea& area) const { return area.user_cr3 == root_; }

@@ -46,7 +46,10 @@ struct EarlierDeadline {
 };
 Tree<Timer, &Timer::hook_, boost::intrusive::compare<EarlierDeadline>> timers;
 
-bool may_run_on(const Thread& thread, const CpuState& cpu) { return thread.affinity >> cpu.area->cpu_id & 1; }
+bool may_run_on(const Thread& thread, const CpuState& cpu) {
+    const uint64_t both = thread.affinity & thread.usable_cpus;
+    return (both ? both : thread.usable_cpus) >> cpu.area->cpu_id & 1;
+}
 
 Thread* first_of(List<Thread, &Thread::run_hook>& queue, const CpuState& cpu) {
     for (Thread& thread : queue)

@@ -51,7 +51,9 @@ class Thread : public RefCounted {
     bool interruptible() const { return interruptible_; }  // while blocked: S or D of ps(1)
     platform::Cpu* last_cpu = nullptr;                     // the vCPU it runs or last ran on
     char* stack() const { return stack_; }
-    uint64_t affinity = ~0ULL;       // bit n: may run on vCPU n
+    uint64_t affinity = ~0ULL;  // bit n: may run on vCPU n
+    // Bit n: vCPU n can run it, as the platform has it. Where no vCPU of the affinity can, others are taken.
+    uint64_t usable_cpus = ~0ULL;
     Nanoseconds cpu_time = 0;        // time on a vCPU so far, Sentry and application
     int nice = 0;                    // weighs the time slice
     uint8_t real_time_priority = 0;  // 1..99 goes before all others; 0: shares the time fairly

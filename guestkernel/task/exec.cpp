@@ -173,7 +173,6 @@ Result<> execute(Task& task, ExecRequest request) {
     futex_thread_exit(task);
     note_resident_size(task);
     task.space_ = program.space;
-    task.space().tell_platform_of_all(mm::AddressSpace::Tell::kAll);
     release_vfork_parent(task);
     files->close_all_on_exec();
     task.files_ = files;

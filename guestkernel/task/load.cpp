@@ -358,6 +358,8 @@ Result<LoadedProgram> load_program(Task& task, RefPtr<vfs::File> program, std::s
     TRY(map_vdso(space));
     loaded.stack = TRY(write_stack(space, space.stack_top, image, placement, name, arguments, environment, identity));
     loaded.entry = placement.entry;
+    space.tell_platform_of_all(mm::AddressSpace::Tell::kAll);
+    TRY(space.user_space().get_ready());
     program->deny_writers();
     space.executable = program;
     return loaded;

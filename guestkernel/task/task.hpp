@@ -134,6 +134,7 @@ class Task final : public sched::Thread {
     void* fpu_area = nullptr;                     // see fpu.hpp
     Home* away_from = nullptr;                    // its registers are in another vCPU, which waits there in ring 3
     bool fpu_in_area_only = true;                 // the vCPU's registers are not this task's: load before resuming
+    sched::Nanoseconds all_cpus_usable_at = 0;    // where usable_cpus is not all: until when
     uint64_t user_ticks = 0;                      // TSC ticks spent in ring 3
     uint64_t resumed_at = 0;                      // TSC
     uint64_t minor_faults = 0, major_faults = 0;  // page faults served without and with waiting for a file

@@ -2,6 +2,7 @@
 
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/mm/shortage.hpp"
 #include "guestkernel/platform/address_space.hpp"
 #include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/host.hpp"
@@ -64,6 +65,8 @@ bool becomes_system_call(Task& task) {
 // The host has ended what the application ran in, or has no memory for it: the task's process ends, as by the host's OOM killer.
 [[noreturn]] void end_for_the_host(Task& task) {
     debug("process {}: the host does not let its application run any more", task.process().pid);
+    // Whoever was killed there: the next would be the sandbox process.
+    mm::note_shortage_of_the_host();
     force_signal(task, kernel_signal(kSigKill));
     for (;;) work_before_return(task);
 }
@@ -84,9 +87,22 @@ bool becomes_system_call(Task& task) {
     deliver_exception(task);
 }
 
+// Other vCPUs of its address space have threads of the host. It tries again here after a while.
+[[noreturn]] void go_on_elsewhere(Task& task) {
+    constexpr sched::Nanoseconds kPause = 100'000'000;
+    task.usable_cpus = task.space().user_space().usable_cpus();
+    task.all_cpus_usable_at = sched::now() + kPause;
+    sched::move_to_allowed_cpu(task);
+    return_to_user(task);
+}
+
 // The vCPU is not where it was: another address space comes, or the platform wants to be asked each time.
 [[gnu::noinline]] void prepare_to_load(Task& task, platform::Cpu& area) {
-    if (task.space().user_space().load(area).is_error()) end_for_the_host(task);
+    if (task.usable_cpus != ~0ULL && sched::now() >= task.all_cpus_usable_at) task.usable_cpus = ~0ULL;
+    if (auto loaded = task.space().user_space().load(area); loaded.is_error()) {
+        if (loaded.error() == Errno::kAGAIN) go_on_elsewhere(task);
+        end_for_the_host(task);
+    }
     if (calls_can_be_posted) prepare_entry(task, area);
 }
 

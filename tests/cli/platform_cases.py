@@ -30,10 +30,10 @@ def in_container(world):
     return [str(program)]
 
 
-def give_to_user(world):
+def give_to_user(world, user=USER):
     """All files of the test become the user's; the executable can be read by everybody already."""
     for path in (world.folder, *world.folder.rglob("*")):
-        os.lchown(path, USER, USER)
+        os.lchown(path, user, user)
 
 
 def writing_bundle(world):

@@ -37,6 +37,10 @@ def with_devices(nodes):
     return ["unshare", "-m", "bash", "-c", script, "bash"]
 
 
+class NotHere(Exception):
+    """This host lacks what a test needs; the text says what."""
+
+
 def sandbox(function):
     """Marks a test that runs an application."""
     function.needs_sandbox = True

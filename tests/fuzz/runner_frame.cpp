@@ -61,8 +61,7 @@ class Fuzzed {
         info.runner_area_size = format_.area;
         info.frame_xstate_size = info.fpu_area_size = format_.xstate;
         info.frame_xfeatures = info.xcr0 = format_.features;
-        area_.cpu_id = data[0] / 4 % 64;
-        address_ = runner_address(area_);
+        address_ = runner_.address = runner_address(data[0] / 4 % 64);
         memory_ = allocate(format_.area);
         runner_.control = reinterpret_cast<abi::RunnerControl*>(memory_.get());
     }
@@ -74,7 +73,7 @@ class Fuzzed {
         runner_.control->context = at;
         runner_.control->signal = static_cast<uint32_t>(signal_);
         put_fpstate(at - address_);
-        if (locate_frame(runner_, area_).is_error()) return require(!(kinds_ & kFirstFrame && !(kinds_ & kPutFpstate)));
+        if (locate_frame(runner_).is_error()) return require(!(kinds_ & kFirstFrame && !(kinds_ & kPutFpstate)));
         require(lies_inside(runner_.context, 304) && lies_inside(runner_.fpu, format_.xstate + 4));
         if (kinds_ & kChangesMeanwhile) scribble();
         look();
@@ -124,11 +123,11 @@ class Fuzzed {
         write_fpu(runner_, fpu.get());
         UserRegs regs{};
         memset(&regs, 0x5a, sizeof regs);
-        write_frame(runner_, regs, area_);
+        write_frame(runner_, regs);
         require(memcmp(control, memory_.get(), kControl) == 0);
         const char *context = runner_.context, *fpu_part = runner_.fpu;
         runner_.control->context = at;
-        require(locate_frame(runner_, area_).is_ok() && runner_.context == context && runner_.fpu == fpu_part);
+        require(locate_frame(runner_).is_ok() && runner_.context == context && runner_.fpu == fpu_part);
         UserRegs again{};
         read_frame(runner_, again);
         require(again.rip == regs.rip && again.rsp == regs.rsp && again.r15 == regs.r15 && again.rax == regs.rax);
@@ -140,7 +139,6 @@ class Fuzzed {
     size_t count_;
     Format format_;
     uint64_t context_, fpstate_, signal_, address_ = 0;
-    CpuArea area_{};
     Runner runner_;
     Memory memory_;
 };

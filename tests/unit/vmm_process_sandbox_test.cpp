@@ -17,12 +17,14 @@
 #include "common/abi/hypercall.hpp"
 #include "common/abi/stub.hpp"
 #include "common/host/exit_code.hpp"
+#include "vmm/process/ram_file.hpp"
 #include "vmm/sandbox.hpp"
 
 namespace kvmsbx::vmm {
 namespace {
 
 constexpr uint64_t kBase = abi::kProcessSentryBase, kData = kBase + 0x1000;
+constexpr uint64_t kRam = 32 << 20;
 
 #if defined(__SANITIZE_ADDRESS__)
 constexpr SeccompPolicy kPolicy = SeccompPolicy::kOff;  // ASan asks the host for more
@@ -104,17 +106,22 @@ struct Ended {
     std::string log;
 };
 
-Ended run_sentry(const MiniSentry::Program& program) {
+// `look` sees the log and RAM's file each time that a line has come.
+using Look = std::function<void(const std::string& log, int ram_fd)>;
+Ended run_sentry(
+    const MiniSentry::Program& program, const Look& look = [](const std::string&, int) {}) {
     MiniSentry code(program);
     std::vector<std::byte> elf = elf_of(code);
     int log[2];
     if (pipe(log) != 0) abort();
+    const Fd ram = make_ram_memfd().release_value();
     pid_t child = fork();
     if (child == 0) {
         SandboxConfig config;
         config.platform = PlatformChoice::kProcess;
         config.cpus = 2;
-        config.ram_size = 32 << 20;
+        config.ram_size = kRam;
+        config.ram_fd = ram.get();
         config.seccomp = kPolicy;
         config.debug = true;
         config.log_fd = log[1];
@@ -124,7 +131,10 @@ Ended run_sentry(const MiniSentry::Program& program) {
     close(log[1]);
     Ended ended{-1, {}};
     char bytes[1024];
-    for (ssize_t got; (got = read(log[0], bytes, sizeof bytes)) > 0;) ended.log.append(bytes, static_cast<size_t>(got));
+    for (ssize_t got; (got = read(log[0], bytes, sizeof bytes)) > 0;) {
+        ended.log.append(bytes, static_cast<size_t>(got));
+        look(ended.log, ram.get());
+    }
     close(log[0]);
     int status = 0;
     waitpid(child, &status, 0);
@@ -174,6 +184,29 @@ TEST(ProcessSandbox, GivesFaultsToTheSentry) {
         s.hypercall(abi::HypercallNumber::kExit);
     });
     EXPECT_EQ(ended.code, 14 + 16) << ended.log;
+}
+
+TEST(ProcessSandbox, GivesTheSentryAFaultWhereTheHostHasNoMemory) {
+    Ended ended = run_sentry(
+        [](MiniSentry& s) {
+            Xbyak::Label handler, again;
+            s.lea(s.rax, s.ptr[s.rip + handler]);
+            s.mov(s.area(offsetof(abi::CpuArea, fault_entry)), s.rax);
+            s.mov(s.rax, abi::kProcessDirectMap + abi::kRamGpa + kRam - abi::kPageSize);
+            s.L(again);
+            s.mov(s.ecx, s.dword[s.rax]);
+            s.jmp(again);
+            s.L(handler);
+            s.mov(s.r12, s.rsi);
+            s.mov(s.rax, s.qword[s.rdi + static_cast<int>(offsetof(abi::SentryFault, vector))]);
+            s.mov(s.argument(0), s.rax);
+            s.hypercall(abi::HypercallNumber::kExit);
+        },
+        [](const std::string& log, int ram_fd) {
+            if (log.find("process platform: stub") == std::string::npos) return;
+            EXPECT_EQ(ftruncate(ram_fd, kRam - abi::kHugePageSize), 0);
+        });
+    EXPECT_EQ(ended.code, 14) << ended.log;
 }
 
 TEST(ProcessSandbox, AFaultThatNobodyTakesEndsIt) {

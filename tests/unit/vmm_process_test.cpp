@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -60,7 +61,7 @@ class ProcessPlatform : public testing::Test {
             GuestMemory::map_file(kSilent, ram_file_.get(), abi::kProcessDirectMap + abi::kRamGpa, kRam)
                 .release_value());
         boot_ = std::make_unique<BootMemory>(*memory_);
-        code_ = generate_stub_code({choose_stub_base().release_value(), facts_.fsgsbase}).release_value();
+        code_ = generate_stub_code({choose_stub_base().release_value(), facts_.fsgsbase, parent_}).release_value();
         gofer_ = host::Fd(eventfd(0, 0));
         host_ = ProcessHost::create(kSilent, 2, gofer_.get()).release_value();
         for (unsigned i = 0; i < 2; i++) {
@@ -110,6 +111,7 @@ class ProcessPlatform : public testing::Test {
 
     abi::CpuArea* area(unsigned cpu = 0) { return areas_[cpu]; }
 
+    int32_t parent_ = getpid();  // as stubs are told
     HostFacts facts_;
     host::Fd ram_file_, gofer_;
     std::unique_ptr<GuestMemory> memory_;
@@ -365,6 +367,62 @@ TEST_F(ProcessPlatform, StubsComeAndGo) {
         EXPECT_EQ(one.run(one.start(kUd2)).signal, static_cast<uint32_t>(SIGILL));
         EXPECT_TRUE(other.run(other.call(SYS_read, {}, kSyscall), 1).is_call(SYS_read));
     }
+}
+
+// A stub that is made while the sandbox process ends gets no signal for that.
+class OrphanedStubs : public ProcessPlatform {
+  protected:
+    OrphanedStubs() { parent_ = getppid(); }
+};
+
+TEST_F(OrphanedStubs, EndBeforeTheirFirstOrder) {
+    auto* orders = page_as<abi::OrderPage>();
+    const auto pid = static_cast<int32_t>(host_->create_stub(area(), orders));
+    ASSERT_GT(pid, 0);
+    orders->orders[0] = {SYS_munmap, {kWindow, abi::kPageSize}, 0};
+    ASSERT_EQ(host_->order(area(), orders, 1, pid), -ESRCH);
+    siginfo_t info{};
+    EXPECT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
+    EXPECT_EQ(info.si_status, SIGILL);
+    host_->kill_stub(area(), pid);
+}
+
+// What a page looks like that the host has no memory for.
+TEST_F(ProcessPlatform, MemoryThatIsNotThereIsABusError) {
+    Stub stub(*this);
+    EXPECT_EQ(stub.map(kWindow, GuestPhys{abi::kRamGpa + kRam}, PROT_READ | PROT_WRITE), 0);
+    Context store = stub.start(kStore);
+    store.rdi = kWindow;
+    Trap trap = stub.run(store);
+    EXPECT_EQ(trap.result, 0);
+    EXPECT_EQ(trap.signal, static_cast<uint32_t>(SIGBUS));
+    EXPECT_EQ(trap.at.vector, 14u);
+    EXPECT_EQ(stub.run(stub.start(kUd2)).signal, static_cast<uint32_t>(SIGILL));
+}
+
+// On a busy host a runner may get no processor for long: it is not to blame.
+TEST_F(ProcessPlatform, TheWatchdogWaitsForARunnerThatGetsNoProcessor) {
+    Stub stub(*this);
+    std::thread scheduler([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        kill(stub.pid, SIGSTOP);
+        host_->interrupt(area(), abi::kVectorIpi);
+        std::this_thread::sleep_for(std::chrono::milliseconds(300));
+        kill(stub.pid, SIGCONT);
+    });
+    Trap trap = stub.run(stub.start(kLoop));
+    scheduler.join();
+    EXPECT_EQ(trap.result, 0);
+    EXPECT_EQ(trap.signal, static_cast<uint32_t>(abi::kPreemptSignal));
+}
+
+TEST(HostFacts, StubsHaveFewerMappingsThanTheHostAllows) {
+    for (const char* text : {"65530\n", "1048576\n", "", "none"})
+        EXPECT_EQ(stub_mappings_within(text), 60'000u) << text;
+    EXPECT_EQ(stub_mappings_within("30000\n"), 25'000u);
+    for (const char* text : {"0", "65", "5999"}) EXPECT_EQ(stub_mappings_within(text), 1'000u) << text;
+    EXPECT_GE(find_stub_mappings(), 1'000u);
+    EXPECT_LE(find_stub_mappings(), 60'000u);
 }
 
 // ---- The application is hostile.

@@ -6,13 +6,14 @@
 
 #include <cstdio>
 #include <cstring>
-#include <thread>
 
 #include "common/host/errno.hpp"
+#include "common/host/exit_code.hpp"
 #include "vmm/kvm/machine.hpp"
 #include "vmm/kvm/vcpu_thread.hpp"
 #include "vmm/main_loop.hpp"
 #include "vmm/seccomp.hpp"
+#include "vmm/thread.hpp"
 
 namespace kvmsbx::vmm {
 namespace {
@@ -55,12 +56,21 @@ class KvmPlatform final : public Platform {
 int run_threads(SandboxState& state, std::vector<Vcpu>& vcpus, int wake_fd) {
     install_kick_handler();
     std::vector<std::thread> threads;
-    for (Vcpu& vcpu : vcpus)
-        threads.emplace_back([&state, &vcpu] {
-            if (confine_thread(state, ThreadKind::kVcpu)) run_vcpu(state, vcpu);
+    StartGate gate;
+    for (Vcpu& vcpu : vcpus) {
+        auto thread = start_vcpu_thread(state.log, [&state, &gate, &vcpu] {
+            gate.wait();
+            if (!state.ending.decided() && confine_thread(state, ThreadKind::kVcpu)) run_vcpu(state, vcpu);
         });
+        if (thread.is_error()) {
+            state.ending.set(host::kExitOwnFailure);
+            break;
+        }
+        threads.push_back(thread.release_value());
+    }
+    gate.open();
     if (confine_thread(state, ThreadKind::kMain)) run_main_loop(state, wake_fd);
-    for (size_t i = 0; i < vcpus.size(); i++) {
+    for (size_t i = 0; i < threads.size(); i++) {
         __atomic_store_n(&vcpus[i].run_page().immediate_exit, 1, __ATOMIC_SEQ_CST);
         pthread_kill(threads[i].native_handle(), kick_signal());
     }

@@ -2,18 +2,22 @@
 
 #include <cpuid.h>
 #include <elf.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/auxv.h>
 #include <time.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "common/abi/stub.hpp"
 #include "common/host/errno.hpp"
+#include "common/host/fd.hpp"
 #include "vmm/host_cpu.hpp"
 
 namespace kvmsbx::vmm {
@@ -100,6 +104,21 @@ uint64_t find_tsc_khz() {
 }
 
 }  // namespace
+
+uint64_t stub_mappings_within(const char* text) {
+    constexpr uint64_t kDefault = 65'530, kMargin = 5'000, kFewest = 1'000, kMost = 60'000;
+    char* end = nullptr;
+    uint64_t limit = strtoull(text, &end, 10);
+    if (end == text) limit = kDefault;
+    return std::clamp(limit > kMargin ? limit - kMargin : 0, kFewest, kMost);
+}
+
+uint64_t find_stub_mappings() {
+    char text[32] = {};
+    host::Fd fd(open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC));
+    if (fd.get() < 0 || read(fd.get(), text, sizeof text - 1) < 0) text[0] = '\0';
+    return stub_mappings_within(text);
+}
 
 Result<HostFacts> find_host_facts(const host::Log& log) {
     uint64_t frame = std::max<uint64_t>(getauxval(kMinimumSignalStack), 2048);

@@ -17,6 +17,13 @@ struct HostFacts {
     bool fsgsbase;
 };
 
+// How many mappings an application may have in its stub, so that the host's vm.max_map_count is never reached: less a
+// margin for the stub's own and for those that an order makes for a moment. `text`: the sysctl's, as /proc shows it; what
+// is no number is taken for Linux's default.
+uint64_t stub_mappings_within(const char* text);
+// The same for this host. /proc must be in reach for that, so before the process is confined.
+uint64_t find_stub_mappings();
+
 // Raises a signal, so no other thread may run; takes up to 10 ms. Fails with a line in the log.
 Result<HostFacts> find_host_facts(const host::Log& log);
 

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,8 +16,9 @@
 namespace kvmsbx::vmm {
 namespace {
 
-constexpr uint64_t kPatience = 500'000'000;        // ns that a runner has to trap when it is told to
-constexpr uint64_t kTurns = 100'000'000;           // ns of the runner's processor that its vCPU has without a trap then
+// ns until a runner that was told to trap is suspected: of its stub's CPU time, and at most. And ns of its processor that
+// the thread of its vCPU has then, in turns with it, until it is sure to refuse.
+constexpr uint64_t kPatience = 100'000'000, kLongestPatience = 500'000'000, kTurns = 50'000'000;
 constexpr uint64_t kLongestSleep = 1'000'000'000;  // ns: a wake-up that an application swallowed is found then
 
 // Spinning, in TSC ticks: what is a quick trap, and how long to leave it when it did not pay.
@@ -34,12 +36,16 @@ void note(abi::CpuArea* area, uint8_t vector) {
 
 void preempt(int32_t pid, int32_t tid) { syscall(SYS_tgkill, pid, tid, abi::kPreemptSignal); }
 
-// The time in ns that this thread ran.
-uint64_t thread_ns() {
+uint64_t read_clock(clockid_t clock) {
     timespec time{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    if (clock_gettime(clock, &time) != 0) return ~uint64_t{0};
     return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
+
+// CPU time of this thread, and of a process, in ns; of one that has ended, all that there is. The second clock is Linux's
+// own (include/linux/posix-timers.h: CPUCLOCK_SCHED), which clock_getcpuclockid(3) makes with one more system call.
+uint64_t thread_time() { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
+uint64_t process_time(int32_t pid) { return read_clock(static_cast<clockid_t>(~static_cast<uint32_t>(pid) << 3 | 2)); }
 
 bool drain(int fd) {
     uint64_t count;
@@ -196,10 +202,10 @@ bool ProcessHost::spin(Cpu& cpu, abi::RunnerControl* control) {
 // Whether a runner that was told to trap refuses. The time alone does not tell: a busy host may run nothing of the sandbox.
 // So this thread takes turns on the runner's processor. A runner that can run has as many of them, and one is enough.
 bool ProcessHost::is_deaf(const abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid) {
-    const uint64_t begin = thread_ns();
+    const uint64_t begin = thread_time();
     while (__atomic_load_n(&control->state, __ATOMIC_SEQ_CST) == number(abi::RunnerState::kRunning)) {
         if (is_dead(slot, pid)) return false;
-        if (thread_ns() - begin >= kTurns) return true;
+        if (thread_time() - begin >= kTurns) return true;
         move_here(tid);
         sched_yield();
     }
@@ -208,7 +214,7 @@ bool ProcessHost::is_deaf(const abi::RunnerControl* control, const Slot& slot, i
 
 // Until the runner is no longer running: it has trapped, or it or its stub is gone.
 void ProcessHost::watch(Cpu& cpu, abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid) {
-    uint64_t deadline = 0;  // of a runner that was told to trap
+    uint64_t deadline = 0, told = 0, time_then = 0;  // of a runner that was told to trap
     bool killed = false;
     while (__atomic_load_n(&control->state, __ATOMIC_SEQ_CST) == number(abi::RunnerState::kRunning)) {
         if (is_dead(slot, pid)) return;
@@ -216,9 +222,16 @@ void ProcessHost::watch(Cpu& cpu, abi::RunnerControl* control, const Slot& slot,
         if (interrupt_waits(cpu.area)) {
             uint64_t now = monotonic_ns();
             if (deadline == 0) {
+                told = now;
                 deadline = now + kPatience;
+                time_then = process_time(pid);
                 preempt(pid, tid);
-            } else if (now >= deadline && !killed && is_deaf(control, slot, pid, tid)) {
+            } else if (now >= deadline && !killed) {
+                const bool had_time = now - told >= kLongestPatience || process_time(pid) - time_then >= kPatience;
+                if (!had_time || !is_deaf(control, slot, pid, tid)) {
+                    deadline = now + kPatience;
+                    continue;
+                }
                 log_.debug("stub %d does not let itself be interrupted: it is killed", pid);
                 kill(pid, SIGKILL);
                 killed = true;

@@ -39,6 +39,7 @@ void fill_process_info(BootInfo& info, const ProcessMachineInput& input) {
     info.hwcap2 = facts.hwcap2;
     info.process_host = input.calls;
     info.stub_base = input.stub_base;
+    info.stub_mappings = input.stub_mappings;
     info.runner_area_size = facts.runner_area_size;
     info.frame_xstate_size = facts.frame_xstate_size;
     info.frame_xfeatures = facts.frame_xfeatures;

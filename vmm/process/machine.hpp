@@ -18,7 +18,7 @@ struct ProcessMachineInput {
     const HostFacts* facts;
     const abi::ProcessHost* calls;
     unsigned cpus;
-    uint64_t channel_size, stub_base;
+    uint64_t channel_size, stub_base, stub_mappings;
     std::span<const std::byte> app_spec;
 };
 

@@ -59,7 +59,7 @@ class Trial {
         memory_ = std::make_unique<GuestMemory>(
             TRY(GuestMemory::map_file(silent_, ram_.get(), abi::kProcessDirectMap + abi::kRamGpa, kRam)));
         boot_ = std::make_unique<BootMemory>(*memory_);
-        code_ = TRY(generate_stub_code({TRY(choose_stub_base()), facts_.fsgsbase}));
+        code_ = TRY(generate_stub_code({TRY(choose_stub_base()), facts_.fsgsbase, getpid()}));
         step_ = "making a stub process";
         host_ = TRY(ProcessHost::create(silent_, 1, -1));
         area_ = boot_->as<abi::CpuArea>(TRY(boot_->allocate(sizeof(abi::CpuArea))));

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <thread>
 
 #include "common/host/errno.hpp"
 #include "common/host/exit_code.hpp"
@@ -17,6 +16,7 @@
 #include "vmm/process/ram_file.hpp"
 #include "vmm/process/vcpu_thread.hpp"
 #include "vmm/seccomp.hpp"
+#include "vmm/thread.hpp"
 
 namespace kvmsbx::vmm {
 namespace {
@@ -72,14 +72,24 @@ Result<> map_channel(const host::Log& log, int fd, uint64_t size) {
 
 [[noreturn]] void run_threads(SandboxState& state, ProcessHost& host, unsigned cpus, int wake_fd) {
     install_fault_handlers();
-    for (unsigned cpu = 0; cpu < cpus; cpu++)
-        std::thread([&state, cpu] {
-            if (watch_for_faults(cpu).is_error())
-                state.ending.set(host::kExitOwnFailure);
-            else if (confine_thread(state, ThreadKind::kProcessVcpu))
+    StartGate gate;
+    for (unsigned cpu = 0; cpu < cpus && !state.ending.decided(); cpu++) {
+        auto thread = start_vcpu_thread(state.log, [&state, &gate, cpu] {
+            gate.wait();
+            if (state.ending.decided()) park_thread();
+            if (watch_for_faults(cpu).is_error()) {
+                if (state.ending.set(host::kExitOwnFailure)) state.log.error("no memory for a vCPU's signal stack");
+            } else if (confine_thread(state, ThreadKind::kProcessVcpu)) {
                 run_process_vcpu(cpu);
+            }
             park_thread();
-        }).detach();
+        });
+        if (thread.is_error())
+            state.ending.set(host::kExitOwnFailure);
+        else
+            thread->detach();
+    }
+    gate.open();
     if (confine_thread(state, ThreadKind::kProcessMain)) run_main_loop(state, wake_fd);
     host.end_stubs();
     fflush(nullptr);
@@ -109,11 +119,12 @@ Result<int> run_on_process(const host::Log& log, const SandboxConfig& config) {
 
     auto stub_base = choose_stub_base();
     if (stub_base.is_error()) return log.fail(stub_base.error(), "no room for stubs in this process's memory");
-    StubCode code = TRY(generate_stub_code({*stub_base, facts.fsgsbase}));
+    StubCode code = TRY(generate_stub_code({*stub_base, facts.fsgsbase, getpid()}));
     BootMemory boot(memory);
-    ProcessMachine machine =
-        TRY(build_process_machine(log, boot, memory.size(), ram_fd,
-                                  {&*sentry, &facts, &kProcessCalls, cpus, channel, *stub_base, config.app_spec}));
+    ProcessMachine machine = TRY(build_process_machine(
+        log, boot, memory.size(), ram_fd,
+        {&*sentry, &facts, &kProcessCalls, cpus, channel, *stub_base,
+         config.stub_mappings ? config.stub_mappings : stub_mappings_within(""), config.app_spec}));
 
     host::Fd children = TRY(watch_children(log));
     auto host = TRY(ProcessHost::create(log, cpus, config.gofer_completion_fd));

@@ -187,6 +187,10 @@ class StubEmitter : public Xbyak::CodeGenerator {
         mov(edi, PR_SET_PDEATHSIG);
         mov(esi, SIGKILL);
         call_host(SYS_prctl);
+        // The sandbox process may have ended before: then nobody would ever end this one.
+        call_host(SYS_getppid);
+        cmp(eax, input_.parent);
+        jne(die_, T_NEAR);
         mov(rdi, rbx);
         mov(esi, abi::kPageSize);
         mov(edx, PROT_READ);

@@ -14,6 +14,7 @@ namespace kvmsbx::vmm {
 struct StubCodeInput {
     uint64_t stub_base;
     bool fsgsbase;
+    int32_t parent;  // PID of the sandbox process
 };
 
 struct StubCode {

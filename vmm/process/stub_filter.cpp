@@ -88,6 +88,7 @@ std::vector<StubRule> base_rules(unsigned cpus) {
         {SYS_clone, {exactly(0, abi::kCloneRunner)}, "order"},
         {SYS_clone, {exactly(0, abi::kCloneStub)}, "order to the zygote"},
         {SYS_prctl, {exactly(0, PR_SET_PDEATHSIG)}, "a new stub ends when the sandbox does"},
+        {SYS_getppid, {}, "a new stub: whether the sandbox has ended before that"},
         {SYS_close_range, {}, "a new runner gives up all descriptors"},
         {SYS_seccomp, {exactly(0, SECCOMP_SET_MODE_FILTER)}, "a new runner confines itself further"},
         {SYS_arch_prctl, {{0, ARCH_SET_GS, ARCH_SET_FS}}, "runner: segment bases where the host has no FSGSBASE"},

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstring>
 
 #include "common/abi/stub.hpp"
 #include "vmm/process/stub_filter.hpp"
@@ -170,7 +171,11 @@ Result<int32_t> start_zygote(const host::Log& log, const ZygoteInput& input) {
     plan.filter = {static_cast<unsigned short>(filter.size()), filter.data()};
     plan.rseq = rseq_address();
     int64_t pid = fork_zygote(plan);
-    if (pid < 0) return log.fail(Errno{static_cast<int32_t>(-pid)}, "cannot fork the first stub process");
+    if (pid < 0)
+        return log.fail(Errno{static_cast<int32_t>(-pid)},
+                        "cannot fork the first stub process: %s; raise the limit of processes (pids.max of the cgroup, "
+                        "ulimit -u)",
+                        strerror(static_cast<int>(-pid)));
     return static_cast<int32_t>(pid);
 }
 

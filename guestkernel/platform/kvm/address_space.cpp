@@ -35,6 +35,8 @@ bool UserSpace::flush_soon() { return flush(); }
 bool UserSpace::caches_mappings() { return false; }
 void UserSpace::mapped(const Run*, unsigned, Expected) {}
 
+Result<> UserSpace::get_ready() { return {}; }
+uint64_t UserSpace::usable_cpus() const { return ~uint64_t{0}; }
 Result<> UserSpace::load(CpuArea& area) {
     // No vCPU gives up the kernel lock with a page table loaded that another could free.
     if (area.loaded_cr3 != boot_info().sentry_pml4) drop_user_space();

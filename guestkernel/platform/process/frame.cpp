@@ -59,8 +59,8 @@ uint64_t frame_fpu_size() { return boot_info().frame_xstate_size + sizeof kMagic
 char* bytes_of(abi::RunnerControl& control) { return reinterpret_cast<char*>(&control); }
 
 // The bytes at an address that the stub gave, if [address, address + size) lies behind the control block in the runner's area.
-char* in_area(const Runner& runner, const CpuArea& area, uint64_t address, uint64_t size, uint64_t alignment) {
-    const uint64_t offset = address - runner_address(area), end = boot_info().runner_area_size;
+char* in_area(const Runner& runner, uint64_t address, uint64_t size, uint64_t alignment) {
+    const uint64_t offset = address - runner.address, end = boot_info().runner_area_size;
     if (offset < sizeof(abi::RunnerControl) || offset > end || size > end - offset || offset % alignment)
         return nullptr;
     return bytes_of(*runner.control) + offset;
@@ -112,13 +112,13 @@ uint64_t make_first_frame(abi::RunnerControl& control, uint64_t address) {
     return context_at;
 }
 
-Result<> locate_frame(Runner& runner, const CpuArea& area) {
+Result<> locate_frame(Runner& runner) {
     const uint64_t context = __atomic_load_n(&runner.control->context, __ATOMIC_RELAXED);
-    char* const found = in_area(runner, area, context, sizeof(Context), 8);
+    char* const found = in_area(runner, context, sizeof(Context), 8);
     if (!found) return Errno::kFAULT;
     uint64_t fpstate;
     memcpy(&fpstate, found + offsetof(Context, registers) + offsetof(SigContext, fpstate), sizeof fpstate);
-    char* const fpu = in_area(runner, area, fpstate, frame_fpu_size(), 64);
+    char* const fpu = in_area(runner, fpstate, frame_fpu_size(), 64);
     if (!fpu) return Errno::kFAULT;
     runner.context = found, runner.fpu = fpu;
     return {};
@@ -154,11 +154,11 @@ int read_frame(const Runner& runner, UserRegs& regs) {
     return signal;
 }
 
-void write_frame(const Runner& runner, const UserRegs& regs, const CpuArea& area) {
+void write_frame(const Runner& runner, const UserRegs& regs) {
     Context copy;
     memcpy(&copy, runner.context, sizeof copy);
     copy.flags = kFpXstate | kSigcontextSs | kStrictRestoreSs;
-    copy.stack_base = runner_address(area) + sizeof(abi::RunnerControl);
+    copy.stack_base = runner.address + sizeof(abi::RunnerControl);
     copy.stack_flags = 0;
     copy.stack_size = boot_info().runner_area_size - sizeof(abi::RunnerControl);
     copy.mask = 0;
@@ -169,7 +169,7 @@ void write_frame(const Runner& runner, const UserRegs& regs, const CpuArea& area
     c.rip = regs.rip, c.rsp = regs.rsp;
     c.rflags = (regs.rflags & kUserFlags) | kInterruptFlag | kReserved;
     c.cs = abi::kUserCs, c.ss = abi::kUserSs, c.fs = c.gs = 0;
-    c.fpstate = runner_address(area) + static_cast<uint64_t>(runner.fpu - bytes_of(*runner.control));
+    c.fpstate = runner.address + static_cast<uint64_t>(runner.fpu - bytes_of(*runner.control));
     memcpy(runner.context, &copy, sizeof copy);
 }
 

@@ -11,8 +11,6 @@ bool holds_frames;
 
 namespace {
 
-// The host's vm.max_map_count is 65,530 by default, and the stub has a few mappings of its own. At this many all is dropped at once.
-constexpr unsigned kMostMappings = 60'000;
 // Runs up to this size are filled in when they are mapped: each page saves the application a fault of the host's. Larger ones are not
 // needed as a whole as often.
 constexpr uint64_t kPopulated = 16 * kPageSize;
@@ -101,17 +99,20 @@ void Mirror::done() {
 void Mirror::flush() {
     if (!change_count_ && !all_goes_) return;
     order_changes(nullptr, 0);
-    ignore(stub_->carry_out(), "an error ends the stub, and with it all that it had mapped");
+    if (stub_->carry_out().is_error()) map_anew(nullptr, 0, UserSpace::Expected::kSome);
     done();
 }
 
-void Mirror::mapped(const Run* runs, unsigned count, UserSpace::Expected expected) {
-    if (map_.count() + count > kMostMappings) {
-        note_all();
-        map_.clear();
-    }
-    const bool changes = change_count_ || all_goes_;
-    if (changes) order_changes(runs, count);
+// In place of orders that failed, of which some were carried out.
+void Mirror::map_anew(const Run* runs, unsigned count, UserSpace::Expected expected) {
+    map_.clear();
+    if (stub_->empty().is_error() || !count) return;
+    if (!order_runs(runs, count, expected) || stub_->carry_out().is_error()) stub_->end();
+}
+
+// False: a run could not be noted, and is not mapped.
+bool Mirror::order_runs(const Run* runs, unsigned count, UserSpace::Expected expected) {
+    bool all = true;
     for (unsigned i = 0; i < count; ++i) {
         const Run& run = runs[i];
         if (map_.has(run)) continue;
@@ -119,16 +120,45 @@ void Mirror::mapped(const Run* runs, unsigned count, UserSpace::Expected expecte
         const auto gone = [&](uint64_t from, uint64_t to) {
             if (from < run.address || to > end) stub_->unmap(from, to - from);
         };
-        if (map_.add(run, gone))
+        if (map_.add(run, gone)) {
             stub_->map(run.address, run.phys, run.length, protection(run),
                        expected == UserSpace::Expected::kAll && run.length <= kPopulated);
-        else
+        } else {
             stub_->unmap(run.address, run.length);
+            all = false;
+        }
     }
+    return all;
+}
+
+void Mirror::mapped(const Run* runs, unsigned count, UserSpace::Expected expected) {
+    if (map_.count() + count > boot_info().stub_mappings) {
+        note_all();
+        map_.clear();
+    }
+    const bool changes = change_count_ || all_goes_, all_needed = expected == UserSpace::Expected::kAll;
+    if (changes) order_changes(runs, count);
+    const bool all = order_runs(runs, count, expected);
     // What is only expected goes along with the next orders.
-    if (!changes && expected == UserSpace::Expected::kSome) return;
-    ignore(stub_->carry_out(), "an error ends the stub, and with it all that it had mapped");
+    if (!changes && !all_needed) return;
+    // An application that needs what is not mapped would come back for it for ever.
+    if (stub_->carry_out().is_error() || (all_needed && !all)) map_anew(runs, all_needed ? count : 0, expected);
     if (changes) done();
+}
+
+Result<> Mirror::get_ready() {
+    const bool changes = change_count_ || all_goes_;
+    if (changes) order_changes(nullptr, 0);
+    auto made = stub_->make_first_runner();
+    if (made.is_error()) map_anew(nullptr, 0, UserSpace::Expected::kSome);
+    if (changes) done();
+    if (made.is_ok()) return {};
+    return made.error() == Errno::kAGAIN ? Errno::kAGAIN : Errno::kNOMEM;
+}
+
+Result<process::Runner*> Mirror::runner(CpuArea& area) {
+    flush();  // whatever was noted and not made true: the application does not go on before
+    return stub_->runner(area);
 }
 
 UserSpace::~UserSpace() { drop(); }
@@ -158,6 +188,9 @@ bool UserSpace::flush() {
     if (mirror_) mirror_->flush();
     return false;
 }
+
+Result<> UserSpace::get_ready() { return mirror_ ? mirror_->get_ready() : Result<>(Errno::kNOMEM); }
+uint64_t UserSpace::usable_cpus() const { return mirror_ ? mirror_->cpus() : 0; }
 
 bool UserSpace::flush_soon() { return false; }
 bool UserSpace::caches_mappings() { return true; }

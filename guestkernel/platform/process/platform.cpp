@@ -76,13 +76,13 @@ void take_bases(process::Runner& runner, CpuLocal& here) {
     CpuLocal& here = local();
     process::Runner& runner = *here.runner;
     if (call_host(area, host().interrupt_waits, &area) != 0) take_interrupt(area, regs);
-    write_frame(runner, regs, area);
+    write_frame(runner, regs);
     give_bases(runner, here);
     runner.control->resume_context =
-        process::runner_address(area) + static_cast<uint64_t>(runner.context - reinterpret_cast<char*>(runner.control));
+        runner.address + static_cast<uint64_t>(runner.context - reinterpret_cast<char*>(runner.control));
     const int64_t ended = call_host(area, host().run, &area, runner.control, static_cast<uint64_t>(here.pid),
                                     static_cast<uint64_t>(runner.tid));
-    if (ended != 0 || locate_frame(runner, area).is_error()) {
+    if (ended != 0 || locate_frame(runner).is_error()) {
         runner.lost = true;
         regs.trap = abi::kTrapGone;
         enter_trap(area, regs);
@@ -157,7 +157,6 @@ void ring_gofer() { call_host(cpu(), host().ring_gofer); }
 
 Result<> UserSpace::load(CpuArea& area) {
     if (!mirror_) return Errno::kSRCH;
-    mirror_->flush();  // whatever was noted and not made true: the application does not go on before
     CpuLocal& here = locals[area.cpu_id];
     here.runner = TRY(mirror_->runner(area));
     here.pid = mirror_->pid();

@@ -29,32 +29,38 @@ struct Ending {
     static inline unsigned count;
 };
 
-void Stub::reap(unsigned most) {
+// True if there was one.
+bool Stub::reap(unsigned most) {
+    const bool any = Ending::count > most;
     while (Ending::count > most) {
         Stub* stub = &Ending::stubs.front();
         stub->ending_hook_.unlink();
         --Ending::count;
         delete stub;
     }
+    return any;
 }
 
-Result<Stub*> Stub::create() {
+Result<Stub*> Stub::try_to_create() {
     auto* stub = new (std::nothrow) Stub;
-    if (!stub) reap(0);
     if (!stub) return Errno::kNOMEM;
     stub->orders_ = static_cast<abi::OrderPage*>(allocate_pages(1));
-    const int64_t pid = stub->orders_ ? call_host(cpu(), host().create_stub, &cpu(), stub->orders_) : -12;
+    const int64_t pid = stub->orders_ ? call_host(cpu(), host().create_stub, &cpu(), stub->orders_)
+                                      : -static_cast<int64_t>(Errno::kNOMEM);
     if (pid < 0) {
         stub->ended_ = true;
         delete stub;
-        if (Ending::count) {  // they count against the host's limits
-            reap(0);
-            return create();
-        }
         return Errno{static_cast<int>(-pid)};
     }
     stub->pid_ = static_cast<int32_t>(pid);
     return stub;
+}
+
+Result<Stub*> Stub::create() {
+    auto made = try_to_create();
+    // Ending stubs have memory, and count against the host's limits.
+    if (made.is_error() && reap(0)) return try_to_create();
+    return made;
 }
 
 Stub::~Stub() {
@@ -70,8 +76,12 @@ void Stub::end() {
 }
 
 Result<> Stub::empty() {
+    count_ = 0;
+    failure_ = {};
     unmap(0, user_end);
-    return carry_out();
+    auto done = carry_out();
+    if (done.is_error()) end();
+    return done;
 }
 
 void Stub::give_back(Stub* stub, Content content) {
@@ -86,7 +96,8 @@ void Stub::give_back(Stub* stub, Content content) {
 }
 
 void Stub::add(uint64_t number, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
-    if (count_ == abi::kMaxOrders) ignore(carry_out(), "an error ends the stub, which the next carry_out() tells");
+    if (count_ == abi::kMaxOrders)
+        if (auto done = carry_out_orders(); done.is_error()) failure_ = done.error();
     orders_->orders[count_++] = {number, {a0, a1, a2, a3, a4, a5}, 0};
 }
 
@@ -112,48 +123,86 @@ Result<int64_t> Stub::carry_out_orders() {
 
 Result<> Stub::carry_out() {
     auto done = carry_out_orders();
-    if (done.is_ok()) return {};
-    if (!ended_) debug("stub {}: orders failed with error {}; it ends", pid_, static_cast<int>(done.error()));
-    end();
-    return done.error();
+    Result<> before = failure_;
+    failure_ = {};
+    if (before.is_ok() && done.is_ok()) return {};
+    const Errno error = before.is_error() ? before.error() : done.error();
+    if (!ended_) debug("stub {}: orders failed with error {}", pid_, static_cast<int>(error));
+    return error;
 }
 
 // A new runner waits as if it had trapped, in a frame of ours.
-Result<> Stub::create_runner(Runner& runner, CpuArea& area) {
+Result<> Stub::try_to_create_runner(Runner& runner) {
     void* pages = allocate_pages(area_pages());
     if (!pages) return Errno::kNOMEM;
+    const uint64_t at = runner_address(runner_count_);
     runner.control = static_cast<abi::RunnerControl*>(pages);
-    const uint64_t at = runner_address(area);
+    runner.address = at;
     runner.control->state = static_cast<uint32_t>(abi::RunnerState::kTrapped);
     runner.control->context = at + make_first_frame(*runner.control, at);
-    if (count_ + 2 > abi::kMaxOrders) TRY(carry_out());
     map(at, virt_to_phys(pages), boot_info().runner_area_size, kProtRead | kProtWrite, false);
+    if (count_ == abi::kMaxOrders) TRY(carry_out());
     add(kClone, abi::kCloneRunner, 0, 0, at + offsetof(abi::RunnerControl, state), 0, at);
-    auto tid = carry_out_orders();
-    if (tid.is_error()) {
-        // The area may be mapped by now.
-        if (!ended_) unmap(at, boot_info().runner_area_size);
-        const Errno error = tid.error();
-        ignore(carry_out(), "an error ends the stub: the area is not mapped then, either");
-        free_pages(pages, area_pages());
-        runner = {};
-        return error;
+    runner.tid = static_cast<int32_t>(TRY(carry_out_orders()));
+    return locate_frame(runner);
+}
+
+// An error leaves no runner, and its area unmapped.
+Result<> Stub::create_runner() {
+    Runner& runner = runners_[runner_count_];
+    auto made = try_to_create_runner(runner);
+    if (made.is_ok() && failure_.is_ok()) {
+        ++runner_count_;
+        return {};
     }
-    runner.tid = static_cast<int32_t>(tid.value());
-    return locate_frame(runner, area);
+    const Errno error = made.is_error() ? made.error() : failure_.error();
+    if (!ended_) debug("stub {}: no runner: error {}", pid_, static_cast<int>(error));
+    if (!runner.control) return error;
+    unmap(runner.address, boot_info().runner_area_size);
+    if (made.is_ok() || carry_out_orders().is_error()) end();
+    free_pages(runner.control, area_pages());
+    runner = {};
+    return error;
+}
+
+Result<> Stub::make_first_runner() {
+    if (ended_) return Errno::kSRCH;
+    if (runner_count_) return carry_out();
+    auto made = create_runner();
+    first_is_free_ = made.is_ok();
+    return made;
+}
+
+// It is certain what of the rest is mapped, whatever becomes of it.
+Result<> Stub::create_further_runner() {
+    if (carry_out().is_error()) {
+        end();
+        return Errno::kSRCH;
+    }
+    auto made = create_runner();
+    if (made.is_error() && !ended_ && reap(0)) return create_runner();
+    return made;
 }
 
 Result<Runner*> Stub::runner(CpuArea& area) {
-    Runner& runner = runners_[area.cpu_id];
-    if (runner.lost) end();
+    Runner*& runner = of_cpu_[area.cpu_id];
+    if (runner && runner->lost) end();
     if (ended_) return Errno::kSRCH;
-    if (!runner.control)
-        if (auto made = create_runner(runner, area); made.is_error()) {
-            debug("stub {}: no runner: error {}", pid_, static_cast<int>(made.error()));
-            end();
-            return made.error();
-        }
-    return &runner;
+    if (runner) return runner;
+    if (runner_count_ == 0 && make_first_runner().is_error()) end();
+    if (!ended_ && !first_is_free_ && create_further_runner().is_error() && !ended_) return Errno::kAGAIN;
+    if (ended_) return Errno::kSRCH;
+    runner = &runners_[first_is_free_ ? 0 : runner_count_ - 1];
+    first_is_free_ = false;
+    return runner;
+}
+
+uint64_t Stub::cpus() const {
+    if (first_is_free_) return ~uint64_t{0};
+    uint64_t bits = 0;
+    for (unsigned cpu = 0; cpu < abi::kMaxCpus; ++cpu)
+        if (of_cpu_[cpu]) bits |= uint64_t{1} << cpu;
+    return bits;
 }
 
 }  // namespace kvmsbx::platform::process

@@ -21,6 +21,8 @@ bool UserSpace::flush() {
 bool UserSpace::flush_soon() { return flush(); }
 bool UserSpace::caches_mappings() { return false; }
 void UserSpace::mapped(const Run*, unsigned, Expected) {}
+Result<> UserSpace::get_ready() { return {}; }
+uint64_t UserSpace::usable_cpus() const { return ~uint64_t{0}; }
 Result<> UserSpace::load(CpuArea&) { return {}; }
 
 }  // namespace kvmsbx::platform
