@@ -18,7 +18,7 @@ namespace {
 
 // ns until a runner that was told to trap is suspected: of its stub's CPU time, and at most. And ns of its processor that
 // the thread of its vCPU has then, in turns with it, until it is sure to refuse.
-constexpr uint64_t kPatience = 100'000'000, kLongestPatience = 500'000'000, kTurns = 50'000'000;
+constexpr uint64_t kPatience = 100'000'000, kLongestPatience = 400'000'000, kTurns = 20'000'000;
 constexpr uint64_t kLongestSleep = 1'000'000'000;  // ns: a wake-up that an application swallowed is found then
 
 // Spinning, in TSC ticks: what is a quick trap, and how long to leave it when it did not pay.
@@ -200,16 +200,18 @@ bool ProcessHost::spin(Cpu& cpu, abi::RunnerControl* control) {
 }
 
 // Whether a runner that was told to trap refuses. The time alone does not tell: a busy host may run nothing of the sandbox.
-// So this thread takes turns on the runner's processor. A runner that can run has as many of them, and one is enough.
+// So this thread competes with the runner for its processor. A runner that can run gets as much of that, and traps.
 bool ProcessHost::is_deaf(const abi::RunnerControl* control, const Slot& slot, int32_t pid, int32_t tid) {
     const uint64_t begin = thread_time();
-    while (__atomic_load_n(&control->state, __ATOMIC_SEQ_CST) == number(abi::RunnerState::kRunning)) {
-        if (is_dead(slot, pid)) return false;
-        if (thread_time() - begin >= kTurns) return true;
+    while (thread_time() - begin < kTurns) {
         move_here(tid);
-        sched_yield();
+        for (unsigned i = 0; i < 1000; i++) {
+            if (__atomic_load_n(&control->state, __ATOMIC_SEQ_CST) != number(abi::RunnerState::kRunning)) return false;
+            __builtin_ia32_pause();
+        }
+        if (is_dead(slot, pid)) return false;
     }
-    return false;
+    return true;
 }
 
 // Until the runner is no longer running: it has trapped, or it or its stub is gone.
