@@ -93,18 +93,29 @@ int copy_of_mount(const char* point) {
     return strcmp(point, "/") == 0 ? -1 : open_tree(AT_FDCWD, point, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 
-// Takes away all that is not as it was at the start. The last line that is found is the topmost mount.
-void remove_foreign_mounts() {
-    for (unsigned i = 0; i < 2000; i++) {
-        static char last[4096];
-        last[0] = 0;
-        any_mount([](unsigned id, const char* point) {
-            if (!is_of_start(id, point)) strcpy(last, point);
-            return false;
-        });
-        if (last[0] == 0) return;
-        umount2(last, MNT_DETACH);
-    }
+// In mountinfo, a character that separates is a backslash and three octal digits.
+void decode(const char* from, char* to) {
+    for (; *from; from++)
+        if (unsigned character; *from == '\\' && sscanf(from, "\\%3o", &character) == 1)
+            *to++ = static_cast<char>(character), from += 3;
+        else
+            *to++ = *from;
+    *to = 0;
+}
+
+// Takes away all that is not as it was at the start, the topmost first. False: none is left, or none can be removed.
+bool remove_foreign_mounts() {
+    constexpr unsigned kMost = 256;
+    static char points[kMost][4096];
+    unsigned count = 0, removed = 0;
+    any_mount([&](unsigned id, const char* point) {
+        // What covers the root is not in the way of anybody, and its path means the root itself.
+        if (!is_of_start(id, point) && strcmp(point, "/") != 0) decode(point, points[count++ % kMost]);
+        return false;
+    });
+    for (unsigned i = 0; i < count && i < kMost; i++)
+        removed += umount2(points[(count - 1 - i) % kMost], MNT_DETACH) == 0;
+    return removed > 0;
 }
 
 void put_back_mounts() {
@@ -264,7 +275,7 @@ bool check_sandbox(bool judge_memory) {
 }
 
 void clean_sandbox() {
-    remove_foreign_mounts();
+    for (unsigned i = 0; i < 2000 && remove_foreign_mounts(); i++) {}
     put_back_mounts();
     remove_in(open("/scratch", O_RDONLY | O_DIRECTORY), "supervisor");
     for (const char* folder : {"/tmp", "/dev/shm", "/dev/mqueue"})
