@@ -34,7 +34,7 @@ void print(const char* format, ...) {
     if (length > static_cast<int>(sizeof(text)) - 1) length = sizeof(text) - 1;
     for (int done = 0; done < length;) {
         ssize_t n = write(1, text + done, static_cast<size_t>(length - done));
-        if (n <= 0) break;
+        if (n <= 0) { dprintf(2, "LOST %zd errno %d: %s\n", n, errno, text); break; }
         done += static_cast<int>(n);
     }
 }
@@ -246,6 +246,15 @@ uint64_t now_ns() {
     timespec now = {};
     clock_gettime(CLOCK_MONOTONIC, &now);
     return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+void burn_ms(unsigned ms) {
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    const uint64_t end =
+        static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec) + ms * 1'000'000ULL;
+    do clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    while (static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec) < end);
 }
 
 bool write_file(const char* path, const char* text, mode_t mode) {

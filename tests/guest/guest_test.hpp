@@ -78,6 +78,8 @@ Trap trap_of(Body body) {
 // Sleeps by nanosleep, restarted after signals.
 void sleep_ms(unsigned ms);
 uint64_t now_ns();  // CLOCK_MONOTONIC
+// Computes until this thread has had so much CPU time, which can take long on a busy machine.
+void burn_ms(unsigned ms);
 bool write_file(const char* path, const char* text, mode_t mode = 0644);
 // Reads at most size-1 bytes of the file and ends them with NUL; -1 with errno.
 ssize_t read_file(const char* path, char* buffer, size_t size);

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <ctime>
@@ -48,7 +49,10 @@ void read_all_of(const char* folder) {
         if (entry->d_name[0] == '.') continue;
         const int fd = openat(dirfd(list), entry->d_name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         char bytes[256];
-        while (fd >= 0 && read(fd, bytes, sizeof bytes) > 0 && strcmp(entry->d_name, "mem") != 0 &&
+        // What is in a pipe, such as standard output, is for its reader.
+        struct stat status = {};
+        const bool pipe = fd >= 0 && fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
+        while (fd >= 0 && !pipe && read(fd, bytes, sizeof bytes) > 0 && strcmp(entry->d_name, "mem") != 0 &&
                strcmp(entry->d_name, "pagemap") != 0) {}
         ssize_t size = readlinkat(dirfd(list), entry->d_name, bytes, sizeof bytes);
         (void)size;

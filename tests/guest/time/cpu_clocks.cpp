@@ -15,15 +15,6 @@ using namespace guest;
 
 namespace {
 
-void burn_ms(unsigned ms) {
-    timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    const uint64_t end =
-        static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec) + ms * 1'000'000ULL;
-    do clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    while (static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec) < end);
-}
-
 uint64_t process_cpu_ns() {
     timespec t;
     OK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t));
