@@ -114,7 +114,7 @@ Ended run_sentry(
     std::vector<std::byte> elf = elf_of(code);
     int log[2];
     if (pipe(log) != 0) abort();
-    const Fd ram = make_ram_memfd().release_value();
+    const host::Fd ram = make_ram_memfd().release_value();
     pid_t child = fork();
     if (child == 0) {
         SandboxConfig config;

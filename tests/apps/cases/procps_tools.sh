@@ -14,6 +14,7 @@ ps -o rss=,vsz=,nlwp=,ni=,pri=,cls= -p $$ | awk '{ print ($1 > 0), ($2 > $1), $3
 ps -eo pid= | grep -cw $$
 ps -o min_flt=,maj_flt=,etimes=,time= -p $$ | awk '{ print ($1 > 0), NF }'
 sleep 60 &
+until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done  # bash until its execve
 ps -o comm=,args= -p $! | awk '{ print $1, $2, $3 }'
 pgrep -P $$ -x sleep | grep -cx $!
 pgrep -f 'sleep 60' | grep -cx $!
