@@ -125,7 +125,9 @@ TEST("owner_by_the_number_of_a_thread") {
     sigaddset(&set, SIGIO);
     OK(sigprocmask(SIG_BLOCK, &set, nullptr));
     // Not its leader: the process is told while that thread lives, but F_GETOWN knows no process of the number.
+    pid_t owner = 0;
     std::thread([&] {
+        owner = gettid();
         OK(fcntl(ends[0], F_SETOWN, gettid()));
         CHECK_EQ(fcntl(ends[0], F_GETOWN), 0);
         OK(fcntl(ends[0], F_SETFL, O_ASYNC));
@@ -133,6 +135,8 @@ TEST("owner_by_the_number_of_a_thread") {
     }).join();
     const timespec now = {};
     CHECK_EQ(sigtimedwait(&set, nullptr, &now), SIGIO);
+    // A thread that was joined is not gone yet.
+    while (tgkill(getpid(), owner, 0) == 0) sched_yield();
     CHECK_EQ(write(ends[1], "x", 1), 1);
     CHECK_ERRNO(sigtimedwait(&set, nullptr, &now), EAGAIN);
 }
