@@ -34,7 +34,7 @@ void print(const char* format, ...) {
     if (length > static_cast<int>(sizeof(text)) - 1) length = sizeof(text) - 1;
     for (int done = 0; done < length;) {
         ssize_t n = write(1, text + done, static_cast<size_t>(length - done));
-        if (n <= 0) { dprintf(2, "LOST %zd errno %d: %s\n", n, errno, text); break; }
+        if (n <= 0) break;
         done += static_cast<int>(n);
     }
 }
