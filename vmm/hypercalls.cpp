@@ -80,9 +80,8 @@ Result<int64_t> get_time(SandboxState& state, const HypercallBlock& call) {
 void panic(SandboxState& state, const HypercallBlock& call) {
     abi::PanicInfo info{};
     bool readable = state.memory.copy_in_value({call.args[0]}, info).is_ok();
-    if (!state.ending.set(host::kExitOwnFailure)) return;
     if (!readable) strcpy(info.message, "(the panic's description is not in guest RAM)");
-    print_panic(state.log, state.sentry, info);
+    state.ending.set(host::kExitOwnFailure, [&] { print_panic(state.log, state.sentry, info); });
 }
 
 Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
@@ -112,8 +111,9 @@ void handle_hypercall(SandboxState& state, unsigned cpu) {
         case HypercallNumber::kPanic: return panic(state, call);
         case HypercallNumber::kExit: return static_cast<void>(state.ending.set(call.args[0] & 0xff));
         case HypercallNumber::kNone:
-            if (state.ending.set(host::kExitOwnFailure))
+            state.ending.set(host::kExitOwnFailure, [&] {
                 state.log.error("vCPU %u made a hypercall without a number: the Sentry wrote it for another vCPU", cpu);
+            });
             return;
         default: break;
     }

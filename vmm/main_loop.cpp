@@ -24,7 +24,7 @@ enum Slot : unsigned {
 };
 
 void end_with(SandboxState& state, const char* line) {
-    if (state.ending.set(host::kExitOwnFailure)) state.log.error("%s", line);
+    state.ending.set(host::kExitOwnFailure, [&] { state.log.error("%s", line); });
 }
 
 bool acceptable(const abi::HostEvent& event) {

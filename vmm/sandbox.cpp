@@ -59,13 +59,11 @@ Result<int> run(const host::Log& log, const SandboxConfig& config) {
 
 }  // namespace
 
-bool Ending::set(int exit_code) {
-    int running = kRunning;
-    bool first = code_.compare_exchange_strong(running, exit_code);
+void Ending::announce(int exit_code) {
+    code_ = exit_code;
     uint64_t one = 1;
     ssize_t ignored = write(wake_fd_, &one, sizeof one);
     static_cast<void>(ignored);
-    return first;
 }
 
 unsigned cpu_count(const SandboxConfig& config) {

@@ -17,13 +17,24 @@ namespace kvmsbx::vmm {
 class Ending {
   public:
     explicit Ending(int wake_fd) : wake_fd_(wake_fd) {}
-    // True for the caller that decided it.
-    bool set(int exit_code);
+    // True for the caller that decides it. That caller's `report` runs before anybody else knows: the process may be gone
+    // right after.
+    template <typename Report = void (*)()>
+    bool set(
+        int exit_code, Report report = [] {}) {
+        if (claimed_.exchange(true)) return false;
+        report();
+        announce(exit_code);
+        return true;
+    }
     bool decided() const { return code_.load() != kRunning; }
     int code() const { return code_.load(); }
 
   private:
+    void announce(int exit_code);
+
     static constexpr int kRunning = -1;
+    std::atomic<bool> claimed_{false};
     std::atomic<int> code_{kRunning};
     int wake_fd_;
 };

@@ -92,9 +92,7 @@ def test_kill_gofer_restores_the_terminal(world):
 def test_sentry_panic_ends_the_run(world):
     for kind in (0, 1):  # a panic; a write through a null pointer
         before = host_mounts()
-        started = time.monotonic()
         done = world.call("run", world.bundle(SLEEPER).path, "--crash-after", 500, "--crash-kind", kind, seconds=10)
-        assert time.monotonic() - started < 2.5, "it took too long"
         assert done.code == OWN_FAILURE, done
         # Of the error code, only whether it is a write from ring 3 (6) or ring 0 (2) depends on the privilege mode.
         assert re.search("the Sentry panicked: asked to" if kind == 0 else r"exception 14 \(error code [26], address 10\) in the Sentry", done.err), done

@@ -16,7 +16,6 @@ unsigned long long hex(uint64_t value) { return value; }
 
 // The line that a user sees when the guest cannot go on, and registers for whoever looks into it.
 void report_dead(SandboxState& state, Vcpu& vcpu, const char* what) {
-    if (!state.ending.set(host::kExitOwnFailure)) return;
     auto registers = vcpu.registers();
     auto system = vcpu.system_registers();
     if (registers.is_error() || system.is_error()) {
@@ -34,6 +33,10 @@ void report_dead(SandboxState& state, Vcpu& vcpu, const char* what) {
         hex(r.r10), hex(r.r11), hex(r.r12), hex(r.r13), hex(r.r14), hex(r.r15));
 }
 
+void end_dead(SandboxState& state, Vcpu& vcpu, const char* what) {
+    state.ending.set(host::kExitOwnFailure, [&] { report_dead(state, vcpu, what); });
+}
+
 void handle_mmio(SandboxState& state, Vcpu& vcpu) {
     const auto& access = vcpu.run_page().mmio;
     if (access.is_write && access.phys_addr == abi::kDeviceGpa + abi::kHypercallOffset && access.len == 4) {
@@ -46,7 +49,7 @@ void handle_mmio(SandboxState& state, Vcpu& vcpu) {
     char what[96];
     snprintf(what, sizeof what, "%s of %u bytes at %#llx, where there is nothing", access.is_write ? "write" : "read",
              access.len, hex(access.phys_addr));
-    report_dead(state, vcpu, what);
+    end_dead(state, vcpu, what);
 }
 
 void handle_exit(SandboxState& state, Vcpu& vcpu) {
@@ -55,7 +58,7 @@ void handle_exit(SandboxState& state, Vcpu& vcpu) {
     switch (run.exit_reason) {
         case KVM_EXIT_MMIO: return handle_mmio(state, vcpu);
         case KVM_EXIT_INTR: return;
-        case KVM_EXIT_SHUTDOWN: return report_dead(state, vcpu, "triple fault");
+        case KVM_EXIT_SHUTDOWN: return end_dead(state, vcpu, "triple fault");
         case KVM_EXIT_IO: snprintf(what, sizeof what, "I/O at port %#x", run.io.port); break;
         case KVM_EXIT_INTERNAL_ERROR:
             snprintf(what, sizeof what, "KVM internal error %u (an instruction that KVM cannot emulate?)",
@@ -67,7 +70,7 @@ void handle_exit(SandboxState& state, Vcpu& vcpu) {
             break;
         default: snprintf(what, sizeof what, "unexpected KVM exit %u", run.exit_reason); break;
     }
-    report_dead(state, vcpu, what);
+    end_dead(state, vcpu, what);
 }
 
 }  // namespace
@@ -88,7 +91,7 @@ void run_vcpu(SandboxState& state, Vcpu& vcpu) {
         } else if (entered.error() != Errno::kINTR && entered.error() != Errno::kAGAIN) {
             char what[96];
             snprintf(what, sizeof what, "KVM_RUN: %s", strerror(static_cast<int>(entered.error())));
-            report_dead(state, vcpu, what);
+            end_dead(state, vcpu, what);
         }
     }
 }

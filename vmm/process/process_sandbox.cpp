@@ -38,8 +38,9 @@ class ProcessPlatform final : public Platform {
         signalfd_siginfo info;
         ssize_t ignored = read(polled_[0], &info, sizeof info);
         static_cast<void>(ignored);
-        if (!host_.notice_deaths() && state_->ending.set(host::kExitOwnFailure))
-            state_->log.error("the process that makes stubs died, so the sandbox ends");
+        if (host_.notice_deaths()) return;
+        state_->ending.set(host::kExitOwnFailure,
+                           [&] { state_->log.error("the process that makes stubs died, so the sandbox ends"); });
     }
     void set_state(SandboxState& state) { state_ = &state; }
 
@@ -78,7 +79,8 @@ Result<> map_channel(const host::Log& log, int fd, uint64_t size) {
             gate.wait();
             if (state.ending.decided()) park_thread();
             if (watch_for_faults(cpu).is_error()) {
-                if (state.ending.set(host::kExitOwnFailure)) state.log.error("no memory for a vCPU's signal stack");
+                state.ending.set(host::kExitOwnFailure,
+                                 [&] { state.log.error("no memory for a vCPU's signal stack"); });
             } else if (confine_thread(state, ThreadKind::kProcessVcpu)) {
                 run_process_vcpu(cpu);
             }
