@@ -121,7 +121,10 @@ bool remove_foreign_mounts() {
 void put_back_mounts() {
     for (unsigned i = 0; i < mount_count; i++) {
         Mount& mount = mounts[i];
-        if (any_mount([&](unsigned id, const char*) { return id == mount.id; })) continue;
+        // The number alone does not tell: one that was put back may have that of one that is missing.
+        if (any_mount(
+                [&](unsigned id, const char* point) { return id == mount.id && strcmp(point, mount.point) == 0; }))
+            continue;
         move_mount(mount.copy, "", AT_FDCWD, mount.point, MOVE_MOUNT_F_EMPTY_PATH);
         any_mount([&](unsigned id, const char* point) {
             if (strcmp(point, mount.point) == 0) mount.id = id;
@@ -174,6 +177,7 @@ bool check_secret() {
     const ssize_t got = read(fd, text, sizeof text);
     fstat(fd, &status);
     close(fd);
+    if (got < 0) perror("/scratch/supervisor/secret");
     if (got != sizeof kSecret - 1 || memcmp(text, kSecret, got) != 0)
         return fault("bytes of the secret file", got, sizeof kSecret - 1);
     if (status.st_uid != 0 || status.st_nlink != 1) return fault("owner of the secret file", status.st_uid, 0);

@@ -124,6 +124,9 @@ void print_state() {
     for (unsigned i = 0; i < worker_count; i++)
         printf("  seed %lu round %lu worker %u life %u: %lu operations, call %u\n", seed, present_round, i,
                workers[i].life - 1, slots[i].operations, slots[i].call);
+    FILE* file = open_proc("self/mountinfo");
+    for (char line[8192]; file && fgets(line, sizeof line, file);) printf("  %s", line);
+    if (file) fclose(file);
 }
 
 // What the pools do not reach, or what always fails.
