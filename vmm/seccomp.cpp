@@ -84,7 +84,7 @@ constexpr SeccompRule kProcessVcpuRules[] = {
     {SCMP_SYS(kill), kAny, "ProcessHost::kill_stub, the watchdog"},
     {SCMP_SYS(waitid), kAny, "ProcessHost::kill_stub, create_stub"},
     {SCMP_SYS(clock_gettime), kAny,
-     "timers; the watchdog: CPU time of a stub; kGetTime where the host's vDSO cannot answer"},
+     "timers; the watchdog: CPU time of a stub and of the thread; kGetTime where the host's vDSO cannot answer"},
     {SCMP_SYS(fallocate), SeccompArgument{1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE}, "kReleaseMemory"},
     {SCMP_SYS(poll), kAny, "Console: is a stream ready"},
     {SCMP_SYS(sendmsg), kAny, "Console::write to a socket"},

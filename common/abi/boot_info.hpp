@@ -43,7 +43,7 @@ struct BootInfo {
     // Process platform (stub.hpp); 0 on KVM.
     const ProcessHost* process_host;
     uint64_t stub_base;
-    uint64_t stub_mappings;  // so many mappings of the host an application may have in its stub
+    uint64_t stub_mappings;  // most mappings of the host in one stub for its application
     // Bytes: a power of two, at most kRunnerStride; a signal frame fits behind RunnerControl.
     uint64_t runner_area_size;
     uint64_t frame_xstate_size;  // bytes of XSAVE data in a signal frame of the host, without the magic number behind

@@ -47,8 +47,8 @@ class UserSpace {
     void mapped(const Run* runs, unsigned count, Expected expected);
     static constexpr unsigned kMostRuns = 48;
 
-    // Before the application starts: a vCPU can run it. What mapped() was told as expected is made true. EAGAIN (the host has no more threads
-    // for it), ENOMEM.
+    // Makes sure, before the application starts, that a vCPU can run it, and maps what mapped() was told as expected. EAGAIN: the
+    // host has no more threads for it. ENOMEM.
     Result<> get_ready();
     // Gets the calling vCPU ready to run the application (resume_user). EAGAIN: this vCPU cannot, for now, but usable_cpus() can. Other
     // errors: it cannot run any more.

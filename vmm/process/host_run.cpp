@@ -16,8 +16,8 @@
 namespace kvmsbx::vmm {
 namespace {
 
-// ns until a runner that was told to trap is suspected: of its stub's CPU time, and at most. And ns of its processor that
-// the thread of its vCPU has then, in turns with it, until it is sure to refuse.
+// In ns. A runner that was told to trap is suspected when its stub has used kPatience of CPU time since, or when
+// kLongestPatience has passed. The runner refuses if it has not trapped when the vCPU's thread has competed for kTurns.
 constexpr uint64_t kPatience = 100'000'000, kLongestPatience = 400'000'000, kTurns = 20'000'000;
 constexpr uint64_t kLongestSleep = 1'000'000'000;  // ns: a wake-up that an application swallowed is found then
 

@@ -99,7 +99,8 @@ void become(const World& world) {
 }
 
 void take_place(World& world) {
-    // Far below what is the supervisor's: whoever comes by ".." there, as root, may give it to users.
+    // Workers live far below the supervisor's folder. A worker with root's rights can reach the parents by ".." and
+    // give them to users.
     static constexpr char kDeep[] = "/scratch/for/workers/alone";
     char folder[64];
     close_range(0, ~0U, 0);
