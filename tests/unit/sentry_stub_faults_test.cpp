@@ -292,7 +292,7 @@ void fail_each_call(Host::Fault fault, unsigned most) {
             EXPECT_EQ(mm::free_memory(), before);
             if (!met) break;
         } while (!testing::Test::HasFailure());
-        EXPECT_GT(number, 20U);
+        EXPECT_GT(number, 25U);  // the scenario calls the host so often
     });
 }
 
