@@ -13,24 +13,28 @@ enum class HypercallNumber : uint64_t {
     kPanic = 2,  // gpa of PanicInfo: prints it, symbolised, and ends the sandbox. Does not return
     kExit = 3,   // code: the container's first process ended with this exit code (128+N for a signal). Does not return
     kReleaseMemory = 4,  // gpa, length (multiples of 4 KiB): contents are given up, next touch reads zeroes
-    kConsoleRead = 5,    // gpa, length, stream 0: bytes from the host's stdin; 0 = end of file, -EAGAIN = none now
-                         // (kHostEventConsole follows)
-    // gpa, length, stream 1 or 2: bytes written, -EAGAIN = cannot now (kHostEventConsole follows), -EPIPE.
-    kConsoleWrite = 6,
+    // Streams are the descriptors that the host gave: 0, 1 and 2 of the first process, others by control frames
+    // (common/control/messages.hpp).
+    kConsoleRead =
+        5,  // gpa, length, stream: bytes read; 0 = end of file, -EAGAIN = none now (kConsole follows), -EBADF
+    kConsoleWrite = 6,   // gpa, length, stream: bytes written; -EAGAIN = cannot now (kConsole follows), -EPIPE, -EBADF
     kNextHostEvent = 7,  // gpa of a HostEvent: fills it; 1 = one event taken, 0 = none
     kGetTime = 8,        // gpa of HostTime: fills it
     kDebugLevel = 9,     // returns bit 0: --debug, bit 1: --strace
     kBackMemory = 12,  // bytes: makes at least that many bytes from ram_gpa usable (KVM's tables for RAM cost start-up
                        // time); returns how many now are, or -ENOMEM
+    kConsoleClose = 13,  // stream: closes it; its number may come again. -EBADF
+    kControlRead =
+        14,  // gpa, length: the next bytes of the control frames for the Sentry; -EAGAIN = none now (kControl
+             // follows). Whole frames only become readable
+    kControlWrite = 15,  // gpa, length: bytes for the monitor, which gets them as they are; -EAGAIN = the queue is full
+                         // (kControl follows), -EPIPE = there is no monitor
 };
 
 enum class HostEventType : uint32_t {
     kNone = 0,
     kConsole = 1,  // arg = stream that can be read or written again
-    // arg = signal number for the container's first process (the foreground group where there is a terminal).
-    kSignal = 2,
-    kWindowSize = 3,  // arg = rows << 16 | columns
-    kCrash = 4,       // debug: the Sentry panics (arg 0) or writes through a null pointer (arg 1)
+    kControl = 2,  // there are control frames to read, or room to write some
 };
 
 struct HostEvent {
