@@ -54,6 +54,8 @@ Outcome<MountSpec> parse_mount(const JsonNode& node) {
                        "\" is not supported; use bind, proc, tmpfs, devtmpfs, devpts, sysfs, mqueue or cgroup"};
     }
     TRY(apply_options(node, options, mount));
+    mount.uid_mappings = TRY(parse_id_mappings(node, "uidMappings"));
+    mount.gid_mappings = TRY(parse_id_mappings(node, "gidMappings"));
     return mount;
 }
 
