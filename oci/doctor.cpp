@@ -18,7 +18,7 @@
 #include "common/host/landlock.hpp"
 #include "oci/capabilities.hpp"
 #include "oci/kvm_device.hpp"
-#include "oci/state.hpp"
+#include "oci/container/store.hpp"
 #include "vmm/sandbox.hpp"
 
 namespace kvmsbx::oci {

@@ -1,6 +1,7 @@
 // kvmsbx: the command line. `boot` and `gofer` are how `run` starts the sandbox's processes; they are dispatched before
 // anything else is set up.
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -12,14 +13,13 @@
 #include "gofer/main.hpp"
 #include "oci/boot.hpp"
 #include "oci/cli/verbs.hpp"
+#include "oci/container/store.hpp"
 #include "oci/image/sentry_image.hpp"
-#include "oci/state.hpp"
-#include "oci/supervise.hpp"
 
 namespace kvmsbx::oci::cli {
 namespace {
 
-constexpr const char* kVersionText = "kvmsbx version " KVMSBX_VERSION "\nspec: 1.1.0";
+constexpr const char* kVersionText = "kvmsbx version " KVMSBX_VERSION "\nspec: 1.2.1";
 
 // Descriptors 0 to 2 are there from now on: a file opened later must not become one of them.
 void open_missing_stdio() {
@@ -28,8 +28,11 @@ void open_missing_stdio() {
     }
 }
 
+// What the caller has open beside the streams is nobody's business here, but what the container is to get.
+void close_other_descriptors(unsigned preserve_fds) { close_range(3 + preserve_fds, ~0U, 0); }
+
 void add_global_options(CLI::App& app, GlobalOptions& options) {
-    RunOptions& run = options.run;
+    SandboxOptions& run = options.sandbox;
     app.add_flag("--debug", options.reporter.debug, "Say on stderr what is being done");
     app.add_option("--debug-log", options.reporter.debug_log, "Debug lines go to this file")->type_name("FILE");
     app.add_flag("--strace", run.strace, "Print each system call of the application");
@@ -38,7 +41,7 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
         ->check(CLI::IsMember({"text", "json"}))
         ->capture_default_str();
     app.add_option("--root", run.state_root,
-                   "Folder for the state of running containers (default: " + default_state_root() + ")")
+                   "Folder for the state of containers (default: " + default_state_root() + ")")
         ->type_name("DIR");
     app.add_option("--cpus", run.cpus, "Virtual CPUs (default: all that the process may use, within the CPU quota)")
         ->check(CLI::Range(1, 64))
@@ -72,6 +75,9 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
         ->check(CLI::IsMember({"none", "host"}))
         ->capture_default_str();
     app.add_flag("--strict", run.strict, "Refuse a config.json with fields that are not applied");
+    app.add_flag("--systemd-cgroup", run.systemd_cgroup, "Control groups are made by systemd");
+    for (const char* name : {"--criu", "--rootless"})  // runc's
+        app.add_option(name)->group("");
 }
 
 int fail_usage(Reporter& reporter, const CLI::App& app, const CLI::Error& error) {
@@ -90,19 +96,21 @@ int cli_main(int argc, char** argv) {
     Reporter reporter;
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     add_global_options(app, options);
-    add_run(app, options, action);
-    add_spec(app, action);
-    add_doctor(app, action);
+    const Verbs verbs{app, options, action};
+    for (auto* add :
+         {add_run, add_create, add_exec, add_lifecycle, add_update, add_queries, add_spec, add_doctor, add_manual})
+        add(verbs);
     app.set_version_flag("-v,--version", kVersionText);
     app.require_subcommand(1);
-    app.fallthrough();
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& help_or_version) {
         return app.exit(help_or_version);
     } catch (const CLI::Error& error) { return fail_usage(reporter, app, error); }
     options.reporter.log_format = options.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
-    options.reporter.stream_children = options.run.strace;
+    options.reporter.stream_children = options.sandbox.strace;
+    options.sandbox.file_access = options.file_access == "shared" ? FileAccess::kShared : FileAccess::kExclusive;
+    close_other_descriptors(options.preserve_fds);
     if (const Outcome<> opened = reporter.open(options.reporter); opened.is_error()) {
         reporter.error(opened.error().message);
         return host::kExitOwnFailure;
@@ -111,6 +119,14 @@ int cli_main(int argc, char** argv) {
 }
 
 }  // namespace
+
+CLI::App* Verbs::add(const std::string& name, const std::string& group, const std::string& description) const {
+    CLI::App* verb = app.add_subcommand(name, description);
+    verb->group(group);
+    verb->fallthrough();
+    return verb;
+}
+
 }  // namespace kvmsbx::oci::cli
 
 int main(int argc, char** argv) {
