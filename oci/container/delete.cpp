@@ -59,9 +59,9 @@ void wait_until_unheld(const ContainerFolder& folder) {
 void run_poststop_hooks(const Container& container, Reporter& reporter) {
     Outcome<Spec> spec = read_spec(container.folder);
     if (spec.is_error()) return reporter.debug("no poststop hooks: " + spec.error().message);
-    const Outcome<> ran = run_hooks(spec.value().hooks.poststop, "poststop",
-                                    oci_state_json(container.record, Status::kStopped), HookContext{});
-    if (ran.is_error()) reporter.warning(ran.error().message);
+    for (const Failure& failure : run_every_hook(spec.value().hooks.poststop, "poststop",
+                                                 oci_state_json(container.record, Status::kStopped), HookContext{}))
+        reporter.warning(failure.message);
 }
 
 Outcome<> remove_container(Container& container, Reporter& reporter) {

@@ -106,7 +106,7 @@ Outcome<> Creation::enter_cgroup() {
 
 HookContext Creation::hook_context() const {
     HookContext context;
-    context.network_fd = callers_network_.get();
+    if (callers_network_.is_open()) context.namespaces.push_back(callers_network_.get());
     if (callers_cgroup_) context.cgroup = &*callers_cgroup_;
     return context;
 }
@@ -187,9 +187,9 @@ void Creation::remove() {
     if (cgroup_) {
         if (const Outcome<> removed = cgroup_->remove(); removed.is_error()) reporter_.warning(removed.error().message);
     }
-    const Outcome<> ran =
-        run_hooks(bundle_.spec.hooks.poststop, "poststop", oci_state_json(record_, Status::kStopped), HookContext{});
-    if (ran.is_error()) reporter_.warning(ran.error().message);
+    for (const Failure& failure : run_every_hook(bundle_.spec.hooks.poststop, "poststop",
+                                                 oci_state_json(record_, Status::kStopped), HookContext{}))
+        reporter_.warning(failure.message);
     if (folder_.fd() < 0) return;
     if (const Outcome<> removed = folder_.remove(); removed.is_error()) reporter_.warning(removed.error().message);
 }
