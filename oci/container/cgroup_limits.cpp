@@ -294,8 +294,20 @@ Outcome<> apply_unified(const CgroupFiles& files, const std::map<std::string, st
 
 }  // namespace
 
-CgroupOverhead sandbox_overhead(bool process_platform, unsigned cpus) {
-    return {64 + uint64_t{cpus}, process_platform ? uint64_t{3} : uint64_t{2}};
+CgroupOverhead sandbox_overhead(SandboxPlatform platform, unsigned cpus) {
+    return {64 + uint64_t{cpus}, platform == SandboxPlatform::kProcess ? uint64_t{3} : uint64_t{2}};
+}
+
+uint64_t sentry_memory_limit(uint64_t limit, SandboxPlatform platform) {
+    constexpr uint64_t kMiB = 1 << 20;
+    const bool kvm = platform == SandboxPlatform::kKvm;
+    const uint64_t held_back = kvm ? 16 * kMiB + limit / 32 : 12 * kMiB + limit / 16;
+    return limit - std::min(held_back, limit / 2);
+}
+
+uint64_t least_memory_limit(SandboxPlatform platform) {
+    constexpr uint64_t kMiB = 1 << 20;
+    return (platform == SandboxPlatform::kKvm ? 24 : 16) * kMiB;
 }
 
 uint64_t host_pids_limit(uint64_t pids, const CgroupOverhead& overhead) {

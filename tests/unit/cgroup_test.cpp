@@ -61,9 +61,18 @@ TEST(CgroupHierarchies, PathsStayInside) {
 }
 
 TEST(CgroupLimits, HostsNumbersOfThreads) {
-    EXPECT_EQ(host_pids_limit(100, sandbox_overhead(false, 2)), 266u);
-    EXPECT_EQ(host_pids_limit(100, sandbox_overhead(true, 2)), 366u);
-    EXPECT_EQ(host_pids_limit(UINT64_MAX, sandbox_overhead(true, 2)), 1u << 22);
+    EXPECT_EQ(host_pids_limit(100, sandbox_overhead(SandboxPlatform::kKvm, 2)), 266u);
+    EXPECT_EQ(host_pids_limit(100, sandbox_overhead(SandboxPlatform::kProcess, 2)), 366u);
+    EXPECT_EQ(host_pids_limit(UINT64_MAX, sandbox_overhead(SandboxPlatform::kProcess, 2)), 1u << 22);
+}
+
+TEST(CgroupLimits, TheSentrysShareOfMemory) {
+    constexpr uint64_t kMiB = 1 << 20;
+    EXPECT_EQ(sentry_memory_limit(0, SandboxPlatform::kKvm), 0u);
+    EXPECT_EQ(sentry_memory_limit(24 * kMiB, SandboxPlatform::kKvm), 12 * kMiB);
+    EXPECT_EQ(sentry_memory_limit(64 * kMiB, SandboxPlatform::kKvm), 46 * kMiB);
+    EXPECT_EQ(sentry_memory_limit(256 * kMiB, SandboxPlatform::kProcess), 228 * kMiB);
+    EXPECT_EQ(sentry_memory_limit(16 * kMiB, SandboxPlatform::kProcess), 8 * kMiB);
 }
 
 TEST(CgroupLimits, OnlyLimitsAskForACgroup) {
