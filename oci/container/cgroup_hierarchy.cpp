@@ -101,8 +101,9 @@ std::string cgroup_folder(const CgroupHierarchy& hierarchy, const std::string& c
         base = hierarchy.own;
         if (hierarchy.unified && base != hierarchy.mount) base = std::filesystem::path(base).parent_path();
     }
-    const std::string below = std::filesystem::path("/" + cgroups_path).lexically_normal();
-    return base + (below.ends_with('/') ? below.substr(0, below.size() - 1) : below);
+    std::string below = std::filesystem::path("/" + cgroups_path).lexically_normal();
+    while (below.ends_with('/')) below.pop_back();
+    return base + below;
 }
 
 Outcome<> enter_cgroups(const std::vector<std::string>& folders) {
