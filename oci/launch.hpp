@@ -22,9 +22,9 @@
 namespace kvmsbx::oci {
 
 struct LaunchPlan {
-    std::string bundle;       // absolute
-    std::string config_text;  // the config.json that was checked: the gofer must not read another one
-    std::vector<std::byte> app_spec;
+    std::string bundle;             // absolute
+    std::string config_text;        // the config.json that was checked: the gofer must not read another one
+    std::vector<uint8_t> app_spec;  // an encoded spec::SandboxSpec
     // What becomes the first process's descriptors 0, 1, 2 ...; at least three.
     std::vector<int> streams{0, 1, 2};
     Namespaces namespaces = Namespaces::kOwn;
@@ -34,7 +34,7 @@ struct LaunchPlan {
 
 struct SandboxProcesses {
     Child gofer, boot;
-    host::Fd control;   // SOCK_STREAM
+    host::Fd control;   // SOCK_STREAM, non-blocking
     host::Fd log;       // read end, non-blocking
     host::Fd lifeline;  // the gofer's
 };

@@ -20,6 +20,10 @@ Outcome<Spec> read_spec(const ContainerFolder& folder) {
     return parse_spec(TRY(folder.read_config()), "config.json of container " + folder.id());
 }
 
+SandboxPlatform platform_of(const ContainerRecord& record) {
+    return record.platform == "process" ? SandboxPlatform::kProcess : SandboxPlatform::kKvm;
+}
+
 int finish(const Outcome<>& outcome, Reporter& reporter) {
     if (outcome.is_ok()) return 0;
     if (!outcome.error().message.empty()) reporter.error(outcome.error().message);

@@ -51,9 +51,14 @@ Outcome<> update(const std::string& root, const std::string& id, const std::stri
     ControlConnection monitor = TRY(connect(container));
     const std::string text = TRY(merge(TRY(container.folder.read_config()), resources_text, file));
     const Spec spec = TRY(parse_spec(text, "config.json of container " + id + " with the new limits"));
-    Cgroup cgroup = Cgroup::from_paths(container.record.cgroups);
-    TRY(cgroup.update(spec.resources, {}));
-    TRY(ask(monitor, control::Update{limits_for_sentry(spec.limits, sentry_memory_limit(spec.limits.memory))}));
+    const SandboxPlatform platform = platform_of(container.record);
+    const bool has_cgroup = !container.record.cgroups.empty();
+    const uint64_t memory = has_cgroup ? sentry_memory_limit(spec.limits.memory, platform) : spec.limits.memory;
+    // The Sentry first: it kills inside what a lower limit of the host would end as a whole.
+    TRY(ask(monitor, control::Update{limits_for_sentry(spec.limits, memory)}));
+    if (has_cgroup)
+        TRY(Cgroup::from_paths(container.record.cgroups)
+                .update(spec.resources, sandbox_overhead(platform, container.record.cpus)));
     return container.folder.write_config(text);
 }
 

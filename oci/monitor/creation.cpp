@@ -10,7 +10,9 @@
 
 #include "oci/background.hpp"
 #include "oci/capabilities.hpp"
+#include "oci/container/access.hpp"
 #include "oci/container/namespaces.hpp"
+#include "oci/kvm_device.hpp"
 #include "oci/monitor/console_socket.hpp"
 #include "oci/monitor/listener.hpp"
 #include "oci/mount_points.hpp"
@@ -55,6 +57,12 @@ unsigned granted_cpus(const SandboxOptions& options, const ResourceLimits& limit
     return std::min({limits.cpus(), usable, kMost});
 }
 
+// What a sandbox will most likely run on; `boot` finds out whether a guest really runs.
+const char* expected_platform(const std::string& wanted) {
+    if (wanted == "process" || (wanted == "auto" && open_kvm().is_error())) return "process";
+    return "kvm";
+}
+
 std::string absolute(const std::string& path, const std::string& base) {
     return path[0] == '/' ? path : base + "/" + path;
 }
@@ -75,6 +83,8 @@ Creation::Creation(const SandboxOptions& sandbox, const CreateOptions& options, 
     record_.monitor = ProcessIdentity::of(getpid());
     record_.created = rfc3339_now();
     record_.owner = geteuid();
+    record_.platform = expected_platform(sandbox.platform);
+    record_.cpus = granted_cpus(sandbox, bundle.spec.limits);
     record_.annotations = bundle.spec.annotations;
 }
 
@@ -99,7 +109,9 @@ Outcome<> Creation::open_terminal() {
 
 Outcome<> Creation::enter_cgroup() {
     callers_cgroup_ = TRY(CgroupMembership::current());
-    cgroup_ = TRY(Cgroup::create(bundle_.spec.cgroups_path, record_.id, bundle_.spec.resources, {}));
+    const CgroupRequest request{bundle_.spec.cgroups_path, record_.id, &bundle_.spec.resources,
+                                sandbox_overhead(platform_of(record_), record_.cpus)};
+    cgroup_ = TRY(Cgroup::create(request, reporter_));
     record_.cgroups = cgroup_->paths();
     return cgroup_->enter();
 }
@@ -128,17 +140,21 @@ LaunchPlan Creation::make_plan() const {
         app.console_size = *bundle_.spec.process.console_size;
     app.file_access = sandbox_.file_access;
     app.overlay = sandbox_.overlay;
-    app.cpus = granted_cpus(sandbox_, bundle_.spec.limits);
+    app.cpus = sandbox_.cpus;
     app.wait_for_start = true;
     LaunchPlan plan;
     plan.bundle = bundle_.path;
     plan.config_text = bundle_.config_text;
-    plan.app_spec = wire::encode(make_sandbox_spec(bundle_.spec, app));
+    spec::SandboxSpec<wire::Owned> spec = make_sandbox_spec(bundle_.spec, app);
+    if (cgroup_ && !cgroup_->paths().empty())
+        spec.limits.memory = sentry_memory_limit(spec.limits.memory, platform_of(record_));
+    spec.process.more_streams = options_.listen_fds + options_.preserve_fds;
+    plan.app_spec = wire::encode(spec);
     plan.namespaces = sandbox_.no_namespaces ? Namespaces::kNone : Namespaces::kOwn;
     if (console_.is_open()) plan.streams = {console_.get(), console_.get(), console_.get()};
     for (unsigned i = 0; i < options_.listen_fds + options_.preserve_fds; i++)
         plan.streams.push_back(3 + static_cast<int>(i));
-    plan.boot_flags = {"--cpus=" + std::to_string(app.cpus), "--memory=" + std::to_string(sandbox_.memory),
+    plan.boot_flags = {"--cpus=" + std::to_string(record_.cpus), "--memory=" + std::to_string(sandbox_.memory),
                        "--platform=" + sandbox_.platform, "--privilege=" + sandbox_.privilege};
     if (reporter_.is_debug()) {
         plan.boot_flags.emplace_back("--debug");
@@ -185,7 +201,8 @@ void Creation::return_to_caller() {
 void Creation::remove() {
     return_to_caller();
     if (cgroup_) {
-        if (const Outcome<> removed = cgroup_->remove(); removed.is_error()) reporter_.warning(removed.error().message);
+        if (const Outcome<> removed = cgroup_->remove(Leftovers::kKill); removed.is_error())
+            reporter_.warning(removed.error().message);
     }
     for (const Failure& failure : run_every_hook(bundle_.spec.hooks.poststop, "poststop",
                                                  oci_state_json(record_, Status::kStopped), HookContext{}))
@@ -198,7 +215,8 @@ int Creation::undo() {
     const int code = monitor_.abandon();
     return_to_caller();
     if (cgroup_) {
-        if (const Outcome<> removed = cgroup_->remove(); removed.is_error()) reporter_.debug(removed.error().message);
+        if (const Outcome<> removed = cgroup_->remove(Leftovers::kKill); removed.is_error())
+            reporter_.debug(removed.error().message);
     }
     if (folder_.fd() >= 0) {
         if (const Outcome<> removed = folder_.remove(); removed.is_error()) reporter_.debug(removed.error().message);

@@ -15,7 +15,7 @@ namespace {
 
 constexpr uint64_t kCgroup2Magic = 0x63677270, kRootIno = 1;
 constexpr uint64_t kPeriod = 100'000;  // us, cpu.max's default
-uint32_t cpu_limit;
+uint64_t cpu_quota, cpu_period = kPeriod;
 
 Result<> put_limit(TextSink& sink, uint64_t value) {
     if (value)
@@ -49,10 +49,10 @@ Result<> put_thread_count(TextSink& sink) {
 }
 
 Result<> put_cpu_max(TextSink& sink) {
-    if (cpu_limit)
-        format_to(sink, "{} {}\n", cpu_limit * kPeriod, kPeriod);
+    if (cpu_quota)
+        format_to(sink, "{} {}\n", cpu_quota, cpu_period);
     else
-        format_to(sink, "max {}\n", kPeriod);
+        format_to(sink, "max {}\n", cpu_period);
     return {};
 }
 Result<> put_cpu_stat(TextSink& sink) {
@@ -160,7 +160,10 @@ Result<RefPtr<vfs::Inode>> make_cgroup(const vfs::MountOptions&) {
 
 }  // namespace
 
-void set_cgroup_cpu_limit(uint32_t cpus) { cpu_limit = cpus; }
+void set_cgroup_cpu_limit(uint64_t quota, uint64_t period) {
+    cpu_quota = quota;
+    cpu_period = period ? period : kPeriod;
+}
 
 Result<> register_cgroup() {
     TRY(vfs::register_file_system("cgroup", make_cgroup));

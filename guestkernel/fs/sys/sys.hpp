@@ -11,7 +11,7 @@ Result<> register_sys();
 // Type "cgroup2", and "cgroup", which gives the same: the one control group that the container is in. Its limits were
 // set outside; here they can be read, not changed.
 Result<> register_cgroup();
-// At start. cpus: how many CPUs the container may use; 0: no limit was asked for.
-void set_cgroup_cpu_limit(uint32_t cpus);
+// How much CPU time the container may use, as cpu.max shows it: quota us in each period; quota 0: no limit.
+void set_cgroup_cpu_limit(uint64_t quota, uint64_t period);
 
 }  // namespace kvmsbx::fs
