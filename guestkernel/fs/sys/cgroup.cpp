@@ -42,11 +42,13 @@ Result<> put_threads(TextSink& sink) {
     });
     return {};
 }
-Result<> put_thread_count(TextSink& sink) {
+// A zombie has its number still.
+uint64_t count_threads() {
     uint64_t count = 0;
     task::for_each_process([&](task::Process& process) { count += std::max<size_t>(process.threads.size(), 1); });
-    return put_number(sink, count);
+    return count;
 }
+Result<> put_thread_count(TextSink& sink) { return put_number(sink, count_threads()); }
 
 Result<> put_cpu_max(TextSink& sink) {
     if (cpu_quota)
@@ -56,14 +58,7 @@ Result<> put_cpu_max(TextSink& sink) {
     return {};
 }
 Result<> put_cpu_stat(TextSink& sink) {
-    task::CpuUsage sum;
-    task::for_each_process([&](task::Process& process) {
-        sum += task::usage_of(process);
-        if (!process.parent) sum += process.children_usage;
-    });
-    task::for_each_process([&](task::Process& process) {
-        if (process.parent) sum += process.children_usage;
-    });
+    const task::CpuUsage sum = task::usage_of_all();
     const uint64_t user = sum.user / task::kNsPerMicrosecond, system = sum.system / task::kNsPerMicrosecond;
     format_to(sink, "usage_usec {}\nuser_usec {}\nsystem_usec {}\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",
               user + system, user, system);
@@ -76,33 +71,27 @@ Result<> put_cpus(TextSink& sink) {
     return {};
 }
 
-uint64_t used_memory() {
-    const mm::MemoryStatistics memory = mm::memory_statistics();
-    return memory.total - memory.free;
-}
-Result<> put_memory_max(TextSink& sink) { return put_limit(sink, mm::memory_limit()); }
-Result<> put_memory_current(TextSink& sink) { return put_number(sink, used_memory()); }
-Result<> put_memory_peak(TextSink& sink) { return put_number(sink, std::max(mm::peak_memory(), used_memory())); }
+Result<> put_memory_max(TextSink& sink) { return put_limit(sink, group_usage().memory_limit); }
+Result<> put_memory_current(TextSink& sink) { return put_number(sink, group_usage().memory); }
+Result<> put_memory_peak(TextSink& sink) { return put_number(sink, group_usage().memory_peak); }
 Result<> put_memory_events(TextSink& sink) {
-    format_to(sink, "low 0\nhigh 0\nmax {}\n", mm::failed_for_the_limit());
+    format_to(sink, "low 0\nhigh 0\nmax {}\n", group_usage().memory_failures);
     return {};
 }
 Result<> put_memory_stat(TextSink& sink) {
-    const uint64_t file = mm::memory_statistics().cached, used = used_memory();
-    uint64_t threads = 0, tables = 0;
-    task::CpuUsage usage;
+    const GroupUsage usage = group_usage();
+    const uint64_t file = usage.file_memory, used = usage.memory, stacks = usage.threads * platform::kStackSize;
+    uint64_t tables = 0;
     task::for_each_process([&](task::Process& process) {
-        threads += process.threads.size();
-        usage += task::usage_of(process);
-        usage += process.children_usage;
         if (task::Task* leader = process.leader(); leader && leader->space_) tables += leader->space().table_bytes();
     });
-    const uint64_t stacks = threads * platform::kStackSize, other = std::min(used, file + stacks + tables);
+    const uint64_t other = std::min(used, file + stacks + tables);
     format_to(sink, "anon {}\nfile {}\nkernel_stack {}\npagetables {}\nswapcached 0\n", used - other, file, stacks,
               tables);
     format_to(sink, "inactive_anon 0\nactive_anon {}\ninactive_file 0\nactive_file {}\nunevictable 0\n", used - other,
               file);
-    format_to(sink, "pgfault {}\npgmajfault {}\n", usage.minor_faults + usage.major_faults, usage.major_faults);
+    format_to(sink, "pgfault {}\npgmajfault {}\n", usage.cpu.minor_faults + usage.cpu.major_faults,
+              usage.cpu.major_faults);
     return {};
 }
 
@@ -159,6 +148,19 @@ Result<RefPtr<vfs::Inode>> make_cgroup(const vfs::MountOptions&) {
 }
 
 }  // namespace
+
+GroupUsage group_usage() {
+    const mm::MemoryStatistics memory = mm::memory_statistics();
+    GroupUsage usage;
+    usage.cpu = task::usage_of_all();
+    usage.memory = memory.total - memory.free;
+    usage.memory_peak = std::max(mm::peak_memory(), usage.memory);
+    usage.memory_limit = mm::memory_limit();
+    usage.file_memory = memory.cached;
+    usage.memory_failures = mm::failed_for_the_limit();
+    usage.threads = count_threads();
+    return usage;
+}
 
 void set_cgroup_cpu_limit(uint64_t quota, uint64_t period) {
     cpu_quota = quota;

@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "common/base/result.hpp"
+#include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::fs {
 
@@ -11,6 +12,13 @@ Result<> register_sys();
 // Type "cgroup2", and "cgroup", which gives the same: the one control group that the container is in. Its limits were
 // set outside; here they can be read, not changed.
 Result<> register_cgroup();
+// What the control group has used and has now. Bytes; memory_limit 0: none.
+struct GroupUsage {
+    task::CpuUsage cpu;
+    uint64_t memory = 0, memory_peak = 0, memory_limit = 0, file_memory = 0, memory_failures = 0;
+    uint64_t threads = 0;
+};
+GroupUsage group_usage();
 // How much CPU time the container may use, as cpu.max shows it: quota us in each period; quota 0: no limit.
 void set_cgroup_cpu_limit(uint64_t quota, uint64_t period);
 
