@@ -10,7 +10,8 @@ namespace {
 
 // Linux's sig_ignored(): what is blocked is kept, since the handler may change before it is unblocked.
 bool is_ignored(const Task& target, const SigInfo& info) {
-    if (target.blocked.has(info.signo) || target.trace) return false;  // a tracer sees what is ignored, too
+    // A tracer sees what is ignored, too; but SIGKILL, which it is never shown.
+    if (target.blocked.has(info.signo) || (target.trace && info.signo != kSigKill)) return false;
     const uint64_t handler = target.process().actions->of(info.signo).handler;
     if (handler == kSigIgn) return true;
     if (handler != kSigDfl) return false;
