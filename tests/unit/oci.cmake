@@ -1,6 +1,7 @@
 kvmsbx_unit_test(spec_parser kvmsbx_oci)
 kvmsbx_unit_test(spec_fields kvmsbx_oci)
 kvmsbx_unit_test(app_spec kvmsbx_oci)
+kvmsbx_unit_test(mounts kvmsbx_oci)
 kvmsbx_unit_test(hooks kvmsbx_oci)
 kvmsbx_unit_test(cgroup kvmsbx_oci)
 kvmsbx_unit_test(state kvmsbx_oci)
