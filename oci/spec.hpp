@@ -92,11 +92,15 @@ struct IdMapping {
 };
 
 struct MountSpec {
-    std::string destination;  // absolute
-    std::string type;         // as written; "bind" for every bind mount
-    std::string source;       // of a bind mount: the host path as written (relative to the bundle)
-    uint64_t flags = 0;       // MS_*
-    std::string data;         // the options that are no flags, joined by ','
+    std::string destination;          // absolute
+    std::string type;                 // as written; "bind" for every bind mount
+    std::string source;               // of a bind mount: the host path as written (relative to the bundle)
+    uint64_t flags = 0;               // MS_*
+    std::string data;                 // the options that are no flags, joined by ','
+    bool recursive_bind = false;      // rbind
+    bool recursive_readonly = false;  // rro: the mounts below a bind mount, too
+    bool copy_up = false;             // tmpcopyup: a tmpfs begins with what was below
+    bool idmapped = false;            // a bind mount with mapped owners: by the mappings here, or those of linux
     std::vector<IdMapping> uid_mappings, gid_mappings;
     bool is_bind() const { return type == "bind"; }
 };

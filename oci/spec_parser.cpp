@@ -34,6 +34,17 @@ Outcome<std::string> parse_host_name(const JsonNode& document, const char* key) 
                    std::to_string(kMaxHostName)};
 }
 
+// An idmapped mount without mappings of its own takes the container's.
+Outcome<> check_mapped_mounts(const Spec& spec) {
+    for (size_t i = 0; i < spec.mounts.size(); ++i) {
+        const MountSpec& mount = spec.mounts[i];
+        if (!mount.idmapped || !mount.uid_mappings.empty() || !spec.uid_mappings.empty()) continue;
+        return Failure{"mounts[" + std::to_string(i) +
+                       "].options: idmap needs uidMappings and gidMappings, of the mount or of linux"};
+    }
+    return {};
+}
+
 Outcome<Spec> parse_document(const JsonNode& document) {
     TRY(document.expect_object());
     Spec spec;
@@ -55,6 +66,7 @@ Outcome<Spec> parse_document(const JsonNode& document) {
     spec.hooks = TRY(parse_hooks(document));
     TRY(parse_linux(document, spec));
     spec.annotations = TRY(parse_string_map(document, "annotations"));
+    TRY(check_mapped_mounts(spec));
     append_unapplied(document, "", spec.unapplied);
     return spec;
 }

@@ -102,7 +102,7 @@ class Exec {
     void restore_terminal();
     void send_window_size();
     void take_signal();
-    Outcome<int> take_frames();
+    std::optional<int> take_exit_code(bool readable);
 
     const ExecOptions& options_;
     Reporter& reporter_;
@@ -178,31 +178,33 @@ void Exec::take_signal() {
            "a hang-up is seen by wait()");
 }
 
-// The exit code, or -1 as long as there is none. The container's end is the process's.
-Outcome<int> Exec::take_frames() {
-    Result<std::optional<Frame>> received = monitor_.receive();
-    if (received.is_error() || !received.value()) return 128 + SIGKILL;
-    const Frame frame = std::move(*received.value());
-    if (!frame.is<control::Exited>()) return -1;
-    Result<control::Exited> exited = frame.as<control::Exited>();
-    if (exited.is_error()) return Failure{"the monitor's answer is malformed"};
-    const int status = exited->status;
+// Of a frame that says how the process ended; none for other frames.
+std::optional<int> exit_code_in(const Frame& frame) {
+    const Result<control::Exited> exited = frame.as<control::Exited>();
+    if (exited.is_error()) return std::nullopt;
+    const int status = exited.value().status;
     return (status & 0x7f) ? 128 + (status & 0x7f) : status >> 8 & 0xff;
 }
 
+// The exit code, once it has come. The container's end is the process's.
+std::optional<int> Exec::take_exit_code(bool readable) {
+    Result<std::optional<Frame>> received = readable ? monitor_.receive() : monitor_.take_frame();
+    for (; received.is_ok() && received.value(); received = monitor_.take_frame())
+        if (const std::optional<int> code = exit_code_in(*received.value())) return code;
+    if (received.is_error()) return 128 + SIGKILL;
+    return std::nullopt;
+}
+
 int Exec::wait() {
-    int code = -1;
-    while (code < 0) {
+    std::optional<int> code = take_exit_code(false);
+    while (!code) {
         pollfd polled[2] = {{monitor_.fd(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
         if (poll(polled, 2, -1) < 0) continue;
         if (polled[1].revents) take_signal();
-        if (!polled[0].revents) continue;
-        const Outcome<int> got = take_frames();
-        if (got.is_error()) reporter_.error(got.error().message);
-        code = got.is_ok() ? got.value() : kExitOwnFailure;
+        if (polled[0].revents) code = take_exit_code(true);
     }
     restore_terminal();
-    return code;
+    return *code;
 }
 
 void Exec::restore_terminal() {

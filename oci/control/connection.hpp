@@ -62,6 +62,8 @@ class ControlConnection {
     // The next frame; none: not all of it is there (kNonBlocking). kPIPE: the other side has closed; kPROTO: it does not
     // speak the protocol. After an error the connection is of no more use.
     Result<std::optional<Frame>> receive();
+    // The same out of what was read already, which no poll() tells of.
+    Result<std::optional<Frame>> take_frame();
 
   private:
     struct Unsent {
@@ -72,7 +74,6 @@ class ControlConnection {
 
     Result<> send_bytes(std::vector<uint8_t> bytes, std::span<const int> descriptors);
     Result<bool> send_some(Unsent& unsent);
-    Result<std::optional<Frame>> take_frame();
     Result<bool> read_some();
 
     host::Fd socket_;

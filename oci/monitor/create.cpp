@@ -115,6 +115,10 @@ int run_container(const SandboxOptions& sandbox, const CreateOptions& options, R
 }
 
 int create_container(const SandboxOptions& sandbox, const CreateOptions& options, Reporter& reporter) {
+    if (const Outcome<> good = validate_container_id(options.id); good.is_error()) {
+        reporter.error(good.error().message);
+        return host::kExitOwnFailure;
+    }
     const Outcome<Request> request = read_request(sandbox, options, reporter);
     if (request.is_error()) {
         reporter.error(request.error().message);

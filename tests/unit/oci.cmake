@@ -1,6 +1,8 @@
 kvmsbx_unit_test(spec_parser kvmsbx_oci)
 kvmsbx_unit_test(spec_fields kvmsbx_oci)
 kvmsbx_unit_test(app_spec kvmsbx_oci)
+kvmsbx_unit_test(mounts kvmsbx_oci)
+kvmsbx_unit_test(seccomp_profile kvmsbx_oci)
 kvmsbx_unit_test(hooks kvmsbx_oci)
 kvmsbx_unit_test(store kvmsbx_oci)
 kvmsbx_unit_test(control_connection kvmsbx_oci)
