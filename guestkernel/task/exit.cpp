@@ -8,6 +8,7 @@
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
 #include "guestkernel/task/trace.hpp"
@@ -101,6 +102,7 @@ void Process::unlink_all() {
     sibling_hook.unlink();
     parent = nullptr;
     unregister_process(*this);
+    release_pid();
 }
 
 CpuUsage Task::usage() const {

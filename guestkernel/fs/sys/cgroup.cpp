@@ -7,6 +7,7 @@
 #include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/clocks.hpp"
+#include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/file_system.hpp"
 
@@ -42,10 +43,12 @@ Result<> put_threads(TextSink& sink) {
     });
     return {};
 }
-Result<> put_thread_count(TextSink& sink) {
-    uint64_t count = 0;
-    task::for_each_process([&](task::Process& process) { count += std::max<size_t>(process.threads.size(), 1); });
-    return put_number(sink, count);
+Result<> put_pids_current(TextSink& sink) { return put_number(sink, task::pids_statistics().current); }
+Result<> put_pids_peak(TextSink& sink) { return put_number(sink, task::pids_statistics().peak); }
+Result<> put_pids_max(TextSink& sink) { return put_limit(sink, task::pids_statistics().limit); }
+Result<> put_pids_events(TextSink& sink) {
+    format_to(sink, "max {}\n", task::pids_statistics().refused);
+    return {};
 }
 
 Result<> put_cpu_max(TextSink& sink) {
@@ -147,9 +150,10 @@ constexpr StaticEntry kFiles[] = {
     text_entry("memory.stat", put_memory_stat),
     constant_entry("memory.swap.current", "0\n"),
     limit_entry("memory.swap.max", put_zero),
-    text_entry("pids.current", put_thread_count),
-    constant_entry("pids.events", "max 0\n"),
-    limit_entry("pids.max", put_no_limit),
+    text_entry("pids.current", put_pids_current),
+    text_entry("pids.events", put_pids_events),
+    limit_entry("pids.max", put_pids_max),
+    text_entry("pids.peak", put_pids_peak),
 };
 constexpr StaticEntry kGroup = directory_entry("", kFiles);
 
