@@ -48,7 +48,6 @@ void register_file_systems(const abi::AppOptions& options) {
     report("registering terminals", register_terminals());
     report("making the console", create_console(options));
     report("registering proc", register_proc());
-    set_cgroup_cpu_limit(options.cpu_limit);
     report("registering sysfs", register_sys());
     ninep::start_blocking();
     report("connecting to the gofer", connect_gofer(options.file_access_shared != 0));

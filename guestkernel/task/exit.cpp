@@ -128,7 +128,7 @@ void note_resident_size(Task& task) {
     if (pages > most) most = pages;
 }
 
-Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {}
+Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) { shares_quota = true; }
 
 Task::~Task() { free_fpu(*this); }
 

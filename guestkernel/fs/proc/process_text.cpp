@@ -22,7 +22,7 @@ char state_of(const ProcSubject& subject) {
     if (task->trace && task->trace->stopped) return 't';
     if (subject.process->stopped && !task->resumed_by_tracer) return 'T';
     switch (task->state()) {
-        case sched::Thread::State::kBlocked: return task->interruptible() ? 'S' : 'D';
+        case sched::Thread::State::kBlocked: return task->awaits_quota ? 'R' : task->interruptible() ? 'S' : 'D';
         case sched::Thread::State::kDead: return 'X';
         default: return 'R';
     }

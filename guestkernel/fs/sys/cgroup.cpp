@@ -1,11 +1,14 @@
 // Files of the control group (Documentation/admin-guide/cgroup-v2.rst).
 #include <algorithm>
+#include <cstdlib>
 
 #include "guestkernel/fs/proc/nodes.hpp"
 #include "guestkernel/fs/sys/sys.hpp"
 #include "guestkernel/mm/frame.hpp"
 #include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/host.hpp"
+#include "guestkernel/sched/cpu.hpp"
+#include "guestkernel/sched/quota.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/registry.hpp"
@@ -15,8 +18,7 @@ namespace kvmsbx::fs {
 namespace {
 
 constexpr uint64_t kCgroup2Magic = 0x63677270, kRootIno = 1;
-constexpr uint64_t kPeriod = 100'000;  // us, cpu.max's default
-uint32_t cpu_limit;
+uint64_t cpu_weight = 100;
 
 Result<> put_limit(TextSink& sink, uint64_t value) {
     if (value)
@@ -52,10 +54,12 @@ Result<> put_pids_events(TextSink& sink) {
 }
 
 Result<> put_cpu_max(TextSink& sink) {
-    if (cpu_limit)
-        format_to(sink, "{} {}\n", cpu_limit * kPeriod, kPeriod);
+    const uint64_t quota = sched::cpu_quota().quota() / task::kNsPerMicrosecond;
+    const uint64_t period = sched::cpu_quota().period() / task::kNsPerMicrosecond;
+    if (quota)
+        format_to(sink, "{} {}\n", quota, period);
     else
-        format_to(sink, "max {}\n", kPeriod);
+        format_to(sink, "max {}\n", period);
     return {};
 }
 Result<> put_cpu_stat(TextSink& sink) {
@@ -68,8 +72,10 @@ Result<> put_cpu_stat(TextSink& sink) {
         if (process.parent) sum += process.children_usage;
     });
     const uint64_t user = sum.user / task::kNsPerMicrosecond, system = sum.system / task::kNsPerMicrosecond;
-    format_to(sink, "usage_usec {}\nuser_usec {}\nsystem_usec {}\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",
-              user + system, user, system);
+    const sched::QuotaAccount::Statistics quota = sched::cpu_quota().statistics(sched::now());
+    format_to(sink, "usage_usec {}\nuser_usec {}\nsystem_usec {}\n", user + system, user, system);
+    format_to(sink, "nr_periods {}\nnr_throttled {}\nthrottled_usec {}\n", quota.periods, quota.throttled_periods,
+              quota.throttled_time / task::kNsPerMicrosecond);
     return {};
 }
 Result<> put_cpus(TextSink& sink) {
@@ -118,7 +124,17 @@ Result<> put_nothing(TextSink& sink) {
     sink.put("\n");
     return {};
 }
-Result<> put_default_weight(TextSink& sink) { return put_number(sink, 100); }
+Result<> put_weight(TextSink& sink) { return put_number(sink, cpu_weight); }
+// cpu_weight_nice_read_s64: the nice value whose weight is nearest.
+Result<> put_weight_as_nice(TextSink& sink) {
+    constexpr int kLeastNice = -20, kMostNice = 19;
+    const auto wanted = static_cast<int64_t>((cpu_weight * 1024 + 50) / 100);
+    int nice = kLeastNice;
+    auto distance = [&](int of) { return std::abs(int64_t{sched::nice_weight(of)} - wanted); };
+    while (nice < kMostNice && distance(nice + 1) < distance(nice)) ++nice;
+    format_to(sink, "{}\n", nice);
+    return {};
+}
 
 constexpr StaticEntry kFiles[] = {
     constant_entry("cgroup.controllers", "cpuset cpu memory pids\n"),
@@ -134,8 +150,8 @@ constexpr StaticEntry kFiles[] = {
     limit_entry("cpu.max", put_cpu_max),
     limit_entry("cpu.max.burst", put_zero),
     text_entry("cpu.stat", put_cpu_stat),
-    limit_entry("cpu.weight", put_default_weight),
-    limit_entry("cpu.weight.nice", put_zero),
+    limit_entry("cpu.weight", put_weight),
+    limit_entry("cpu.weight.nice", put_weight_as_nice),
     limit_entry("cpuset.cpus", put_nothing),
     text_entry("cpuset.cpus.effective", put_cpus),
     limit_entry("cpuset.mems", put_nothing),
@@ -164,7 +180,11 @@ Result<RefPtr<vfs::Inode>> make_cgroup(const vfs::MountOptions&) {
 
 }  // namespace
 
-void set_cgroup_cpu_limit(uint32_t cpus) { cpu_limit = cpus; }
+// The conversion that runtimes have agreed on: 2 to 262144 become 1 to 10000.
+void set_cpu_shares(uint64_t shares) {
+    constexpr uint64_t kLeast = 2, kMost = 262'144, kDefaultWeight = 100;
+    cpu_weight = shares ? 1 + (std::clamp(shares, kLeast, kMost) - kLeast) * 9999 / (kMost - kLeast) : kDefaultWeight;
+}
 
 Result<> register_cgroup() {
     TRY(vfs::register_file_system("cgroup", make_cgroup));

@@ -11,7 +11,8 @@ Result<> register_sys();
 // Type "cgroup2", and "cgroup", which gives the same: the one control group that the container is in. Its limits were
 // set outside; here they can be read, not changed.
 Result<> register_cgroup();
-// At start. cpus: how many CPUs the container may use; 0: no limit was asked for.
-void set_cgroup_cpu_limit(uint32_t cpus);
+// What cpu.weight shows, by cgroup v1's cpu.shares; 0: the default. One container is alone in its sandbox: the host
+// weighs sandboxes.
+void set_cpu_shares(uint64_t shares);
 
 }  // namespace kvmsbx::fs
