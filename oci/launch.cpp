@@ -60,7 +60,7 @@ Outcome<Pair> make_pipe(int our_end) {
 
 Outcome<Pair> make_control() {
     int ends[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return errno_failure("cannot make a socket pair", errno);
     Pair pair{host::Fd(ends[0]), host::Fd(ends[1])};
     fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
@@ -122,7 +122,7 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     const Channel channel = TRY(make_channel_fds());
     const host::Fd config = TRY(make_memory_file("config.json", std::as_bytes(std::span(plan.config_text))));
     const host::Fd mounts = TRY(make_memory_file("mounts", {}));
-    const host::Fd app_spec = TRY(make_memory_file("app-spec", plan.app_spec));
+    const host::Fd app_spec = TRY(make_memory_file("app-spec", std::as_bytes(std::span(plan.app_spec))));
     Pair control = TRY(make_control());
     Pair log = TRY(make_pipe(0));
     Pair lifeline = TRY(make_pipe(1));

@@ -78,14 +78,15 @@ LaunchPlan make_plan(const Bundle& bundle, const RunOptions& options, const std:
     if (terminal) app.console_size = console_size(bundle.spec, *terminal);
     app.file_access = options.file_access;
     app.overlay = options.overlay;
-    app.cpu_limit = granted_cpus(options, bundle.spec.limits);
+    app.cpus = options.cpus;
     LaunchPlan plan;
     plan.bundle = bundle.path;
     plan.config_text = bundle.config_text;
-    plan.app_spec = encode_app_spec(bundle.spec, app);
+    plan.app_spec = wire::encode(make_sandbox_spec(bundle.spec, app));
     plan.namespaces = options.no_namespaces ? Namespaces::kNone : Namespaces::kOwn;
-    plan.boot_flags = {"--cpus=" + std::to_string(app.cpu_limit), "--memory=" + std::to_string(options.memory),
-                       "--platform=" + options.platform, "--privilege=" + options.privilege};
+    plan.boot_flags = {"--cpus=" + std::to_string(granted_cpus(options, bundle.spec.limits)),
+                       "--memory=" + std::to_string(options.memory), "--platform=" + options.platform,
+                       "--privilege=" + options.privilege};
     if (debug) {
         plan.boot_flags.emplace_back("--debug");
         plan.gofer_flags.emplace_back("--debug");

@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "common/abi/hypercall.hpp"
+#include "common/control/messages.hpp"
 #include "common/host/exit_code.hpp"
 
 namespace kvmsbx::oci {
@@ -27,7 +27,8 @@ class Supervisor {
     int run(CrashRequest crash);
 
   private:
-    void send_event(abi::HostEventType type, uint64_t arg);
+    template <typename M>
+    void send_message(const M& message);
     void send_window_size();
     void take_signal();
     void drain_log();
@@ -41,19 +42,23 @@ class Supervisor {
     Reporter& reporter_;
 };
 
-// The socket's buffer holds far more events than anyone sends; if it is full the sandbox hangs anyway, and a dead one
+// The socket's buffer holds far more messages than anyone sends; if it is full the sandbox hangs anyway, and a dead one
 // is seen by its pidfd.
-void Supervisor::send_event(abi::HostEventType type, uint64_t arg) {
-    const abi::HostEvent event{type, 0, arg, 0};
-    if (send(processes_.control.get(), &event, sizeof event, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-        reporter_.debug(std::string("an event could not be sent to the sandbox process: ") + std::strerror(errno));
+template <typename M>
+void Supervisor::send_message(const M& message) {
+    std::array<uint8_t, 4096> answers;  // nobody waits for them
+    while (recv(processes_.control.get(), answers.data(), answers.size(), MSG_DONTWAIT) > 0) continue;
+    std::array<uint8_t, 64> frame;
+    const size_t size = control::encode_frame(frame, 0, message);
+    if (send(processes_.control.get(), frame.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+        reporter_.debug(std::string("a message could not be sent to the sandbox process: ") + std::strerror(errno));
     }
 }
 
 void Supervisor::send_window_size() {
     if (!terminal_) return;
     const ConsoleSize size = terminal_->size();
-    send_event(abi::HostEventType::kWindowSize, uint64_t{size.rows} << 16 | size.columns);
+    send_message(control::Resize{.rows = size.rows, .columns = size.columns});
 }
 
 void Supervisor::take_signal() {
@@ -67,7 +72,7 @@ void Supervisor::take_signal() {
         send_window_size();
     } else {
         reporter_.debug(std::string("forwarding signal ") + strsignal(number));
-        send_event(abi::HostEventType::kSignal, info.ssi_signo);
+        send_message(control::Signal{.number = info.ssi_signo, .foreground = true});
     }
 }
 
@@ -121,7 +126,7 @@ int Supervisor::run(CrashRequest crash) {
         const int ready = poll(fds.data(), fds.size(), crash.after_ms);
         if (ready < 0) continue;  // EINTR
         if (ready == 0) {
-            send_event(abi::HostEventType::kCrash, crash.kind);
+            send_message(control::Crash{crash.kind});
             crash.after_ms = -1;
         }
         if (fds[2].revents & POLLIN) drain_log();

@@ -13,8 +13,8 @@ namespace kvmsbx::oci {
 // launch(), so that none is lost.
 Outcome<host::Fd> take_signals();
 
-// For tests of the Sentry's panic: after so many milliseconds the sandbox is told to crash. HostEventType::kCrash,
-// `kind` is its argument.
+// For tests of the Sentry's panic: after so many milliseconds the sandbox is told to crash. control::Crash, `kind` is its
+// argument.
 struct CrashRequest {
     int after_ms = -1;  // -1: none
     unsigned kind = 0;

@@ -4,7 +4,8 @@
 // A frame is a FrameHeader and a body, which is the encoded message. Descriptors (SCM_RIGHTS) come with the first byte
 // of their frame: the streams of an Exec. The VMM passes frames through, in both directions, without looking into them;
 // but it numbers the streams that it takes, and writes the first number into the header (kConsoleRead and its kin use
-// these numbers). Streams 0, 1 and 2 are the first process's.
+// these numbers). Streams 0, 1 and 2 are the first process's, and those behind them its more_streams. A stream is
+// polled before it is read or written, so that it may be a blocking one; but a terminal has to be O_NONBLOCK.
 //
 // Each request is answered by one frame with the request's id: the reply named below, or Failed. An Exec's id names its
 // process from then on: in Signal, Resize and Exited. Id 0 is the first process's.
@@ -14,16 +15,17 @@
 namespace kvmsbx::control {
 
 inline constexpr uint32_t kMagic = 0x3178766b;        // "kvx1": the version is in it
-inline constexpr uint32_t kMaxFrame = 8 << 20;        // bytes with the header: an Exec with all arguments fits
+inline constexpr uint32_t kMaxFrame = 2 << 20;        // bytes with the header
 inline constexpr uint32_t kMaxStreams = 1024;         // that a sandbox process has at once
 inline constexpr uint32_t kMaxFrameDescriptors = 64;  // that one frame brings
+inline constexpr uint32_t kNoStream = ~0U;            // first_stream: there was no room, the streams are closed
 
 struct FrameHeader {
     uint32_t magic = kMagic;
     uint32_t size = 0;          // bytes of the frame, the header included
     uint16_t type = 0;          // kType of the message
     uint16_t descriptors = 0;   // that come with it
-    uint32_t first_stream = 0;  // written by the VMM
+    uint32_t first_stream = 0;  // written by the VMM; or kNoStream
     uint64_t id = 0;
     KVMSBX_WIRE_FIELDS(magic, size, type, descriptors, first_stream, id)
 };
@@ -50,7 +52,8 @@ struct Start {
     KVMSBX_WIRE_FIELDS(unused)
 };
 
-// A new process beside the first. -> Started; later Exited.
+// A new process beside the first. Its streams come with the frame: one for a terminal, else three; then more_streams.
+// -> Started; later Exited.
 template <typename Kind>
 struct Exec {
     KVMSBX_CONTROL_MESSAGE(Exec, 3);

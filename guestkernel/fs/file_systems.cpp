@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/dev.hpp"
 #include "guestkernel/fs/ninep/ninep.hpp"
 #include "guestkernel/fs/pipe.hpp"
@@ -38,7 +37,7 @@ void limit_names() {
 
 }  // namespace
 
-void register_file_systems(const abi::AppOptions& options) {
+void register_file_systems(GoferFiles access) {
     limit_names();
     report("registering tmpfs", vfs::register_file_system("tmpfs", make_tmpfs, kTmpfsOptions));
     report("registering memory devices", register_memory_devices());
@@ -46,11 +45,10 @@ void register_file_systems(const abi::AppOptions& options) {
     ipc::initialize_inotify();
     report("registering mqueue", ipc::register_mqueue());
     report("registering terminals", register_terminals());
-    report("making the console", create_console(options));
     report("registering proc", register_proc());
     report("registering sysfs", register_sys());
     ninep::start_blocking();
-    report("connecting to the gofer", connect_gofer(options.file_access_shared != 0));
+    report("connecting to the gofer", connect_gofer(access == GoferFiles::kShared));
 }
 
 void write_back_everything() { report("writing data back at the end", ninep::write_back_all()); }

@@ -1,7 +1,6 @@
 // The Sentry's start: sentry_start on every vCPU; vCPU 0 sets everything up and makes the first task, whose bootstrap
 // (first_task.cpp) goes on from there.
 #include "guestkernel/platform/start.hpp"
-#include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/ninep/channel.hpp"
 #include "guestkernel/init/first_task.hpp"
 #include "guestkernel/lib/assert.hpp"

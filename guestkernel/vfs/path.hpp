@@ -63,6 +63,11 @@ Result<Path> walk(const Caller& caller, const Path& base, std::string_view path,
 // open(2) without the descriptor. mode: permission bits for O_CREAT (umask is applied here).
 Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_view path, uint32_t flags, uint32_t mode);
 
+// An absolute path's directory; the missing parts are made with mode 0755 and the caller's umask.
+Result<Path> obtain_directory(const Caller& caller, std::string_view path);
+
+// What open_executable() would open, not opened.
+Result<Path> find_executable(const Caller& caller, const Path& base, std::string_view path, Follow follow_last);
 // For execve(2): walks, wants a regular file with execute permission on a mount without noexec (EACCES, ENOENT, ...),
 // opens it for reading.
 Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std::string_view path, Follow follow_last);

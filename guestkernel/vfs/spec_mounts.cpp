@@ -10,30 +10,29 @@ namespace kvmsbx::vfs {
 
 namespace {
 
-// Who sets mounts up: root with all capabilities.
-Result<RefPtr<auth::Credentials>> kernel_credentials() {
-    auto root = TRY(make_ref<auth::Credentials>());
-    root->effective.bits = auth::CapabilitySet::kAll;
-    return root;
+// The place; its missing parts are made, the last one as a file where a file is to be mounted.
+Result<Path> obtain_place(const Caller& caller, std::string_view path, bool directory) {
+    if (directory) return obtain_directory(caller, path);
+    const size_t slash = path.rfind('/');
+    if (slash != path.npos && slash > 0) TRY(obtain_directory(caller, path.substr(0, slash)));
+    Result<Path> found = walk(caller, caller.fs.root, path, Follow::kYes);
+    if (found.is_ok() || found.error() != Errno::kNOENT) return found;
+    return make_node(caller, caller.fs.root, path, kModeRegular | 0644, 0);
 }
 
-// Makes the missing parts of the path; the last one as a file where a file is to be mounted.
-Result<Path> obtain_place(const Caller& caller, std::string_view path, bool directory) {
+}  // namespace
+
+Result<Path> obtain_directory(const Caller& caller, std::string_view path) {
     for (size_t end = 1; end <= path.size(); ++end) {
         if (end < path.size() && path[end] != '/') continue;
         const std::string_view part = path.substr(0, end);
         Result<Path> found = walk(caller, caller.fs.root, part, Follow::kYes);
         if (found.is_ok()) continue;
         if (found.error() != Errno::kNOENT) return found.error();
-        if (end < path.size() || directory)
-            TRY(make_directory(caller, caller.fs.root, part, 0755));
-        else
-            TRY(make_node(caller, caller.fs.root, part, kModeRegular | 0644, 0));
+        TRY(make_directory(caller, caller.fs.root, part, 0755));
     }
     return walk(caller, caller.fs.root, path, Follow::kYes);
 }
-
-}  // namespace
 
 Result<RefPtr<FsContext>> mount_root(const SpecMount& root) {
     RefPtr<Inode> inode = TRY(make_file_system(root.type, {root.source, root.data, root.flags}));
@@ -48,7 +47,7 @@ Result<RefPtr<FsContext>> mount_root(const SpecMount& root) {
 }
 
 Result<> mount_spec(FsContext& context, const SpecMount& mount) {
-    RefPtr<auth::Credentials> credentials = TRY(kernel_credentials());
+    RefPtr<auth::Credentials> credentials = TRY(auth::kernel_credentials());
     const Caller caller{context, *credentials};
     std::string_view destination = mount.destination;
     while (destination.size() > 1 && destination.back() == '/') destination.remove_suffix(1);
@@ -65,7 +64,7 @@ Result<> mount_spec(FsContext& context, const SpecMount& mount) {
 }
 
 Result<> make_path_readonly(FsContext& context, std::string_view path) {
-    RefPtr<auth::Credentials> credentials = TRY(kernel_credentials());
+    RefPtr<auth::Credentials> credentials = TRY(auth::kernel_credentials());
     Result<Path> place = walk({context, *credentials}, context.root, path, Follow::kYes);
     if (place.is_error()) return place.error() == Errno::kNOENT ? Result<>() : Result<>(place.error());
     const Mount& below = place->mount();
@@ -74,7 +73,7 @@ Result<> make_path_readonly(FsContext& context, std::string_view path) {
 }
 
 Result<> mask_path(FsContext& context, std::string_view path) {
-    RefPtr<auth::Credentials> credentials = TRY(kernel_credentials());
+    RefPtr<auth::Credentials> credentials = TRY(auth::kernel_credentials());
     const Caller caller{context, *credentials};
     Result<Path> place = walk(caller, context.root, path, Follow::kYes);
     if (place.is_error())
