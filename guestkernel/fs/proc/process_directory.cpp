@@ -2,6 +2,7 @@
 
 #include "guestkernel/fs/proc/net_directory.hpp"
 #include "guestkernel/fs/proc/process_files.hpp"
+#include "guestkernel/fs/proc/super.hpp"
 #include "guestkernel/task/registry.hpp"
 
 namespace kvmsbx::fs {
@@ -127,6 +128,12 @@ class ProcessDirectory final : public SyntheticNode {
           subject_(std::move(subject)) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
+    // What permission checks ask: hidepid= closes the directory to others.
+    Result<vfs::Ownership> ownership() override {
+        // SAFETY: directories of processes are proc's.
+        if (!static_cast<const ProcFileSystem&>(fs()).opens(subject_)) return Errno::kPERM;
+        return SyntheticNode::ownership();
+    }
     const void* class_tag() const override { return &kTag; }
     static const char kTag;
     const ProcSubject subject_;
