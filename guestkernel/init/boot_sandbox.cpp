@@ -2,8 +2,10 @@
 
 #include "guestkernel/control/first_process.hpp"
 #include "guestkernel/control/limits.hpp"
+#include "guestkernel/fs/dev.hpp"
 #include "guestkernel/fs/file_systems.hpp"
 #include "guestkernel/fs/proc/sysctl.hpp"
+#include "guestkernel/sched/clock.hpp"
 #include "guestkernel/task/oom.hpp"
 #include "guestkernel/task/uts.hpp"
 
@@ -32,6 +34,12 @@ std::string_view sysctl_advice(Errno error) {
     }
 }
 
+void check_clocks(const SandboxSpec& spec) {
+    const sched::ClockOffsets& set = sched::clock_offsets();
+    if (set.monotonic != spec.monotonic_offset_ns || set.boottime != spec.boottime_offset_ns)
+        fail("cannot apply", "linux.timeOffsets", Errno::kRANGE, "a clock would begin before 0 or after 146 years");
+}
+
 void set_sysctls(const SandboxSpec& spec) {
     for (const auto& sysctl : spec.sysctls)
         if (auto set = fs::set_sysctl(sysctl.name, sysctl.value); set.is_error())
@@ -39,7 +47,7 @@ void set_sysctls(const SandboxSpec& spec) {
 }
 
 vfs::SpecMount spec_mount(const spec::Mount<wire::Viewed>& mount) {
-    return {mount.type, mount.source, mount.destination, mount.data, mount.flags};
+    return {mount.type, mount.source, mount.destination, mount.data, mount.flags, mount.shared_access, mount.copy_up};
 }
 
 void mount_everything(task::Task& first, const SandboxSpec& spec) {
@@ -57,6 +65,24 @@ void mount_everything(task::Task& first, const SandboxSpec& spec) {
     }
 }
 
+void make_devices(task::Task& first, const SandboxSpec& spec) {
+    for (const auto& device : spec.devices) {
+        const auto made = fs::make_device(first.fs(), device);
+        if (made.is_ok()) continue;
+        if (made.error() != Errno::kNXIO)
+            fail("cannot make the device", device.path, made.error(), "check linux.devices in config.json");
+        debug("linux.devices: the sandbox does not have the device of {}", device.path);
+    }
+}
+
+// As runc has it: there is a console where there is a terminal, and it is its user's.
+void make_console(task::Task& first, const SandboxSpec& spec) {
+    if (!spec.process.terminal) return;
+    const spec::Device<wire::Viewed> console{"/dev/console", vfs::kModeChar, 5, 1, 0620, spec.process.uid, 5};
+    if (auto made = fs::make_device(first.fs(), console); made.is_error())
+        debug("no /dev/console: errno {}", static_cast<int32_t>(made.error()));  // /dev is the host's
+}
+
 void restrict_paths(task::Task& first, const SandboxSpec& spec) {
     for (std::string_view path : spec.masked_paths)
         if (auto masked = vfs::mask_path(first.fs(), path); masked.is_error())
@@ -69,12 +95,17 @@ void restrict_paths(task::Task& first, const SandboxSpec& spec) {
 }  // namespace
 
 void boot_sandbox(task::Task& first, const SandboxSpec& spec) {
-    control::apply_limits(spec.limits);
+    if (auto applied = control::apply_limits(spec.limits); applied.is_error())
+        fail("cannot apply", "linux.resources.cpu", applied.error(),
+             "the period is 1000 to 1000000 us, the quota at least 1000 us");
     task::install_oom_killer();
-    fs::register_file_systems(spec.mounts.front().shared_access ? fs::GoferFiles::kShared : fs::GoferFiles::kExclusive);
+    fs::register_file_systems();
+    check_clocks(spec);
     set_names(spec);
     set_sysctls(spec);
     mount_everything(first, spec);
+    make_console(first, spec);
+    make_devices(first, spec);
     restrict_paths(first, spec);
 }
 

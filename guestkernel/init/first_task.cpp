@@ -8,6 +8,7 @@
 #include "guestkernel/init/boot_sandbox.hpp"
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/platform/host.hpp"
+#include "guestkernel/sched/clock.hpp"
 
 namespace kvmsbx::init {
 namespace {
@@ -37,6 +38,11 @@ void cannot_start(Errno error) {
     control::Failure failure;
     control::fail(failure, "cannot make", "the first process", error, control::advice_for(error));
     control::end_with(failure);
+}
+
+void offset_clocks() {
+    const SandboxSpec spec = read_spec();
+    ignore(sched::set_clock_offsets({spec.monotonic_offset_ns, spec.boottime_offset_ns}), "boot_sandbox() sees it");
 }
 
 void run_first_task(task::Task& task) {

@@ -6,6 +6,8 @@ namespace kvmsbx::init {
 
 // Ends the sandbox with a line, as there is no first process. EAGAIN, ENOMEM.
 [[noreturn]] void cannot_start(Errno error);
+// linux.timeOffsets, before anything asks for the time. boot_sandbox() tells where that cannot be.
+void offset_clocks();
 // The first task's bootstrap: sandbox, process, execve. Ends the sandbox with 125, 126 or 127 if the program cannot be
 // run.
 void run_first_task(task::Task& task);

@@ -6,6 +6,7 @@
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/pidfd.hpp"
+#include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/seccomp.hpp"
 #include "guestkernel/task/trace.hpp"
 
@@ -168,6 +169,7 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     const uint64_t flags = request.flags;
     TRY(check_flags(parent, flags));
     TRY(check_process_limit(parent));
+    PidCharge charge = TRY(PidCharge::take());
     if (flags & kCloneSettls && request.tls >= platform::user_end) return Errno::kPERM;
     const int32_t number = TRY(number_for(request));
     RefPtr<Process> process = flags & kCloneThread ? parent.process_ : TRY(new_process(parent, number, request));
@@ -188,6 +190,7 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     inherit_seccomp(parent, *child);
     if (number_was_taken(request, number)) return Errno::kEXIST;
     descriptor.keep();
+    charge.keep();
     process->threads.push_back(*child);
     register_task(*child);
     if (!(flags & kCloneThread)) adopt(*process, flags & kCloneParent ? parent.process().parent : &parent.process());
@@ -207,6 +210,7 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
 
 Result<RefPtr<Task>> create_process(void (*bootstrap)(Task&), RefPtr<Outside> outside) {
     constexpr char kName[] = "kvmsbx";  // until its program runs
+    PidCharge charge = TRY(PidCharge::take());
     const int32_t pid = TRY(allocate_number());
     auto process = TRY(make_ref<Process>(pid));
     process->session = TRY(make_ref<Session>(pid));
@@ -231,6 +235,7 @@ Result<RefPtr<Task>> create_process(void (*bootstrap)(Task&), RefPtr<Outside> ou
     task->bootstrap = bootstrap;
     memcpy(task->name, kName, sizeof kName);
     task->start_time = process->start_time;
+    charge.keep();
     process->threads.push_back(*task);
     register_task(*task);
     register_process(*process);

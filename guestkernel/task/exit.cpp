@@ -8,6 +8,7 @@
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
 #include "guestkernel/task/trace.hpp"
@@ -116,6 +117,7 @@ void Process::unlink_all() {
     sibling_hook.unlink();
     parent = nullptr;
     unregister_process(*this);
+    release_pid();
 }
 
 CpuUsage usage_of_all() {
@@ -150,7 +152,7 @@ void note_resident_size(Task& task) {
     if (pages > most) most = pages;
 }
 
-Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {}
+Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) { shares_quota = true; }
 
 Task::~Task() { free_fpu(*this); }
 

@@ -1,4 +1,5 @@
 kvmsbx_unit_test(sentry_signal kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_pids kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_futex kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_credentials kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_strace kvmsbx_sentry_host)

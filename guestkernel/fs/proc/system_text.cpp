@@ -28,7 +28,7 @@ ThreadCounts count_threads() {
         for (const task::Task& task : process.threads) {
             ++counts.total;
             counts.last_pid = std::max(counts.last_pid, task.tid);
-            if (task.state() == sched::Thread::State::kBlocked) {
+            if (task.state() == sched::Thread::State::kBlocked && !task.awaits_quota) {
                 if (!task.interruptible()) ++counts.blocked;
             } else {
                 ++counts.running;

@@ -1,12 +1,16 @@
 // Files of the control group (Documentation/admin-guide/cgroup-v2.rst).
 #include <algorithm>
+#include <cstdlib>
 
 #include "guestkernel/fs/proc/nodes.hpp"
 #include "guestkernel/fs/sys/sys.hpp"
 #include "guestkernel/mm/frame.hpp"
 #include "guestkernel/platform/cpu.hpp"
 #include "guestkernel/platform/host.hpp"
+#include "guestkernel/sched/cpu.hpp"
+#include "guestkernel/sched/quota.hpp"
 #include "guestkernel/task/clocks.hpp"
+#include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/file_system.hpp"
 
@@ -14,8 +18,7 @@ namespace kvmsbx::fs {
 namespace {
 
 constexpr uint64_t kCgroup2Magic = 0x63677270, kRootIno = 1;
-constexpr uint64_t kPeriod = 100'000;  // us, cpu.max's default
-uint64_t cpu_quota, cpu_period = kPeriod;
+uint64_t cpu_weight = 100;
 
 Result<> put_limit(TextSink& sink, uint64_t value) {
     if (value)
@@ -42,26 +45,39 @@ Result<> put_threads(TextSink& sink) {
     });
     return {};
 }
+<<<<<<< HEAD
 // A zombie has its number still.
 uint64_t count_threads() {
     uint64_t count = 0;
     task::for_each_process([&](task::Process& process) { count += std::max<size_t>(process.threads.size(), 1); });
     return count;
+=======
+Result<> put_pids_current(TextSink& sink) { return put_number(sink, task::pids_statistics().current); }
+Result<> put_pids_peak(TextSink& sink) { return put_number(sink, task::pids_statistics().peak); }
+Result<> put_pids_max(TextSink& sink) { return put_limit(sink, task::pids_statistics().limit); }
+Result<> put_pids_events(TextSink& sink) {
+    format_to(sink, "max {}\n", task::pids_statistics().refused);
+    return {};
+>>>>>>> mech
 }
 Result<> put_thread_count(TextSink& sink) { return put_number(sink, count_threads()); }
 
 Result<> put_cpu_max(TextSink& sink) {
-    if (cpu_quota)
-        format_to(sink, "{} {}\n", cpu_quota, cpu_period);
+    const uint64_t quota = sched::cpu_quota().quota() / task::kNsPerMicrosecond;
+    const uint64_t period = sched::cpu_quota().period() / task::kNsPerMicrosecond;
+    if (quota)
+        format_to(sink, "{} {}\n", quota, period);
     else
-        format_to(sink, "max {}\n", cpu_period);
+        format_to(sink, "max {}\n", period);
     return {};
 }
 Result<> put_cpu_stat(TextSink& sink) {
     const task::CpuUsage sum = task::usage_of_all();
     const uint64_t user = sum.user / task::kNsPerMicrosecond, system = sum.system / task::kNsPerMicrosecond;
-    format_to(sink, "usage_usec {}\nuser_usec {}\nsystem_usec {}\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",
-              user + system, user, system);
+    const sched::QuotaAccount::Statistics quota = sched::cpu_quota().statistics(sched::now());
+    format_to(sink, "usage_usec {}\nuser_usec {}\nsystem_usec {}\n", user + system, user, system);
+    format_to(sink, "nr_periods {}\nnr_throttled {}\nthrottled_usec {}\n", quota.periods, quota.throttled_periods,
+              quota.throttled_time / task::kNsPerMicrosecond);
     return {};
 }
 Result<> put_cpus(TextSink& sink) {
@@ -104,7 +120,17 @@ Result<> put_nothing(TextSink& sink) {
     sink.put("\n");
     return {};
 }
-Result<> put_default_weight(TextSink& sink) { return put_number(sink, 100); }
+Result<> put_weight(TextSink& sink) { return put_number(sink, cpu_weight); }
+// cpu_weight_nice_read_s64: the nice value whose weight is nearest.
+Result<> put_weight_as_nice(TextSink& sink) {
+    constexpr int kLeastNice = -20, kMostNice = 19;
+    const auto wanted = static_cast<int64_t>((cpu_weight * 1024 + 50) / 100);
+    int nice = kLeastNice;
+    auto distance = [&](int of) { return std::abs(int64_t{sched::nice_weight(of)} - wanted); };
+    while (nice < kMostNice && distance(nice + 1) < distance(nice)) ++nice;
+    format_to(sink, "{}\n", nice);
+    return {};
+}
 
 constexpr StaticEntry kFiles[] = {
     constant_entry("cgroup.controllers", "cpuset cpu memory pids\n"),
@@ -120,8 +146,8 @@ constexpr StaticEntry kFiles[] = {
     limit_entry("cpu.max", put_cpu_max),
     limit_entry("cpu.max.burst", put_zero),
     text_entry("cpu.stat", put_cpu_stat),
-    limit_entry("cpu.weight", put_default_weight),
-    limit_entry("cpu.weight.nice", put_zero),
+    limit_entry("cpu.weight", put_weight),
+    limit_entry("cpu.weight.nice", put_weight_as_nice),
     limit_entry("cpuset.cpus", put_nothing),
     text_entry("cpuset.cpus.effective", put_cpus),
     limit_entry("cpuset.mems", put_nothing),
@@ -136,9 +162,10 @@ constexpr StaticEntry kFiles[] = {
     text_entry("memory.stat", put_memory_stat),
     constant_entry("memory.swap.current", "0\n"),
     limit_entry("memory.swap.max", put_zero),
-    text_entry("pids.current", put_thread_count),
-    constant_entry("pids.events", "max 0\n"),
-    limit_entry("pids.max", put_no_limit),
+    text_entry("pids.current", put_pids_current),
+    text_entry("pids.events", put_pids_events),
+    limit_entry("pids.max", put_pids_max),
+    text_entry("pids.peak", put_pids_peak),
 };
 constexpr StaticEntry kGroup = directory_entry("", kFiles);
 
@@ -149,6 +176,7 @@ Result<RefPtr<vfs::Inode>> make_cgroup(const vfs::MountOptions&) {
 
 }  // namespace
 
+<<<<<<< HEAD
 GroupUsage group_usage() {
     const mm::MemoryStatistics memory = mm::memory_statistics();
     GroupUsage usage;
@@ -165,6 +193,12 @@ GroupUsage group_usage() {
 void set_cgroup_cpu_limit(uint64_t quota, uint64_t period) {
     cpu_quota = quota;
     cpu_period = period ? period : kPeriod;
+=======
+// The conversion that runtimes have agreed on: 2 to 262144 become 1 to 10000.
+void set_cpu_shares(uint64_t shares) {
+    constexpr uint64_t kLeast = 2, kMost = 262'144, kDefaultWeight = 100;
+    cpu_weight = shares ? 1 + (std::clamp(shares, kLeast, kMost) - kLeast) * 9999 / (kMost - kLeast) : kDefaultWeight;
+>>>>>>> mech
 }
 
 Result<> register_cgroup() {
