@@ -4,9 +4,11 @@
 
 #include "guestkernel/fs/proc/subject.hpp"
 #include "guestkernel/fs/sys/sys.hpp"
+#include "guestkernel/sched/quota.hpp"
 #include "guestkernel/syscalls/syscall.hpp"
 #include "guestkernel/task/clocks.hpp"
 #include "guestkernel/task/oom.hpp"
+#include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/device.hpp"
 
@@ -108,6 +110,11 @@ Usage usage() {
     usage.minor_faults = group.cpu.minor_faults;
     usage.major_faults = group.cpu.major_faults;
     usage.pids = group.threads;
+    usage.pids_limit = task::pids_statistics().limit;
+    const auto quota = sched::cpu_quota().statistics(sched::now());
+    usage.cpu_periods = quota.periods;
+    usage.cpu_throttled_periods = quota.throttled_periods;
+    usage.cpu_throttled_ns = quota.throttled_time;
     return usage;
 }
 

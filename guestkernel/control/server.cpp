@@ -54,7 +54,7 @@ void on(uint64_t id, const Stats&) { send(id, usage()); }
 void on(uint64_t id, const Stacks&) { send_stacks(id); }
 
 void on(uint64_t id, const Update& update) {
-    apply_limits(update.limits);
+    if (apply_limits(update.limits).is_error()) return refuse(id, "the CPU quota or its period is out of range");
     send(id, Done{});
 }
 

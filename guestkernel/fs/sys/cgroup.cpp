@@ -45,22 +45,13 @@ Result<> put_threads(TextSink& sink) {
     });
     return {};
 }
-<<<<<<< HEAD
-// A zombie has its number still.
-uint64_t count_threads() {
-    uint64_t count = 0;
-    task::for_each_process([&](task::Process& process) { count += std::max<size_t>(process.threads.size(), 1); });
-    return count;
-=======
 Result<> put_pids_current(TextSink& sink) { return put_number(sink, task::pids_statistics().current); }
 Result<> put_pids_peak(TextSink& sink) { return put_number(sink, task::pids_statistics().peak); }
 Result<> put_pids_max(TextSink& sink) { return put_limit(sink, task::pids_statistics().limit); }
 Result<> put_pids_events(TextSink& sink) {
     format_to(sink, "max {}\n", task::pids_statistics().refused);
     return {};
->>>>>>> mech
 }
-Result<> put_thread_count(TextSink& sink) { return put_number(sink, count_threads()); }
 
 Result<> put_cpu_max(TextSink& sink) {
     const uint64_t quota = sched::cpu_quota().quota() / task::kNsPerMicrosecond;
@@ -176,7 +167,6 @@ Result<RefPtr<vfs::Inode>> make_cgroup(const vfs::MountOptions&) {
 
 }  // namespace
 
-<<<<<<< HEAD
 GroupUsage group_usage() {
     const mm::MemoryStatistics memory = mm::memory_statistics();
     GroupUsage usage;
@@ -186,19 +176,14 @@ GroupUsage group_usage() {
     usage.memory_limit = mm::memory_limit();
     usage.file_memory = memory.cached;
     usage.memory_failures = mm::failed_for_the_limit();
-    usage.threads = count_threads();
+    usage.threads = task::pids_statistics().current;
     return usage;
 }
 
-void set_cgroup_cpu_limit(uint64_t quota, uint64_t period) {
-    cpu_quota = quota;
-    cpu_period = period ? period : kPeriod;
-=======
 // The conversion that runtimes have agreed on: 2 to 262144 become 1 to 10000.
 void set_cpu_shares(uint64_t shares) {
     constexpr uint64_t kLeast = 2, kMost = 262'144, kDefaultWeight = 100;
     cpu_weight = shares ? 1 + (std::clamp(shares, kLeast, kMost) - kLeast) * 9999 / (kMost - kLeast) : kDefaultWeight;
->>>>>>> mech
 }
 
 Result<> register_cgroup() {

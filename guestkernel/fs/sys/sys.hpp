@@ -12,7 +12,6 @@ Result<> register_sys();
 // Type "cgroup2", and "cgroup", which gives the same: the one control group that the container is in. Its limits were
 // set outside; here they can be read, not changed.
 Result<> register_cgroup();
-<<<<<<< HEAD
 // What the control group has used and has now. Bytes; memory_limit 0: none.
 struct GroupUsage {
     task::CpuUsage cpu;
@@ -20,12 +19,8 @@ struct GroupUsage {
     uint64_t threads = 0;
 };
 GroupUsage group_usage();
-// How much CPU time the container may use, as cpu.max shows it: quota us in each period; quota 0: no limit.
-void set_cgroup_cpu_limit(uint64_t quota, uint64_t period);
-=======
 // What cpu.weight shows, by cgroup v1's cpu.shares; 0: the default. One container is alone in its sandbox: the host
 // weighs sandboxes.
 void set_cpu_shares(uint64_t shares);
->>>>>>> mech
 
 }  // namespace kvmsbx::fs
