@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -193,6 +194,7 @@ Outcome<int> boot(BootOptions& options, const SentryImages& images) {
 
 int boot_main(int argc, char** argv, const SentryImages& images) {
     prctl(PR_SET_NAME, "kvmsbx-boot");
+    signal(SIGPIPE, SIG_IGN);  // a stream that nobody reads is the application's affair
     Outcome<BootOptions> options = parse_flags(argc, argv);
     const int log_fd = options.is_ok() ? options.value().config.log_fd : 2;
     Outcome<int> code = options.is_ok() ? boot(options.value(), images) : Outcome<int>(options.error());

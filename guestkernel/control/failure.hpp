@@ -8,8 +8,9 @@ namespace kvmsbx::control {
 inline constexpr int kOwnFailure = 125, kNotExecutable = 126, kNotFound = 127;
 
 struct Failure {
+    static constexpr size_t kMost = 1024;  // bytes of text
     int code = kOwnFailure;
-    FixedText<1024> text;
+    FixedText<kMost> text;
 };
 
 // `WHAT "NAME": error; ADVICE`. Gives false.

@@ -16,9 +16,14 @@ class OutFrame : public RefCounted {
   public:
     template <typename M>
     static Result<RefPtr<OutFrame>> create(uint64_t id, const M& message) {
-        auto frame = TRY(make_ref<OutFrame>());
-        TRY(frame->bytes_.resize(encode_frame({}, id, message)));
+        auto frame = TRY(with_room(encode_frame({}, id, message)));
         frame->set(id, message);
+        return frame;
+    }
+    // For messages of up to so many bytes with their header.
+    static Result<RefPtr<OutFrame>> with_room(size_t bytes) {
+        auto frame = TRY(make_ref<OutFrame>());
+        TRY(frame->bytes_.resize(bytes));
         return frame;
     }
     // Another message with as many bytes, or fewer, in its place.

@@ -1,7 +1,10 @@
 #include "guestkernel/control/server.hpp"
 
+#include "guestkernel/control/exec.hpp"
 #include "guestkernel/control/first_process.hpp"
 #include "guestkernel/control/frames.hpp"
+#include "guestkernel/control/inspect.hpp"
+#include "guestkernel/control/limits.hpp"
 #include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
@@ -12,9 +15,10 @@ namespace {
 sched::WaitQueue arrived;
 bool event_came = true;  // frames may have come before the server
 
-void refuse(uint64_t id, std::string_view why, uint32_t code = kOwnFailure) {
-    send(id, Failed<wire::Borrowed>{code, why});
-}
+void refuse(uint64_t id, std::string_view why) { send(id, Failed<wire::Borrowed>{kOwnFailure, why}); }
+
+// Null: it has none, or is gone.
+fs::ConsoleTerminal* terminal_of(uint64_t target) { return target == 0 ? first_terminal() : exec_terminal(target); }
 
 // ---- one function for each request
 
@@ -27,20 +31,31 @@ void on(uint64_t id, const Signal& signal) {
     if (signal.number < 1 || signal.number > task::kSigMax) return refuse(id, "there is no signal of this number");
     if (signal.all) {
         task::for_each_process([&](task::Process& process) { task::send_signal_from_host(process, number); });
-    } else if (signal.target == 0) {
-        fs::ConsoleTerminal* terminal = signal.foreground ? first_terminal() : nullptr;
+    } else {
+        fs::ConsoleTerminal* terminal = signal.foreground ? terminal_of(signal.target) : nullptr;
+        task::Process* process = signal.target == 0 ? &task::first_process() : exec_process(signal.target);
         if (terminal && terminal->foreground_group() > 0)
             task::send_signal_from_host_to_group(terminal->foreground_group(), number);
-        else
-            task::send_signal_from_host(task::first_process(), number);
+        else if (process)
+            task::send_signal_from_host(*process, number);
     }
     send(id, Done{});
 }
 
 void on(uint64_t id, const Resize& size) {
     if (size.rows > UINT16_MAX || size.columns > UINT16_MAX) return refuse(id, "a terminal has no such size");
-    if (fs::ConsoleTerminal* terminal = size.target == 0 ? first_terminal() : nullptr)
+    if (fs::ConsoleTerminal* terminal = terminal_of(size.target))
         terminal->set_window_size({static_cast<uint16_t>(size.rows), static_cast<uint16_t>(size.columns), 0, 0});
+    send(id, Done{});
+}
+
+void on(uint64_t id, const Ps&) { send_processes(id); }
+void on(uint64_t id, const Stats&) { send(id, usage()); }
+void on(uint64_t id, const Stacks&) { send_stacks(id); }
+
+void on(uint64_t id, const Update& update) {
+    if (apply_limits(update.limits).is_error())
+        return refuse(id, "a CPU period is 1000 to 1000000 us, a quota at least 1000 us");
     send(id, Done{});
 }
 
@@ -62,6 +77,10 @@ void serve_as(const InFrame& frame) {
 void serve(const InFrame& frame) {
     switch (frame.header.type) {
         case Start::kType: return serve_as<Start>(frame);
+        case Ps::kType: return serve_as<Ps>(frame);
+        case Stats::kType: return serve_as<Stats>(frame);
+        case Stacks::kType: return serve_as<Stacks>(frame);
+        case Update::kType: return serve_as<Update>(frame);
         case Signal::kType: return serve_as<Signal>(frame);
         case Resize::kType: return serve_as<Resize>(frame);
         case Crash::kType: return serve_as<Crash>(frame);
@@ -95,7 +114,13 @@ class Server final : public sched::Thread {
         switch (receive(frame)) {
             case Arrived::kNothing: return false;
             case Arrived::kTooLarge: send_out_of_memory(frame.header.id); break;
-            case Arrived::kFrame: serve(frame); break;
+            case Arrived::kFrame:
+                if (frame.header.type == Exec<wire::Viewed>::kType) {
+                    start_exec(std::move(frame));
+                    return true;
+                }
+                serve(frame);
+                break;
         }
         close_streams(frame.header);
         return true;

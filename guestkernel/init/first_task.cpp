@@ -13,7 +13,8 @@
 namespace kvmsbx::init {
 namespace {
 
-constexpr unsigned kStandard = 3;  // streams
+constexpr unsigned kStandard = 3;                         // streams
+constexpr sched::Nanoseconds kDrainTime = 2'000'000'000;  // for the last output of a terminal
 
 SandboxSpec read_spec() {
     const abi::BootInfo& boot = platform::boot_info();
@@ -66,6 +67,7 @@ void exit_sandbox(int status) {
     // As the end of a PID namespace: all other processes are gone at once; what they wrote to shared file mappings is
     // not lost.
     fs::write_back_everything();
+    if (fs::ConsoleTerminal* terminal = control::first_terminal()) terminal->drain(sched::now() + kDrainTime);
     platform::end_sandbox(code);
 }
 

@@ -58,7 +58,7 @@ extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, platform::C
         prepare_cpu(*area);
         sched::lock_kernel();
         set_up_sentry(*info);
-        auto first = task::create_first_process(run_first_task);
+        auto first = task::create_process(run_first_task, nullptr);
         if (first.is_error()) cannot_start(first.error());
         sched::start(*first.value());
         __atomic_store_n(&started, true, __ATOMIC_RELEASE);

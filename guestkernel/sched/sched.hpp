@@ -64,6 +64,10 @@ class Thread : public RefCounted {
     struct {
         uint64_t read = 0, written = 0;
     } storage;  // bytes from and to files of the host
+    // Where a blocked thread waits: return addresses, innermost first, and how many.
+    size_t waits_at(std::span<uint64_t> out) const {
+        return state_ == State::kBlocked && context_ ? platform::return_addresses(context_, out) : 0;
+    }
     // cpu_time with the present run included.
     Nanoseconds total_cpu_time() const { return cpu_time + (state_ == State::kRunning ? now() - started_ : 0); }
 

@@ -151,9 +151,10 @@ Result<> give_descriptor(Task& parent, Task& child, const CloneRequest& request,
     return mm::UserOut<int32_t>{request.pidfd}.store(parent.space(), fd);
 }
 
-void adopt(Process& process, Process& parent) {
-    process.parent = &parent;
-    parent.children.push_back(process);
+// parent: null: of a process that was started from outside, by CLONE_PARENT.
+void adopt(Process& process, Process* parent) {
+    process.parent = parent;
+    if (parent) parent->children.push_back(process);
     register_process(process);
 }
 
@@ -192,7 +193,7 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     charge.keep();
     process->threads.push_back(*child);
     register_task(*child);
-    if (!(flags & kCloneThread)) adopt(*process, flags & kCloneParent ? *parent.process().parent : parent.process());
+    if (!(flags & kCloneThread)) adopt(*process, flags & kCloneParent ? parent.process().parent : &parent.process());
     child->vfork_parent_waits = flags & kCloneVfork;
     const TraceEvent event = trace_child(parent, *child, flags, request.exit_signal);
     sched::start(*child);
@@ -207,7 +208,8 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     return number;
 }
 
-Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&)) {
+Result<RefPtr<Task>> create_process(void (*bootstrap)(Task&), RefPtr<Outside> outside) {
+    constexpr char kName[] = "kvmsbx";  // until its program runs
     PidCharge charge = TRY(PidCharge::take());
     const int32_t pid = TRY(allocate_number());
     auto process = TRY(make_ref<Process>(pid));
@@ -223,6 +225,7 @@ Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&)) {
     process->limits[kRlimitNice] = {0, 0};
     process->limits[kRlimitRtprio] = {0, 0};
     process->start_time = sched::boottime_now();
+    process->outside = std::move(outside);
     auto task = TRY(make_ref<Task>(pid, process));
     task->space_ = TRY(mm::AddressSpace::create());
     task->files_ = TRY(make_ref<vfs::FdTable>());
@@ -230,6 +233,7 @@ Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&)) {
     TRY(task->create_stack());
     TRY(allocate_fpu(*task));
     task->bootstrap = bootstrap;
+    memcpy(task->name, kName, sizeof kName);
     task->start_time = process->start_time;
     charge.keep();
     process->threads.push_back(*task);

@@ -15,19 +15,6 @@ namespace {
 constexpr uint64_t kPageShift = 12, kKilobyte = 1024;
 constexpr uint32_t kFlagForkNoExec = 0x40, kFlagRandomize = 0x400000;  // PF_*
 
-char state_of(const ProcSubject& subject) {
-    if (subject.process->state != task::Process::State::kAlive) return 'Z';
-    const task::Task* task = subject.task();
-    if (!task) return 'Z';
-    if (task->trace && task->trace->stopped) return 't';
-    if (subject.process->stopped && !task->resumed_by_tracer) return 'T';
-    switch (task->state()) {
-        case sched::Thread::State::kBlocked: return task->awaits_quota ? 'R' : task->interruptible() ? 'S' : 'D';
-        case sched::Thread::State::kDead: return 'X';
-        default: return 'R';
-    }
-}
-
 std::string_view state_name(char state) {
     switch (state) {
         case 'R': return "R (running)";
@@ -182,6 +169,19 @@ void put_security(const ProcSubject& subject, const task::Task& task, TextSink& 
 }
 
 }  // namespace
+
+char state_of(const ProcSubject& subject) {
+    if (subject.process->state != task::Process::State::kAlive) return 'Z';
+    const task::Task* task = subject.task();
+    if (!task) return 'Z';
+    if (task->trace && task->trace->stopped) return 't';
+    if (subject.process->stopped && !task->resumed_by_tracer) return 'T';
+    switch (task->state()) {
+        case sched::Thread::State::kBlocked: return task->awaits_quota ? 'R' : task->interruptible() ? 'S' : 'D';
+        case sched::Thread::State::kDead: return 'X';
+        default: return 'R';
+    }
+}
 
 Result<> put_stat(const ProcSubject& subject, TextSink& sink) {
     if (!subject.alive()) return Errno::kSRCH;

@@ -63,14 +63,7 @@ Result<> put_cpu_max(TextSink& sink) {
     return {};
 }
 Result<> put_cpu_stat(TextSink& sink) {
-    task::CpuUsage sum;
-    task::for_each_process([&](task::Process& process) {
-        sum += task::usage_of(process);
-        if (!process.parent) sum += process.children_usage;
-    });
-    task::for_each_process([&](task::Process& process) {
-        if (process.parent) sum += process.children_usage;
-    });
+    const task::CpuUsage sum = task::usage_of_all();
     const uint64_t user = sum.user / task::kNsPerMicrosecond, system = sum.system / task::kNsPerMicrosecond;
     const sched::QuotaAccount::Statistics quota = sched::cpu_quota().statistics(sched::now());
     format_to(sink, "usage_usec {}\nuser_usec {}\nsystem_usec {}\n", user + system, user, system);
@@ -85,33 +78,27 @@ Result<> put_cpus(TextSink& sink) {
     return {};
 }
 
-uint64_t used_memory() {
-    const mm::MemoryStatistics memory = mm::memory_statistics();
-    return memory.total - memory.free;
-}
-Result<> put_memory_max(TextSink& sink) { return put_limit(sink, mm::memory_limit()); }
-Result<> put_memory_current(TextSink& sink) { return put_number(sink, used_memory()); }
-Result<> put_memory_peak(TextSink& sink) { return put_number(sink, std::max(mm::peak_memory(), used_memory())); }
+Result<> put_memory_max(TextSink& sink) { return put_limit(sink, group_usage().memory_limit); }
+Result<> put_memory_current(TextSink& sink) { return put_number(sink, group_usage().memory); }
+Result<> put_memory_peak(TextSink& sink) { return put_number(sink, group_usage().memory_peak); }
 Result<> put_memory_events(TextSink& sink) {
-    format_to(sink, "low 0\nhigh 0\nmax {}\n", mm::failed_for_the_limit());
+    format_to(sink, "low 0\nhigh 0\nmax {}\n", group_usage().memory_failures);
     return {};
 }
 Result<> put_memory_stat(TextSink& sink) {
-    const uint64_t file = mm::memory_statistics().cached, used = used_memory();
-    uint64_t threads = 0, tables = 0;
-    task::CpuUsage usage;
+    const GroupUsage usage = group_usage();
+    const uint64_t file = usage.file_memory, used = usage.memory, stacks = usage.threads * platform::kStackSize;
+    uint64_t tables = 0;
     task::for_each_process([&](task::Process& process) {
-        threads += process.threads.size();
-        usage += task::usage_of(process);
-        usage += process.children_usage;
         if (task::Task* leader = process.leader(); leader && leader->space_) tables += leader->space().table_bytes();
     });
-    const uint64_t stacks = threads * platform::kStackSize, other = std::min(used, file + stacks + tables);
+    const uint64_t other = std::min(used, file + stacks + tables);
     format_to(sink, "anon {}\nfile {}\nkernel_stack {}\npagetables {}\nswapcached 0\n", used - other, file, stacks,
               tables);
     format_to(sink, "inactive_anon 0\nactive_anon {}\ninactive_file 0\nactive_file {}\nunevictable 0\n", used - other,
               file);
-    format_to(sink, "pgfault {}\npgmajfault {}\n", usage.minor_faults + usage.major_faults, usage.major_faults);
+    format_to(sink, "pgfault {}\npgmajfault {}\n", usage.cpu.minor_faults + usage.cpu.major_faults,
+              usage.cpu.major_faults);
     return {};
 }
 
@@ -179,6 +166,19 @@ Result<RefPtr<vfs::Inode>> make_cgroup(const vfs::MountOptions&) {
 }
 
 }  // namespace
+
+GroupUsage group_usage() {
+    const mm::MemoryStatistics memory = mm::memory_statistics();
+    GroupUsage usage;
+    usage.cpu = task::usage_of_all();
+    usage.memory = memory.total - memory.free;
+    usage.memory_peak = std::max(mm::peak_memory(), usage.memory);
+    usage.memory_limit = mm::memory_limit();
+    usage.file_memory = memory.cached;
+    usage.memory_failures = mm::failed_for_the_limit();
+    usage.threads = task::pids_statistics().current;
+    return usage;
+}
 
 // The conversion that runtimes have agreed on: 2 to 262144 become 1 to 10000.
 void set_cpu_shares(uint64_t shares) {

@@ -58,7 +58,9 @@ void ConsoleTerminal::push_output() {
         if (sent.is_error()) return lose_line();
         output_.drop(sent.value());
     }
-    if (had_output && output_.empty()) wake();
+    if (!had_output || !output_.empty()) return;
+    wake();
+    end_if_unused();
 }
 
 void ConsoleTerminal::pump_input() {
@@ -91,13 +93,19 @@ void ConsoleTerminal::lose_line() {
     hang_up();
 }
 
+void ConsoleTerminal::drain(sched::Nanoseconds deadline) {
+    ignore(changed_.wait([this] { return output_.empty() || gone_; }, sched::Interruptible::kNo, deadline),
+           "whoever takes nothing for so long loses it");
+}
+
 void ConsoleTerminal::closed() {
     --files_;
     end_if_unused();
 }
 
 void ConsoleTerminal::end_if_unused() {
-    if (unused_ == Unused::kStays || ended_ || files_ != 0 || session()) return;
+    const bool sends = !output_.empty() && !gone_;
+    if (unused_ == Unused::kStays || ended_ || files_ != 0 || session() || sends) return;
     ended_ = gone_ = true;
     output_.clear();
     keys_from_->close();

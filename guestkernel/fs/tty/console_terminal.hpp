@@ -19,6 +19,9 @@ class ConsoleTerminal final : public Terminal, HostStream::User {
                     Unused unused);
     ~ConsoleTerminal() override;
 
+    // Until all output is with the host, the line is gone, or the deadline has passed.
+    void drain(sched::Nanoseconds deadline);
+
     const uint32_t index;
 
   private:
