@@ -101,6 +101,10 @@ Usage usage() {
     Usage usage;
     usage.cpu_user_ns = group.cpu.user;
     usage.cpu_system_ns = group.cpu.system;
+    const sched::QuotaAccount::Statistics quota = sched::cpu_quota().statistics(sched::now());
+    usage.cpu_periods = quota.periods;
+    usage.cpu_throttled_periods = quota.throttled_periods;
+    usage.cpu_throttled_ns = quota.throttled_time;
     usage.memory = group.memory;
     usage.memory_peak = group.memory_peak;
     usage.memory_limit = group.memory_limit;
@@ -111,10 +115,6 @@ Usage usage() {
     usage.major_faults = group.cpu.major_faults;
     usage.pids = group.threads;
     usage.pids_limit = task::pids_statistics().limit;
-    const auto quota = sched::cpu_quota().statistics(sched::now());
-    usage.cpu_periods = quota.periods;
-    usage.cpu_throttled_periods = quota.throttled_periods;
-    usage.cpu_throttled_ns = quota.throttled_time;
     return usage;
 }
 
@@ -125,6 +125,8 @@ void put_call(const task::Task& task, TextSink& sink) {
     const abi::UserRegs& regs = task.regs;
     if (task.state() != sched::Thread::State::kBlocked)
         sink.put("runs or wants to\n");
+    else if (task.awaits_quota)
+        sink.put("waits for the next period of the CPU quota\n");
     else if (!entry)
         sink.put("waits outside of system calls\n");
     else

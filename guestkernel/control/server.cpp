@@ -54,7 +54,8 @@ void on(uint64_t id, const Stats&) { send(id, usage()); }
 void on(uint64_t id, const Stacks&) { send_stacks(id); }
 
 void on(uint64_t id, const Update& update) {
-    if (apply_limits(update.limits).is_error()) return refuse(id, "the CPU quota or its period is out of range");
+    if (apply_limits(update.limits).is_error())
+        return refuse(id, "a CPU period is 1000 to 1000000 us, a quota at least 1000 us");
     send(id, Done{});
 }
 

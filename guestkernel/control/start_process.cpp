@@ -60,7 +60,7 @@ Result<> copy_arguments(const ProcessSpec& spec, task::ExecRequest& request) {
 }  // namespace
 
 std::string_view advice_for(Errno error) {
-    return error == Errno::kAGAIN ? "raise the host's limit of processes (pids.max of the cgroup, ulimit -u)"
+    return error == Errno::kAGAIN ? "raise the container's limit of pids, or the host's of processes (pids.max, ulimit -u)"
                                   : "raise the container's memory limit, --memory, or the host's limits";
 }
 
