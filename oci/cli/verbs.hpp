@@ -23,5 +23,7 @@ using Action = std::function<int(Reporter&)>;
 void add_run(CLI::App& app, GlobalOptions& options, Action& action);
 void add_spec(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
+void add_install(CLI::App& app, Action& action);
+void add_uninstall(CLI::App& app, Action& action);
 
 }  // namespace kvmsbx::oci::cli
