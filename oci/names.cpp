@@ -52,6 +52,8 @@ constexpr std::array<std::string_view, 41> kCapabilities = {"CAP_CHOWN",
                                                             "CAP_BPF",
                                                             "CAP_CHECKPOINT_RESTORE"};
 
+constexpr std::string_view kNamespaces[] = {"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"};
+
 struct RlimitName {
     std::string_view name;
     uint32_t number;
@@ -74,6 +76,10 @@ std::optional<unsigned> capability_number(std::string_view name) {
     if (found == kCapabilities.end()) return std::nullopt;
     return static_cast<unsigned>(found - kCapabilities.begin());
 }
+
+std::span<const std::string_view> capability_names() { return kCapabilities; }
+
+std::span<const std::string_view> namespace_names() { return kNamespaces; }
 
 std::optional<uint32_t> rlimit_number(std::string_view name) {
     const auto* found =

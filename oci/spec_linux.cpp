@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "oci/names.hpp"
 #include "oci/spec_parser.hpp"
 
 namespace kvmsbx::oci::parser {
@@ -12,15 +13,14 @@ namespace {
 
 constexpr uint64_t kMaxU32 = UINT32_MAX;
 
-constexpr std::string_view kNamespaces[] = {"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"};
-
 Outcome<NamespaceSpec> parse_namespace(const JsonNode& node) {
     const JsonNode type = TRY(node.require("type", "which kind of namespace it is (\"pid\")"));
     const std::string name = TRY(type.string(64));
-    const auto* found = std::find(std::begin(kNamespaces), std::end(kNamespaces), name);
-    if (found == std::end(kNamespaces))
+    const std::span<const std::string_view> names = namespace_names();
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found == names.end())
         return type.wrong("\"" + name + "\" is no namespace; use pid, network, mount, ipc, uts, user, cgroup or time");
-    NamespaceSpec spec{static_cast<NamespaceType>(found - std::begin(kNamespaces)), ""};
+    NamespaceSpec spec{static_cast<NamespaceType>(found - names.begin()), ""};
     const std::optional<JsonNode> path = TRY(node.find("path"));
     if (!path) return spec;
     spec.path = TRY(path->string(kMaxPathBytes));

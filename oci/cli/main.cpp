@@ -98,7 +98,8 @@ int cli_main(int argc, char** argv) {
     add_global_options(app, options);
     const Verbs verbs{app, options, action};
     for (auto* add :
-         {add_run, add_create, add_exec, add_lifecycle, add_update, add_queries, add_spec, add_doctor, add_manual})
+         {add_run, add_create, add_exec, add_lifecycle, add_update, add_queries, add_spec, add_features,
+                      add_install, add_uninstall, add_doctor, add_manual})
         add(verbs);
     app.set_version_flag("-v,--version", kVersionText);
     app.require_subcommand(1);

@@ -38,6 +38,9 @@ void add_queries(const Verbs& verbs);
 void add_update(const Verbs& verbs);
 void add_spec(const Verbs& verbs);
 void add_doctor(const Verbs& verbs);
+void add_features(const Verbs& verbs);
+void add_install(const Verbs& verbs);
+void add_uninstall(const Verbs& verbs);
 void add_manual(const Verbs& verbs);
 
 // "500ms", "5s", "2m"; none: not a time.
