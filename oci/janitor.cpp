@@ -40,7 +40,8 @@ void remove_state(const std::string& root, const std::string& id) {
     if (folder.is_error()) return;
     for (int attempt = 0; attempt < 300 && folder.value().is_held(); ++attempt) nanosleep(&kPause, nullptr);
     const Outcome<ContainerRecord> record = folder.value().read_record();
-    if (record.is_ok()) ignore(Cgroup::from_paths(record.value().cgroups).remove(Leftovers::kKill), "nobody is left who could be told");
+    if (record.is_ok())
+        ignore(Cgroup::from_paths(record.value().cgroups).remove(Leftovers::kKill), "nobody is left who could be told");
     ignore(folder.value().remove(), "nobody is left who could be told");
 }
 

@@ -60,8 +60,9 @@ Result<> copy_arguments(const ProcessSpec& spec, task::ExecRequest& request) {
 }  // namespace
 
 std::string_view advice_for(Errno error) {
-    return error == Errno::kAGAIN ? "raise the container's limit of pids, or the host's of processes (pids.max, ulimit -u)"
-                                  : "raise the container's memory limit, --memory, or the host's limits";
+    return error == Errno::kAGAIN
+               ? "raise the container's limit of pids, or the host's of processes (pids.max, ulimit -u)"
+               : "raise the container's memory limit, --memory, or the host's limits";
 }
 
 bool prepare_process(task::Task& task, const ProcessSpec& spec, fs::StandardFiles& files, Cwd cwd,

@@ -76,8 +76,9 @@ void add_install(const Verbs& verbs) {
     verb->add_flag("--containerd", options->containerd, "Print what containerd needs instead; no file is changed");
     verb->add_option("arguments", options->registration.runtime_args,
                      "After --: global flags that Docker gives with every call");
-    verb->callback(
-        [verbs, options] { verbs.action = [options](Reporter& reporter) { return report(install(*options), reporter); }; });
+    verb->callback([verbs, options] {
+        verbs.action = [options](Reporter& reporter) { return report(install(*options), reporter); };
+    });
 }
 
 void add_uninstall(const Verbs& verbs) {

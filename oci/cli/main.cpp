@@ -6,14 +6,19 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
+#include <optional>
 
 #include "common/host/exit_code.hpp"
 #include "gofer/main.hpp"
 #include "oci/boot.hpp"
+#include "oci/cli/configured.hpp"
 #include "oci/cli/verbs.hpp"
 #include "oci/container/store.hpp"
+#include "oci/debug_log.hpp"
 #include "oci/image/sentry_image.hpp"
 
 namespace kvmsbx::oci::cli {
@@ -34,7 +39,12 @@ void close_other_descriptors(unsigned preserve_fds) { close_range(3 + preserve_f
 void add_global_options(CLI::App& app, GlobalOptions& options) {
     SandboxOptions& run = options.sandbox;
     app.add_flag("--debug", options.reporter.debug, "Say on stderr what is being done");
-    app.add_option("--debug-log", options.reporter.debug_log, "Debug lines go to this file")->type_name("FILE");
+    app.add_option("--debug-log", options.reporter.debug_log,
+                   "Debug lines go to this file; %ID%, %COMMAND% and %TIMESTAMP% are filled in")
+        ->type_name("FILE");
+    app.add_option("--config")
+        ->description("File with defaults of these options (default: " + std::string(kConfigFile) + ")")
+        ->type_name("FILE");
     app.add_flag("--strace", run.strace, "Print each system call of the application");
     app.add_option("--log", options.reporter.log, "Errors and warnings go to this file, too")->type_name("FILE");
     app.add_option("--log-format", options.log_format, "Format of --log")
@@ -61,7 +71,10 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
         ->check(CLI::IsMember({"auto", "ring0", "ring3"}))
         ->capture_default_str();
     app.add_option("--file-access", options.file_access,
-                   "shared: see what the host changes in the bundle's files; exclusive: cache freely")
+                   "Of the root; shared: see what the host changes in it; exclusive: cache freely")
+        ->check(CLI::IsMember({"exclusive", "shared"}))
+        ->capture_default_str();
+    app.add_option("--file-access-mounts", options.mounts_access, "The same of bind mounts")
         ->check(CLI::IsMember({"exclusive", "shared"}))
         ->capture_default_str();
     app.add_flag("--no-namespaces", run.no_namespaces,
@@ -87,6 +100,48 @@ int fail_usage(Reporter& reporter, const CLI::App& app, const CLI::Error& error)
     return host::kExitOwnFailure;
 }
 
+// CLI11 takes the words from the last to the first. The exit code of what is done already: --help, an error.
+std::optional<int> parse_words(CLI::App& app, Reporter& reporter, std::vector<std::string> words) {
+    std::reverse(words.begin(), words.end());
+    try {
+        app.parse(words);
+    } catch (const CLI::Success& help_or_version) {
+        return app.exit(help_or_version);
+    } catch (const CLI::Error& error) { return fail_usage(reporter, app, error); }
+    return std::nullopt;
+}
+
+// The command line, and before it what the configuration file and the bundle's annotations say.
+std::optional<int> parse(CLI::App& app, Reporter& reporter, int argc, char** argv) {
+    const auto fail = [&reporter](const Failure& failure) {
+        reporter.error(failure.message);
+        return host::kExitOwnFailure;
+    };
+    Outcome<FlagConfig> config = configured_flags(argc, argv);
+    if (config.is_error()) return fail(config.error());
+    std::vector<ConfiguredFlag> flags = config.value().flags;
+    Outcome<std::vector<std::string>> words = with_flags(app, flags, argc, argv);
+    if (words.is_error()) return fail(words.error());
+    const std::optional<int> code = parse_words(app, reporter, words.value());
+    if (code || !config.value().allow_annotations) return code;
+    const Outcome<std::vector<ConfiguredFlag>> annotated = annotated_flags(app);
+    if (annotated.is_error()) return fail(annotated.error());
+    if (annotated.value().empty()) return std::nullopt;
+    flags.insert(flags.end(), annotated.value().begin(), annotated.value().end());
+    words = with_flags(app, flags, argc, argv);
+    if (words.is_error()) return fail(words.error());
+    return parse_words(app, reporter, words.value());
+}
+
+Outcome<> open_logs(const CLI::App& app, Reporter& reporter, Reporter::Options options) {
+    if (!options.debug_log.empty()) {
+        DebugLogNames names{container_of(app), app.get_subcommands().front()->get_name()};
+        clock_gettime(CLOCK_REALTIME, &names.time);
+        options.debug_log = TRY(prepare_debug_log(options.debug_log, names));
+    }
+    return reporter.open(options);
+}
+
 int cli_main(int argc, char** argv) {
     open_missing_stdio();
     signal(SIGPIPE, SIG_IGN);
@@ -97,22 +152,18 @@ int cli_main(int argc, char** argv) {
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     add_global_options(app, options);
     const Verbs verbs{app, options, action};
-    for (auto* add :
-         {add_run, add_create, add_exec, add_lifecycle, add_update, add_queries, add_spec, add_features,
+    for (auto* add : {add_run, add_create, add_exec, add_lifecycle, add_update, add_queries, add_spec, add_features,
                       add_install, add_uninstall, add_doctor, add_manual})
         add(verbs);
     app.set_version_flag("-v,--version", kVersionText);
     app.require_subcommand(1);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::Success& help_or_version) {
-        return app.exit(help_or_version);
-    } catch (const CLI::Error& error) { return fail_usage(reporter, app, error); }
+    if (const std::optional<int> code = parse(app, reporter, argc, argv)) return *code;
     options.reporter.log_format = options.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
     options.reporter.stream_children = options.sandbox.strace;
     options.sandbox.file_access = options.file_access == "shared" ? FileAccess::kShared : FileAccess::kExclusive;
+    options.sandbox.mounts_access = options.mounts_access == "shared" ? FileAccess::kShared : FileAccess::kExclusive;
     close_other_descriptors(options.preserve_fds);
-    if (const Outcome<> opened = reporter.open(options.reporter); opened.is_error()) {
+    if (const Outcome<> opened = open_logs(app, reporter, options.reporter); opened.is_error()) {
         reporter.error(opened.error().message);
         return host::kExitOwnFailure;
     }

@@ -14,7 +14,7 @@ struct GlobalOptions {
     Reporter::Options reporter;
     SandboxOptions sandbox;
     std::string network = "none";
-    std::string file_access = "exclusive";
+    std::string file_access = "exclusive", mounts_access = "shared";
     std::string log_format = "text";
     // Descriptors from 3 on that the verb hands to the container; all others are closed.
     unsigned preserve_fds = 0;

@@ -143,7 +143,9 @@ Outcome<> Exec::start(const std::string& root) {
     const ProcessSpec process = TRY(process_of(options_, spec, reporter_));
     const std::vector<int> streams = TRY(open_streams(process.terminal));
     control::Exec<wire::Owned> request;
-    request.process = make_process_spec(process);
+    request.process = TRY(make_process_spec(process, spec.seccomp));
+    request.process.first_affinity = spec.process.affinity.initial;
+    request.process.affinity = spec.process.affinity.final;
     request.process.terminal = console_.is_open() || terminal_;
     request.process.more_streams = options_.preserve_fds;
     const ConsoleSize size = terminal_ ? terminal_->size() : terminal_size(console_.get());

@@ -15,13 +15,14 @@ namespace kvmsbx::oci {
 
 // What the global flags say of a sandbox.
 struct SandboxOptions {
-    std::string state_root;          // "": default_state_root()
-    unsigned cpus = 0;               // 0: all that the process may use
-    uint64_t memory = 0;             // bytes of guest memory; 0: all of the host's
-    std::string platform = "auto";   // auto, kvm, process
-    std::string privilege = "auto";  // auto, ring0, ring3
-    bool no_namespaces = false;      // for containers whose filter forbids them
-    FileAccess file_access = FileAccess::kExclusive;
+    std::string state_root;                           // "": default_state_root()
+    unsigned cpus = 0;                                // 0: all that the process may use
+    uint64_t memory = 0;                              // bytes of guest memory; 0: all of the host's
+    std::string platform = "auto";                    // auto, kvm, process
+    std::string privilege = "auto";                   // auto, ring0, ring3
+    bool no_namespaces = false;                       // for containers whose filter forbids them
+    FileAccess file_access = FileAccess::kExclusive;  // of the root
+    FileAccess mounts_access = FileAccess::kShared;   // of bind mounts
     bool overlay = false;
     bool strict = false;  // fields of config.json that are not applied are errors
     bool strace = false;

@@ -132,20 +132,22 @@ Outcome<> Creation::run_create_hooks() {
     return run_hooks(hooks.create_container, "createContainer", state, hook_context());
 }
 
-LaunchPlan Creation::make_plan() const {
+Outcome<LaunchPlan> Creation::make_plan() const {
     AppOptions app;
     app.terminal = console_.is_open() || terminal_.has_value();
     if (terminal_) app.console_size = terminal_->size();
     if (app.console_size.rows == 0 && bundle_.spec.process.console_size)
         app.console_size = *bundle_.spec.process.console_size;
     app.file_access = sandbox_.file_access;
+    app.mounts_access = sandbox_.mounts_access;
     app.overlay = sandbox_.overlay;
     app.cpus = sandbox_.cpus;
     app.wait_for_start = true;
+    if (!bundle_.spec.hooks.start_container.empty()) app.hook_state = oci_state_json(record_, Status::kCreated);
     LaunchPlan plan;
     plan.bundle = bundle_.path;
     plan.config_text = bundle_.config_text;
-    spec::SandboxSpec<wire::Owned> spec = make_sandbox_spec(bundle_.spec, app);
+    spec::SandboxSpec<wire::Owned> spec = TRY(make_sandbox_spec(bundle_.spec, app));
     if (cgroup_ && !cgroup_->paths().empty())
         spec.limits.memory = sentry_memory_limit(spec.limits.memory, platform_of(record_));
     spec.process.more_streams = options_.listen_fds + options_.preserve_fds;
@@ -176,7 +178,7 @@ Outcome<> Creation::create() {
     TRY(run_create_hooks());
     make_mount_points(bundle_, reporter_);
     monitor_.set_crash(options_.crash);
-    const LaunchPlan plan = make_plan();
+    const LaunchPlan plan = TRY(make_plan());
     TRY(monitor_.launch_sandbox(plan, TRY(take_signals())));
     console_.reset();
     record_.status = Status::kCreated;

@@ -31,7 +31,7 @@ class Creation {
     Outcome<> open_terminal();
     Outcome<> enter_cgroup();
     Outcome<> run_create_hooks();
-    LaunchPlan make_plan() const;
+    Outcome<LaunchPlan> make_plan() const;
     HookContext hook_context() const;
     void return_to_caller();
 
