@@ -70,12 +70,14 @@ int run_in_foreground(const Request& request, Reporter& reporter) {
     return code;
 }
 
-// What the monitor holds of the caller's streams would keep their other ends waiting. Its messages still go to stderr.
-void leave_streams() {
+// What the monitor holds of the caller's streams would keep their other ends waiting. Its messages still go to the
+// container's stderr; with a terminal, stderr is the command's, and its reader waits for the end.
+void leave_streams(bool has_terminal) {
     const host::Fd null(open("/dev/null", O_RDWR | O_CLOEXEC));
     if (!null.is_open()) return;
     dup2(null.get(), STDIN_FILENO);
     dup2(null.get(), STDOUT_FILENO);
+    if (has_terminal) dup2(null.get(), STDERR_FILENO);
 }
 
 // 0: the monitor is there and goes on by itself.
@@ -94,7 +96,7 @@ int leave_monitor(const Request& request, bool start, Reporter& reporter) {
             report(reporter, up.error());
             return creation.undo();
         }
-        leave_streams();
+        leave_streams(!request.options.console_socket.empty());
         ready();
         return creation.wait();
     });
