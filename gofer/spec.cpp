@@ -85,7 +85,9 @@ bool parse_mount(const Json& mount, int index, const std::string& bundle, GoferS
 }  // namespace
 
 bool parse_spec(std::string_view text, const std::string& bundle, GoferSpec& spec, std::string& error) {
-    Json document = Json::parse(text, nullptr, false);
+    // What is nested deeper is no field of ours, and printing it would recurse.
+    const auto is_shallow = [](int depth, Json::parse_event_t, const Json&) { return depth < 32; };
+    Json document = Json::parse(text, is_shallow, false);
     if (document.is_discarded() || !document.is_object()) return error = "config.json is not a JSON object", false;
     auto root = document.find("root");
     if (root == document.end() || !root->is_object()) return error = "config.json: root is missing", false;

@@ -8,7 +8,6 @@
 #include <iterator>
 
 #define TOML_HEADER_ONLY 1
-#define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
 
 #include "common/host/fd.hpp"
@@ -72,6 +71,18 @@ Outcome<std::string> value_of(const toml::node& node, Kind kind, const std::stri
     return node.ref<std::string>();
 }
 
+// Flags have no sections. (toml++ 3.3 aborts on some broken headers, so they do not get there.)
+Outcome<> refuse_sections(std::string_view text, const std::string& file) {
+    for (size_t line = 1; !text.empty(); ++line) {
+        const size_t end = std::min(text.find('\n'), text.size() - 1);
+        const size_t begin = text.find_first_not_of(" \t\r");
+        if (begin <= end && text[begin] == '[')
+            return Failure{file + ": line " + std::to_string(line) + ": a section; flags stand by themselves"};
+        text.remove_prefix(end + 1);
+    }
+    return {};
+}
+
 Outcome<std::string> read_text(const std::string& path, Missing missing) {
     constexpr size_t kMaxBytes = 1 << 20;
     const host::Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -92,13 +103,15 @@ Outcome<std::string> read_text(const std::string& path, Missing missing) {
 }  // namespace
 
 Outcome<FlagConfig> parse_flag_config(std::string_view text, const std::string& file) {
-    const toml::parse_result document = toml::parse(text, file);
-    if (document.failed()) {
-        const toml::parse_error& error = document.error();
+    TRY(refuse_sections(text, file));
+    toml::table document;
+    try {
+        document = toml::parse(text, file);
+    } catch (const toml::parse_error& error) {
         return Failure{at_line(file, error.source()) + ": not valid TOML: " + std::string(error.description())};
     }
     FlagConfig config;
-    for (const auto& [key, node] : document.table()) {
+    for (const auto& [key, node] : document) {
         const std::string name(key.str()), where = at_line(file, key.source());
         if (name == kAllowAnnotations) {
             config.allow_annotations = TRY(value_of(node, Kind::kSwitch, where + ": " + name)) == "true";

@@ -25,13 +25,20 @@ Failure in_file(const std::string& file, const std::string& problem) { return Fa
 Outcome<Json> parse_config(std::string_view text, const std::string& file) {
     if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return Json(Json::object());
     Json document;
+    bool too_deep = false;  // copying and printing recurse
+    const auto check_depth = [&](int depth, Json::parse_event_t, const Json&) {
+        constexpr int kMaxDepth = 100;
+        too_deep |= depth > kMaxDepth;
+        return depth <= kMaxDepth;
+    };
     try {
-        document = Json::parse(text);
+        document = Json::parse(text, check_depth);
     } catch (const Json::parse_error& error) {
         const std::string_view before = text.substr(0, error.byte > 0 ? error.byte - 1 : 0);
         const auto line = 1 + std::count(before.begin(), before.end(), '\n');
         return in_file(file, "line " + std::to_string(line) + ": not valid JSON; correct it first");
     } catch (const Json::exception& error) { return in_file(file, std::string("not valid JSON: ") + error.what()); }
+    if (too_deep) return in_file(file, "nested too deeply");
     if (!document.is_object()) return in_file(file, "not a JSON object; correct it first");
     const auto runtimes = document.find("runtimes");
     if (runtimes != document.end() && !runtimes->is_object())

@@ -47,7 +47,9 @@ TEST(FlagConfig, NamesFileAndLine) {
     EXPECT_TRUE(refusal("cpus = 1\ncpus\n").starts_with("k.toml: line 2: not valid TOML: "))
         << refusal("cpus = 1\ncpus\n");
     EXPECT_TRUE(refusal("cpus = 1\ncpus = 2\n").starts_with("k.toml: line 2: ")) << refusal("cpus = 1\ncpus = 2\n");
-    EXPECT_NE(refusal("[debug]\nx = 1\n"), "");
+    EXPECT_EQ(refusal("cpus = 1\n [debug]\nx = 1\n"), "k.toml: line 2: a section; flags stand by themselves");
+    EXPECT_NE(refusal("[[[[["), "");
+    EXPECT_NE(refusal("debug-log = [[[[[["), "");
 }
 
 TEST(FlagConfig, AMissingFileIsEmptyUnlessItWasAskedFor) {
