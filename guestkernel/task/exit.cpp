@@ -152,7 +152,7 @@ void note_resident_size(Task& task) {
     if (pages > most) most = pages;
 }
 
-Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) { shares_quota = true; }
+Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {}
 
 Task::~Task() { free_fpu(*this); }
 
