@@ -2,6 +2,8 @@
 
 #include "guestkernel/control/environment.hpp"
 #include "guestkernel/control/program.hpp"
+#include "guestkernel/control/scheduling.hpp"
+#include "guestkernel/task/seccomp.hpp"
 #include "guestkernel/task/timers.hpp"
 
 namespace kvmsbx::control {
@@ -41,6 +43,14 @@ Result<> apply_attributes(task::Task& task, const ProcessSpec& spec) {
     return {};
 }
 
+Result<> install_profile(task::Task& task, const ProcessSpec& spec) {
+    if (spec.seccomp.empty()) return {};
+    Vector<task::bpf::Instruction> program;
+    for (const spec::BpfInstruction& one : spec.seccomp)
+        TRY(program.push_back({one.code, one.jump_true, one.jump_false, one.k}));
+    return task::install_profile(task, std::move(program), spec.seccomp_flags);
+}
+
 // With the Sentry's own rights, as runc does it before it becomes the user.
 Result<> enter_cwd(task::Task& task, std::string_view cwd, Cwd rule) {
     auto root = TRY(auth::kernel_credentials());
@@ -60,8 +70,9 @@ Result<> copy_arguments(const ProcessSpec& spec, task::ExecRequest& request) {
 }  // namespace
 
 std::string_view advice_for(Errno error) {
-    return error == Errno::kAGAIN ? "raise the container's limit of pids, or the host's of processes (pids.max, ulimit -u)"
-                                  : "raise the container's memory limit, --memory, or the host's limits";
+    return error == Errno::kAGAIN
+               ? "raise the container's limit of pids, or the host's of processes (pids.max, ulimit -u)"
+               : "raise the container's memory limit, --memory, or the host's limits";
 }
 
 bool prepare_process(task::Task& task, const ProcessSpec& spec, fs::StandardFiles& files, Cwd cwd,
@@ -83,6 +94,11 @@ bool prepare_process(task::Task& task, const ProcessSpec& spec, fs::StandardFile
 bool execute_process(task::Task& task, const ProcessSpec& spec, task::ExecRequest request, Failure& failure) {
     if (auto applied = apply_attributes(task, spec); applied.is_error())
         return fail(failure, "cannot apply", "process", applied.error(), "check oomScoreAdj in config.json");
+    if (!apply_scheduling(task, spec, failure)) return false;
+    if (auto installed = install_profile(task, spec); installed.is_error())
+        return fail(failure, "cannot apply", "linux.seccomp", installed.error(), "check the profile and its flags");
+    if (auto allowed = task::seccomp_allows_program(task); allowed.is_error())
+        return fail(failure, "cannot run", spec.args.front(), allowed.error(), "linux.seccomp must allow execve");
     const auto done = task::execute(task, std::move(request));
     return done.is_ok() || cannot_execute(spec.args.front(), done.error(), failure);
 }
