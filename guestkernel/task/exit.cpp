@@ -171,6 +171,7 @@ void exit_thread(Task& task, int status) {
     task.space_ = nullptr;
     release_vfork_parent(task);
     task.semaphore_undo = nullptr;
+    task.created_segments = nullptr;
     task.files_ = nullptr;  // may block: closes write back
     task.fs_ = nullptr;
     process.dead_threads_usage += task.usage();
