@@ -2,6 +2,8 @@
 
 #include "guestkernel/control/environment.hpp"
 #include "guestkernel/control/program.hpp"
+#include "guestkernel/control/scheduling.hpp"
+#include "guestkernel/task/seccomp.hpp"
 #include "guestkernel/task/timers.hpp"
 
 namespace kvmsbx::control {
@@ -39,6 +41,14 @@ Result<> apply_attributes(task::Task& task, const ProcessSpec& spec) {
     if (spec.oom_score_adj < kLeast || spec.oom_score_adj > kMost) return Errno::kINVAL;
     task.process().oom_score_adj = static_cast<int16_t>(spec.oom_score_adj);
     return {};
+}
+
+Result<> install_profile(task::Task& task, const ProcessSpec& spec) {
+    if (spec.seccomp.empty()) return {};
+    Vector<task::bpf::Instruction> program;
+    for (const spec::BpfInstruction& one : spec.seccomp)
+        TRY(program.push_back({one.code, one.jump_true, one.jump_false, one.k}));
+    return task::install_profile(task, std::move(program), spec.seccomp_flags);
 }
 
 // With the Sentry's own rights, as runc does it before it becomes the user.
@@ -84,6 +94,11 @@ bool prepare_process(task::Task& task, const ProcessSpec& spec, fs::StandardFile
 bool execute_process(task::Task& task, const ProcessSpec& spec, task::ExecRequest request, Failure& failure) {
     if (auto applied = apply_attributes(task, spec); applied.is_error())
         return fail(failure, "cannot apply", "process", applied.error(), "check oomScoreAdj in config.json");
+    if (!apply_scheduling(task, spec, failure)) return false;
+    if (auto installed = install_profile(task, spec); installed.is_error())
+        return fail(failure, "cannot apply", "linux.seccomp", installed.error(), "check the profile and its flags");
+    if (auto allowed = task::seccomp_allows_program(task); allowed.is_error())
+        return fail(failure, "cannot run", spec.args.front(), allowed.error(), "linux.seccomp must allow execve");
     const auto done = task::execute(task, std::move(request));
     return done.is_ok() || cannot_execute(spec.args.front(), done.error(), failure);
 }

@@ -22,16 +22,14 @@ Result<uint64_t> parse_number(std::string_view text, unsigned base) {
     return value;
 }
 
-// "64m", "50%" (of memory), "1024".
+// "64m", "50%" (of memory), "1024": memparse.
 Result<uint64_t> parse_size(std::string_view text) {
     if (text.empty()) return Errno::kINVAL;
-    unsigned shift = 0;
-    const char last = static_cast<char>(text.back() | 0x20);
+    constexpr std::string_view kSuffixes = "kmgtpe";
+    const size_t suffix = kSuffixes.find(static_cast<char>(text.back() | 0x20));
+    const unsigned shift = suffix == kSuffixes.npos ? 0 : 10 * static_cast<unsigned>(suffix + 1);
     if (text.back() == '%')
         return TRY(parse_number(text.substr(0, text.size() - 1), 10)) * (mm::memory_statistics().total / 100);
-    if (last == 'k') shift = 10;
-    if (last == 'm') shift = 20;
-    if (last == 'g') shift = 30;
     if (shift) text.remove_suffix(1);
     const uint64_t value = TRY(parse_number(text, 10));
     if (value > ~0ULL >> shift) return Errno::kINVAL;

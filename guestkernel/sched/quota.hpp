@@ -56,6 +56,9 @@ class QuotaAccount {
 Result<> set_cpu_quota(Nanoseconds quota, Nanoseconds period);
 const QuotaAccount& cpu_quota();
 
+// From now on the running thread shares the quota.
+void share_quota(Thread& thread);
+
 // The scheduler's side.
 extern bool quota_is_set;   // only then the rest is of interest
 extern bool quota_used_up;  // no thread that shares the quota may go on in ring 3

@@ -414,6 +414,15 @@ struct Scheduler : Switching {
         return false;
     }
 
+    // What it has run before is no part of the quota.
+    static void share_quota(Thread& thread) {
+        const Nanoseconds time = now();
+        thread.cpu_time += time - thread.started_;
+        thread.started_ = time;
+        thread.shares_quota = true;
+        if (quota_is_set) watch_quota();
+    }
+
     static void end_slice(const Cpu& area) {
         slice_over[area.cpu_id] = true;
         platform::kick(area);
@@ -490,6 +499,7 @@ void wake(Thread& thread) { Scheduler::wake(thread); }
 void block(Interruptible interruptible, Nanoseconds deadline) { Scheduler::block(interruptible, deadline); }
 void yield() { Scheduler::yield(); }
 void make_way() { quota_used_up&& current().shares_quota ? wait_for_quota() : yield(); }
+void share_quota(Thread& thread) { Scheduler::share_quota(thread); }
 void charge(Thread& thread, Nanoseconds time) {
     thread.cpu_time += time;
     if (thread.shares_quota) quota_time += time;

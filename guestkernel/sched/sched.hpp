@@ -55,7 +55,7 @@ class Thread : public RefCounted {
     // Bit n: vCPU n can run it, as the platform has it. Where no vCPU of the affinity can, others are taken.
     uint64_t usable_cpus = ~0ULL;
     Nanoseconds cpu_time = 0;        // time on a vCPU so far, Sentry and application
-    bool shares_quota = false;       // an application's: see quota.hpp
+    bool shares_quota = false;       // runs a program: see quota.hpp
     bool awaits_quota = false;       // blocked, but only for it: runnable for who looks at it
     int nice = 0;                    // weighs the time slice
     uint8_t real_time_priority = 0;  // 1..99 goes before all others; 0: shares the time fairly

@@ -108,6 +108,7 @@ void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
         child.rseq_cpu = ~0U;  // to be written at its first switch
     }
     child.timer_slack = parent.timer_slack;
+    child.shares_quota = true;
     child.audit = parent.audit;
     child.memory_policy = parent.memory_policy;
     child.blocked = parent.blocked;

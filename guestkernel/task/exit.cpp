@@ -152,7 +152,7 @@ void note_resident_size(Task& task) {
     if (pages > most) most = pages;
 }
 
-Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) { shares_quota = true; }
+Task::Task(int32_t tid, RefPtr<Process> process) : tid(tid), process_(std::move(process)) {}
 
 Task::~Task() { free_fpu(*this); }
 
@@ -171,6 +171,7 @@ void exit_thread(Task& task, int status) {
     task.space_ = nullptr;
     release_vfork_parent(task);
     task.semaphore_undo = nullptr;
+    task.created_segments = nullptr;
     task.files_ = nullptr;  // may block: closes write back
     task.fs_ = nullptr;
     process.dead_threads_usage += task.usage();

@@ -147,7 +147,8 @@ class Task final : public sched::Thread {
     RefPtr<vfs::FdTable> files_;
     RefPtr<vfs::FsContext> fs_;
     RefPtr<auth::Credentials> credentials_;
-    RefPtr<RefCounted> semaphore_undo;  // SEM_UNDO adjustments, applied when the last task that shares them ends
+    RefPtr<RefCounted> semaphore_undo;    // SEM_UNDO adjustments, applied when the last task that shares them ends
+    RefPtr<RefCounted> created_segments;  // of shared memory; null: none (ipc/sysv_shm.cpp)
 
     SignalSet blocked;
     SignalSet saved_blocked;    // sigsuspend, ppoll: restored after the handler's frame is set up

@@ -240,8 +240,8 @@ Result<> put_softirqs(TextSink& sink) {
 }
 
 Result<> put_cgroups(TextSink& sink) {
-    sink.put("#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t0\t1\t1\ncpu\t0\t1\t1\nmemory\t0\t1\t1\n");
-    sink.put("pids\t0\t1\t1\n");
+    sink.put("#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t0\t1\t1\ncpu\t0\t1\t1\n");
+    sink.put("blkio\t0\t1\t1\nmemory\t0\t1\t1\nhugetlb\t0\t1\t1\npids\t0\t1\t1\n");
     return {};
 }
 

@@ -54,6 +54,9 @@ TEST("tmpfs_options") {
     OK(statfs("a", &space));
     CHECK_EQ(space.f_blocks, 16);
     CHECK_ERRNO(mkdir("a/b", 0755), EROFS);
+    OK(mount("x", "a", "tmpfs", 0, "size=1T"));
+    OK(statfs("a", &space));
+    CHECK_EQ(space.f_blocks, 1UL << 28);
 }
 
 // What is not the default, in Linux's order.
