@@ -1,6 +1,7 @@
 #include "oci/app_spec.hpp"
 
 #include <sys/mount.h>
+#include <sys/utsname.h>
 
 #include <string>
 
@@ -33,6 +34,13 @@ Mount further_mount(const MountSpec& from, size_t index, bool shared) {
     mount.recursive_readonly = from.recursive_readonly;
     mount.copy_up = from.copy_up;
     return mount;
+}
+
+// A container that shares the host's UTS namespace begins with the host's name; "": the sandbox's own.
+std::string host_name(const Spec& spec) {
+    utsname host{};
+    const bool shared = !spec.namespaces.empty() && !spec.find_namespace(NamespaceType::kUts);
+    return shared && uname(&host) == 0 ? host.nodename : std::string();
 }
 
 spec::Limits make_limits(const ResourceLimits& from, uint32_t cpus) {
@@ -78,7 +86,7 @@ Outcome<spec::SandboxSpec<wire::Owned>> make_sandbox_spec(const Spec& spec, cons
     const bool shared_root = options.file_access == FileAccess::kShared;
     const bool shared_mounts = options.mounts_access == FileAccess::kShared;
     spec::SandboxSpec<wire::Owned> made;
-    made.hostname = spec.hostname;
+    made.hostname = spec.hostname.empty() ? host_name(spec) : spec.hostname;
     made.domainname = spec.domainname;
     for (const auto& [name, value] : spec.sysctl) made.sysctls.push_back({name, value});
     made.mounts.push_back(root_mount(spec, shared_root));

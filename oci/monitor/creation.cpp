@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
-#include <sys/stat.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "oci/background.hpp"
 #include "oci/capabilities.hpp"
@@ -190,6 +192,15 @@ Outcome<> Creation::start() {
     TRY(monitor_.start());
     return run_hooks(bundle_.spec.hooks.poststart, "poststart", oci_state_json(record_, Status::kRunning),
                      hook_context());
+}
+
+// As far as the caller may: nothing of kvmsbx needs it.
+void Creation::enter_rootfs() {
+    const char* root = record_.rootfs.c_str();
+    const bool entered = unshare(CLONE_NEWNS) == 0 && mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0 &&
+                         mount(root, root, nullptr, MS_BIND | MS_REC, nullptr) == 0 && chdir(root) == 0 &&
+                         syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", MNT_DETACH) == 0 && chdir("/") == 0;
+    if (!entered) reporter_.debug(std::string("the monitor keeps the host's root: ") + std::strerror(errno));
 }
 
 // The group and the namespace cannot go as long as this process is in them.

@@ -19,6 +19,9 @@ class Creation {
     Outcome<> create();
     // The first process runs, and so have the poststart hooks.
     Outcome<> start();
+    // The monitor's root becomes the container's, where engines look for it by the monitor's PID. Only for a monitor that
+    // is left behind: another one has to get back to the host.
+    void enter_rootfs();
     // Until the container's end: its exit code.
     int wait() { return monitor_.serve(); }
     // What `delete` does: poststop hooks, control groups, the folder.
