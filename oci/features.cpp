@@ -55,7 +55,7 @@ Json linux_features() {
     section["capabilities"] = capability_names();
     section["cgroup"] = {{"v1", true},
                          {"v2", true},
-                         {"systemd", false},
+                         {"systemd", true},
                          {"systemdUser", false},
                          {"rdma", is_applied("linux.resources.rdma")}};
     section["seccomp"] = {{"enabled", is_applied("linux.seccomp.defaultAction")},

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "oci/container/small_file.hpp"
+#include "oci/container/systemd.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -141,10 +142,55 @@ class NewFolders {
     std::vector<std::string> made_;
 };
 
+// The folders of the scope that systemd has put the caller into.
+Outcome<std::vector<std::string>> adopt_scope(const SystemdUnit& unit, NewFolders& made) {
+    const std::vector<CgroupHierarchy> hierarchies = TRY(host_cgroup_hierarchies());
+    std::string path;
+    for (const CgroupHierarchy& hierarchy : hierarchies)
+        if (hierarchy.own.ends_with("/" + unit.name)) path = hierarchy.own.substr(hierarchy.mount.size());
+    if (path.empty()) return Failure{"systemd has started " + unit.name + ", but this process is not in its cgroup"};
+    std::vector<std::string> folders;
+    for (const CgroupHierarchy& hierarchy : hierarchies) {
+        const std::string folder = hierarchy.mount + path;
+        if (!file_exists(folder) && !made.make(hierarchy, folder))
+            return errno_failure("making cgroup " + folder, errno);
+        folders.push_back(folder);
+    }
+    TRY(enter_cgroups(folders));
+    return folders;
+}
+
 }  // namespace
 
 Outcome<Cgroup> Cgroup::create(const CgroupRequest& request, Reporter& reporter) {
+    const bool asked = !request.cgroups_path.empty() || needs_cgroup(*request.resources);
+    if (request.manager == CgroupManager::kSystemd && asked) return create_scope(request);
     return create_in(TRY(host_cgroup_hierarchies()), request, reporter);
+}
+
+// systemd makes the cgroup in the hierarchies that it manages; where it has put the caller, the others get the same
+// folder.
+Outcome<Cgroup> Cgroup::create_scope(const CgroupRequest& request) {
+    const SystemdUnit unit = TRY(parse_systemd_path(request.cgroups_path, request.id));
+    const CgroupMembership before = TRY(CgroupMembership::current());
+    const std::vector<CgroupHierarchy> hierarchies = TRY(host_cgroup_hierarchies());
+    const bool unified = std::all_of(hierarchies.begin(), hierarchies.end(), [](const auto& h) { return h.unified; });
+    const uint64_t pids = static_cast<uint64_t>(std::max<int64_t>(request.resources->pids.value_or(0), 0));
+    const std::vector<DbusProperty> limits =
+        systemd_limits(*request.resources, host_pids_limit(pids, request.overhead), unified);
+    SystemdClient client = TRY(SystemdClient::connect());
+    TRY(client.start_scope(unit, getpid(), limits));
+    NewFolders made;
+    Outcome<std::vector<std::string>> folders = adopt_scope(unit, made);
+    Outcome<> limited =
+        folders.is_error() ? Outcome<>(folders.error())
+                           : apply_limits(folders.value(), *request.resources, request.overhead, LimitsFor::kNewCgroup);
+    if (limited.is_ok()) {
+        made.keep();
+        return Cgroup(folders.release_value(), unit.name);
+    }
+    const Outcome<> back = before.enter();  // the scope ends when it is empty
+    return Failure{limited.error().message + (back.is_ok() ? "" : "; " + back.error().message)};
 }
 
 Outcome<Cgroup> Cgroup::create_in(const std::vector<CgroupHierarchy>& hierarchies, const CgroupRequest& request,
@@ -177,6 +223,14 @@ Outcome<Cgroup> Cgroup::create_in(const std::vector<CgroupHierarchy>& hierarchie
 }
 
 Outcome<> Cgroup::update(const Resources& resources, const CgroupOverhead& overhead) const {
+    if (!unit_.empty()) {
+        const uint64_t pids = static_cast<uint64_t>(std::max<int64_t>(resources.pids.value_or(0), 0));
+        const bool unified = std::none_of(paths_.begin(), paths_.end(), [](const std::string& folder) {
+            return file_exists(folder + "/memory.limit_in_bytes") || file_exists(folder + "/cpu.shares");
+        });
+        SystemdClient client = TRY(SystemdClient::connect());
+        TRY(client.set_properties(unit_, systemd_limits(resources, host_pids_limit(pids, overhead), unified)));
+    }
     return apply_limits(paths_, resources, overhead, LimitsFor::kRunningContainer);
 }
 
@@ -191,6 +245,10 @@ Outcome<> Cgroup::remove(Leftovers leftovers) const {
         if (problem.empty()) break;
         if (steady_clock::now() >= end) return Failure{problem};
         std::this_thread::sleep_for(pause);
+    }
+    if (!unit_.empty()) {
+        SystemdClient client = TRY(SystemdClient::connect());
+        TRY(client.stop(unit_));
     }
     for (const std::string& folder : paths_) {
         const fs::path parent = fs::path(folder).parent_path();

@@ -59,8 +59,9 @@ bool has_controllers(const CgroupMount& mount, std::string_view controllers) {
     });
 }
 
-// Where the cgroup `path` is seen below the mount.
+// Where the cgroup `path` is seen below the mount. "/.." leads out of a cgroup namespace: nowhere.
 std::string folder_below(const CgroupMount& mount, std::string_view path) {
+    if (path == "/.." || path.starts_with("/../")) return "";
     if (mount.root == "/") return mount.point + (path == "/" ? "" : std::string(path));
     if (path == mount.root) return mount.point;
     if (path.starts_with(mount.root + "/")) return mount.point + std::string(path.substr(mount.root.size()));

@@ -66,6 +66,7 @@ struct Knob {
 
 Outcome<> set_knob(const CgroupFiles& files, const Knob& knob, const std::string& v1, const std::string& v2) {
     if (files.has(knob.v2)) return files.set(knob.field, knob.controller, knob.v2, v2);
+    if (!files.has(knob.v1)) return files.missing(knob.field, knob.controller, std::string(knob.v1) + " or " + knob.v2);
     return files.set(knob.field, knob.controller, knob.v1, v1);
 }
 
@@ -102,7 +103,7 @@ Outcome<> apply_limit_v1(const CgroupFiles& files, const MemoryResources& memory
     constexpr const char* kBoth = "memory.memsw.limit_in_bytes";
     const int64_t swap = files.has(kBoth) ? memory.swap.value_or(0) : 0, limit = memory.limit.value_or(0);
     const auto set_limit = [&]() -> Outcome<> {
-        return limit ? files.set(kMemoryLimit.field, "memory", kMemoryLimit.v1, std::to_string(limit)) : Outcome<>();
+        return limit ? set_knob(files, kMemoryLimit, std::to_string(limit), "") : Outcome<>();
     };
     const auto set_both = [&]() -> Outcome<> {
         return swap ? files.set("memory.swap", "memory", kBoth, std::to_string(swap)) : Outcome<>();
@@ -130,12 +131,6 @@ Outcome<> apply_memory(const CgroupFiles& files, const MemoryResources& memory, 
     return {};
 }
 
-// 2 to 262144 becomes 1 to 10000, the default 1024 becomes 39.
-uint64_t weight_of_shares(uint64_t shares) {
-    const uint64_t bounded = std::clamp<uint64_t>(shares, 2, 262144);
-    return 1 + (bounded - 2) * 9999 / 262142;
-}
-
 Outcome<> apply_cpu_weight(const CgroupFiles& files, const CpuResources& cpu) {
     const auto set_idle = [&]() -> Outcome<> {
         return files.set("cpu.idle", "cpu", "cpu.idle", std::to_string(*cpu.idle));
@@ -144,7 +139,7 @@ Outcome<> apply_cpu_weight(const CgroupFiles& files, const CpuResources& cpu) {
     if (cpu.idle == 0 && files.has("cpu.idle")) TRY(set_idle());
     if (cpu.shares.value_or(0) != 0) {
         constexpr Knob kShares{"cpu.shares", "cpu", "cpu.shares", "cpu.weight"};
-        TRY(set_knob(files, kShares, std::to_string(*cpu.shares), std::to_string(weight_of_shares(*cpu.shares))));
+        TRY(set_knob(files, kShares, std::to_string(*cpu.shares), std::to_string(cpu_weight_of_shares(*cpu.shares))));
     }
     return cpu.idle == 1 ? set_idle() : Outcome<>();
 }
@@ -313,6 +308,11 @@ uint64_t least_memory_limit(SandboxPlatform platform) {
 uint64_t host_pids_limit(uint64_t pids, const CgroupOverhead& overhead) {
     constexpr uint64_t kMost = 1 << 22;  // PID_MAX_LIMIT
     return std::min(kMost, std::min(pids, kMost) * overhead.threads_per_task + overhead.threads);
+}
+
+uint64_t cpu_weight_of_shares(uint64_t shares) {
+    const uint64_t bounded = std::clamp<uint64_t>(shares, 2, 262144);
+    return 1 + (bounded - 2) * 9999 / 262142;
 }
 
 Outcome<> apply_limits(const std::vector<std::string>& folders, const Resources& resources,

@@ -39,6 +39,9 @@ uint64_t sentry_memory_limit(uint64_t limit, SandboxPlatform platform);
 // Below that the host would kill the sandbox while it starts.
 uint64_t least_memory_limit(SandboxPlatform platform);
 
+// cpu.weight of version 2: shares of 2 to 262144 become 1 to 10000, the default 1024 becomes 39.
+uint64_t cpu_weight_of_shares(uint64_t shares);
+
 enum class LimitsFor { kNewCgroup, kRunningContainer };
 
 // `folders` are the container's cgroup in each hierarchy. A limit that was asked for and has no file there is a failure

@@ -1,5 +1,5 @@
 // What the host side reads besides config.json as a whole: the documents of exec and update, a seccomp profile,
-// /etc/kvmsbx.toml, Docker's daemon.json, and texts of /proc. No input may crash, hang or take much memory, and each
+// /etc/kvmsbx.toml, Docker's daemon.json, systemd's messages, and texts of /proc. No input may crash, hang or take much memory, and each
 // refusal is one line.
 #include <cstdint>
 #include <cstdlib>
@@ -9,6 +9,7 @@
 #include "gofer/spec.hpp"
 #include "oci/config_file.hpp"
 #include "oci/container/cgroup_hierarchy.hpp"
+#include "oci/container/dbus_message.hpp"
 #include "oci/install.hpp"
 #include "oci/seccomp_profile.hpp"
 #include "oci/spec.hpp"
@@ -47,6 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     check(oci::register_runtime(text, "daemon.json", {"kvmsbx", "/usr/bin/kvmsbx", {}}));
     check(oci::unregister_runtime(text, "daemon.json", "kvmsbx"));
     check_hierarchies(text);
+    (void)oci::decode_message(text).has_value();
     gofer::GoferSpec gofer_spec;
     std::string error;
     if (!gofer::parse_spec(text, "/bundle", gofer_spec, error)) check(error);
