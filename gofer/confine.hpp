@@ -16,9 +16,15 @@ namespace kvmsbx::gofer {
 // of its own: it makes only the mount namespace and no fork.
 bool enter_namespaces();
 
-// The trees to serve, opened O_PATH, and /proc/self/fd. With `setup_root` they are bind-mounted (nosuid, nodev, noexec,
+struct ExportOptions {
+    bool setup_root = true;
+    IdMaps own_maps;  // of the user namespace that this process was put in
+};
+
+// The trees to serve, opened O_PATH, and /proc/self/fd. With setup_root they are bind-mounted (nosuid, nodev, noexec,
 // ro) under a fresh tmpfs, which becomes the root of the process; without, they are opened where they are.
-bool open_exports(const GoferSpec& spec, bool setup_root, std::vector<Export>& exports, host::Fd& proc_self_fd);
+bool open_exports(const GoferSpec& spec, const ExportOptions& options, std::vector<Export>& exports,
+                  host::Fd& proc_self_fd);
 
 // For a process without a mount tree of its own: its root becomes an empty folder, where it may (CAP_SYS_CHROOT), and
 // Landlock, where the host has it, leaves it nothing but the exports. Debug lines tell of what is missing.

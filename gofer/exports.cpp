@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "common/host/submounts.hpp"
 #include "gofer/confine.hpp"
 #include "gofer/log.hpp"
 
@@ -20,23 +21,31 @@ constexpr int kUmountDetach = 2;                                       // MNT_DE
 constexpr unsigned long kPrivate = 1UL << 18, kRecursive = 1UL << 14;  // MS_PRIVATE, MS_REC
 
 struct Source {
-    int index;
-    std::string path;
-    bool recursive, readonly;
+    BindMount mount;
     std::string field;  // of config.json, for messages
+    OwnerTable owners = {};
 };
 
-std::vector<Source> sources_of(const GoferSpec& spec) {
-    // Recursive: the root may have file systems of its own (an engine's layers).
-    std::vector<Source> sources{{Export::kRootIndex, spec.root_path, true, spec.root_readonly, "root.path"}};
+std::vector<Source> sources_of(const GoferSpec& spec, const IdMaps& own) {
+    BindMount root;
+    root.index = Export::kRootIndex;
+    root.source = spec.root_path;
+    root.recursive = true;  // it may have file systems of its own (an engine's layers)
+    root.readonly = root.readonly_below = spec.root_readonly;
+    std::vector<Source> sources{{root, "root.path"}};
     for (const BindMount& bind : spec.binds)
-        sources.push_back({bind.index, bind.source, bind.recursive, bind.readonly,
-                           "mounts[" + std::to_string(bind.index) + "].source"});
+        sources.push_back({bind, "mounts[" + std::to_string(bind.index) + "].source"});
+    for (Source& source : sources) {
+        const IdMaps &container = spec.container_maps, &mount = source.mount.maps;
+        source.owners = {IdTable::create(container.uids, mount.uids, own.uids),
+                         IdTable::create(container.gids, mount.gids, own.gids)};
+    }
     return sources;
 }
 
 bool fail(const Source& source, const char* what) {
-    log.error_text(std::string(what) + " " + source.path + because() + "; check " + source.field + " in config.json");
+    log.error_text(std::string(what) + " " + source.mount.source + because() + "; check " + source.field +
+                   " in config.json");
     return false;
 }
 
@@ -45,23 +54,35 @@ host::Fd clone_tree(const std::string& path, unsigned recursive) {
         syscall(SYS_open_tree, AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive)));
 }
 
-// A detached copy of the mount at source.path, without the powers that serving files does not need.
+bool set_attributes(const host::Fd& tree, uint64_t attributes, unsigned recursive) {
+    mount_attr attr{};
+    attr.attr_set = attributes;
+    attr.propagation = kPrivate;
+    return syscall(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH | recursive, &attr, sizeof attr) == 0;
+}
+
+// A detached copy of the mount at the source, without the powers that serving files does not need.
 bool clone_mount(const Source& source, host::Fd& tree) {
-    unsigned recursive = source.recursive ? AT_RECURSIVE : 0;
-    tree = clone_tree(source.path, recursive);
+    const BindMount& mount = source.mount;
+    unsigned recursive = mount.recursive ? AT_RECURSIVE : 0;
+    tree = clone_tree(mount.source, recursive);
     if (!tree.is_open() && errno == EINVAL && recursive == 0) {
         // In a user namespace what lies under a mount must not be uncovered: the mounts on it come along.
         recursive = AT_RECURSIVE;
-        tree = clone_tree(source.path, recursive);
+        tree = clone_tree(mount.source, recursive);
     }
     if (!tree.is_open()) return fail(source, "cannot open");
-    mount_attr attributes{};
-    attributes.attr_set =
-        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | (source.readonly ? MOUNT_ATTR_RDONLY : 0);
-    attributes.propagation = kPrivate;
-    if (syscall(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH | recursive, &attributes, sizeof attributes) != 0)
+    const uint64_t readonly = mount.readonly ? MOUNT_ATTR_RDONLY : 0;
+    constexpr uint64_t kPowerless = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    if (!set_attributes(tree, kPowerless | (mount.readonly_below ? readonly : 0), recursive) ||
+        !set_attributes(tree, kPowerless | readonly, 0))
         return fail(source, "cannot set mount attributes of");
     return true;
+}
+
+// Whether the server itself refuses each change. Where only the top mount is read-only the kernel does it.
+bool is_readonly_whole(const BindMount& mount) {
+    return mount.readonly && (mount.readonly_below || !mount.recursive || !host::has_submounts(mount.source));
 }
 
 bool is_directory(int fd) {
@@ -106,15 +127,19 @@ bool build_root(const std::vector<Source>& sources, std::vector<Export>& exports
     if (mount("", "/", nullptr, kPrivate | kRecursive, nullptr) != 0)
         return log.error_text("cannot make the mounts private" + because()), false;
     std::vector<host::Fd> trees(sources.size());
-    for (size_t i = 0; i < sources.size(); i++)
+    std::vector<bool> readonly;
+    for (size_t i = 0; i < sources.size(); i++) {
+        readonly.push_back(is_readonly_whole(sources[i].mount));
         if (!clone_mount(sources[i], trees[i])) return false;
+    }
     host::Fd tmpfs = make_tmpfs();
     if (!tmpfs.is_open()) return log.error_text("cannot make a tmpfs for the private root" + because()), false;
     // move_mount() into a mount that is not attached yet needs Linux 6.15: enter first.
     if (!enter(tmpfs.get())) return log.error_text("cannot enter the private root" + because()), false;
     for (size_t i = 0; i < sources.size(); i++) {
-        Export tree{sources[i].index, {}, sources[i].readonly};
-        std::string name = sources[i].index == Export::kRootIndex ? "root" : "mount" + std::to_string(sources[i].index);
+        const int index = sources[i].mount.index;
+        Export tree{index, {}, readonly[i], sources[i].owners};
+        std::string name = index == Export::kRootIndex ? "root" : "mount" + std::to_string(index);
         if (!attach(tmpfs.get(), name, trees[i], tree.fd)) return fail(sources[i], "cannot mount");
         exports.push_back(std::move(tree));
     }
@@ -123,14 +148,17 @@ bool build_root(const std::vector<Source>& sources, std::vector<Export>& exports
 
 }  // namespace
 
-bool open_exports(const GoferSpec& spec, bool setup_root, std::vector<Export>& exports, host::Fd& proc_self_fd) {
+bool open_exports(const GoferSpec& spec, const ExportOptions& options, std::vector<Export>& exports,
+                  host::Fd& proc_self_fd) {
     proc_self_fd = host::Fd(open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!proc_self_fd.is_open())
         return log.error_text("cannot open /proc/self/fd" + because() + "; mount /proc"), false;
-    std::vector<Source> sources = sources_of(spec);
-    if (setup_root) return build_root(sources, exports);
+    std::vector<Source> sources = sources_of(spec, options.own_maps);
+    if (options.setup_root) return build_root(sources, exports);
     for (const Source& source : sources) {
-        Export tree{source.index, host::Fd(open(source.path.c_str(), O_PATH | O_CLOEXEC)), source.readonly};
+        const BindMount& mount = source.mount;
+        Export tree{mount.index, host::Fd(open(mount.source.c_str(), O_PATH | O_CLOEXEC)), mount.readonly,
+                    source.owners};
         if (!tree.fd.is_open()) return fail(source, "cannot open");
         exports.push_back(std::move(tree));
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gofer/host_files.hpp"
+#include "gofer/owners.hpp"
 
 namespace kvmsbx::gofer {
 
@@ -16,6 +17,7 @@ struct Export {
     int index = kRootIndex;  // in config.json's mounts
     host::Fd fd;             // O_PATH
     bool readonly = false;
+    OwnerTable owners = {};
 };
 
 struct Node {

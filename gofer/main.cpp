@@ -28,7 +28,7 @@ struct Options {
     std::string bundle = ".";
     std::vector<int> io_fds;
     int socket_fd = -1, spec_fd = -1, mounts_fd = -1, log_fd = -1, lifeline_fd = -1;
-    bool apply_caps = true, setup_root = true, debug = false;
+    bool apply_caps = true, setup_root = true, user_namespace = false, debug = false;
 };
 
 bool fail(const std::string& text) { return log.error_text(text), false; }
@@ -48,6 +48,8 @@ bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
     app.add_option("--setup-root", options.setup_root,
                    "make namespaces and a private root; false: an empty root and Landlock, where the host has them")
         ->default_val(true);
+    app.add_flag("--user-namespace", options.user_namespace,
+                 "the process was put into a user namespace of its own: the ids of config.json are those outside");
     app.add_flag("--debug", options.debug, "log every message");
     try {
         app.parse(argc, argv);
@@ -153,12 +155,25 @@ int report_end(ServeEnd end) {
     return 1;
 }
 
+std::string text_of(const char* path) {
+    const host::Fd file(open(path, O_RDONLY | O_CLOEXEC));
+    std::string text;
+    if (!file.is_open() || !read_all(file.get(), text)) log.debug_text("cannot read " + std::string(path) + because());
+    return text;
+}
+
+ExportOptions export_options(const Options& options) {
+    if (!options.user_namespace) return {options.setup_root, {}};
+    return {options.setup_root,
+            {parse_id_map(text_of("/proc/self/uid_map")), parse_id_map(text_of("/proc/self/gid_map"))}};
+}
+
 bool confine(const Options& options, const GoferSpec& spec, ServerConfig& config) {
     if (options.setup_root && !enter_namespaces()) return false;
     detach_from_terminal();
     raise_descriptor_limit();
     umask(0);
-    if (!open_exports(spec, options.setup_root, config.exports, config.proc_self_fd)) return false;
+    if (!open_exports(spec, export_options(options), config.exports, config.proc_self_fd)) return false;
     if (!report_mounts(options, spec, config.exports.front())) return false;
     if (!options.setup_root) leave_host_files(config.exports);
     if (options.apply_caps && !drop_capabilities()) return false;

@@ -108,7 +108,8 @@ class Server {
         std::string_view target = {};
     };
 
-    Result<p9::Attr> attributes(int fd);
+    // As the client sees them.
+    Result<p9::Attr> attributes(int fd, const Export& tree);
     Result<Found> node_of(host::Fd fd, const NodePtr& parent, const Export* tree, const char* name);
     Result<Found> walk_one(const NodePtr& parent, std::string_view name);
     // The node of a fid in which names may be created, changed and removed. kROFS, kNOTDIR.
@@ -118,7 +119,8 @@ class Server {
                                  Owner owner);
     Result<Found> node_of_created(const NodePtr& directory, int fd, std::string_view name);
     Result<Found> make_node(const Fid& directory, std::string_view name, const NewNode& what, Owner owner);
-    Result<> set_owner(int fd, const p9::Attr& attr, Owner owner);
+    // Gives a new file to the client's `owner`; `host` is how it was made.
+    Result<> set_owner(int fd, const p9::Attr& host, Owner owner, const Export& tree);
     Result<> apply(Fid& fid, const p9::SetAttr& set);
     Result<uint32_t> read_into(Fid& fid, uint64_t offset, std::span<uint8_t> out);
     template <typename Entry>

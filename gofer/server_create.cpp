@@ -17,12 +17,13 @@ constexpr uint32_t kSetIdBits = S_ISUID | S_ISGID;
 }  // namespace
 
 // chown(2) clears suid and sgid of files: the caller sets the mode again where it has them.
-Result<> Server::set_owner(int fd, const Attr& attr, Owner owner) {
-    bool change_uid = owner.uid != kNoUid && owner.uid != attr.uid;
-    bool change_gid = owner.gid != kNoUid && owner.gid != attr.gid;
-    if (!change_uid && !change_gid) return {};
-    return host::checked(fchownat(fd, "", change_uid ? owner.uid : kNoUid, change_gid ? owner.gid : kNoUid,
-                                  AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
+Result<> Server::set_owner(int fd, const Attr& host, Owner owner, const Export& tree) {
+    uint32_t uid = owner.uid == kNoUid ? kNoUid : TRY(tree.owners.uids.to_own(owner.uid));
+    uint32_t gid = owner.gid == kNoUid ? kNoUid : TRY(tree.owners.gids.to_own(owner.gid));
+    if (uid == host.uid) uid = kNoUid;
+    if (gid == host.gid) gid = kNoUid;
+    if (uid == kNoUid && gid == kNoUid) return {};
+    return host::checked(fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
 }
 
 Result<host::Fd> Server::create_open(const Fid& directory, std::string_view component, uint32_t flags, uint32_t mode,
@@ -35,7 +36,7 @@ Result<host::Fd> Server::create_open(const Fid& directory, std::string_view comp
     host::Fd fd = TRY(create_file(directory.node->fd.get(), name, access, mode));
     auto finish = [&]() -> Result<> {
         FileStat st = TRY(stat_fd(fd.get()));
-        TRY(set_owner(fd.get(), st.attr, owner));
+        TRY(set_owner(fd.get(), st.attr, owner, *directory.node->tree));
         if ((mode & kSetIdBits) != 0) TRY(host::checked(fchmod(fd.get(), mode & 07777)));
         return {};
     };
@@ -118,9 +119,9 @@ Result<Server::Found> Server::make_node(const Fid& directory, std::string_view c
     }
     auto finish = [&]() -> Result<Found> {
         host::Fd fd = TRY(open_component(at, name));
-        Attr attr = TRY(attributes(fd.get()));
+        Attr attr = TRY(stat_fd(fd.get())).attr;
         if ((attr.mode & S_IFMT) != type) return Errno::kSTALE;  // somebody on the host put another thing there
-        TRY(set_owner(fd.get(), attr, owner));
+        TRY(set_owner(fd.get(), attr, owner, *parent->tree));
         if (type != S_IFDIR && type != S_IFLNK && (permissions & kSetIdBits) != 0)
             TRY(reopener_.change_mode(fd.get(), permissions));
         return node_of(std::move(fd), parent, parent->tree, name.c_str());

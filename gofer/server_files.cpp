@@ -33,7 +33,7 @@ Result<Rlopen> Server::on(const Tlopen& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     if (fid->open.is_open() || fid->xattr) return Errno::kBUSY;
     host::Fd fd = TRY(open_node(*fid->node, message.flags));
-    Attr attr = TRY(attributes(fd.get()));
+    Attr attr = TRY(attributes(fd.get(), *fid->node->tree));
     fid->open = std::move(fd);
     return Rlopen{attr.qid, iounit()};
 }
@@ -46,7 +46,7 @@ Result<Ropenfid> Server::on(const Topenfid& message) {
     open.node = message.name.empty() ? fid->node : TRY(walk_one(fid->node, message.name)).node;
     open.uid = fid->uid;
     open.open = TRY(open_node(*open.node, message.flags));
-    Ropenfid reply{.iounit = iounit(), .attr = TRY(attributes(open.open.get())), .data = {}};
+    Ropenfid reply{.iounit = iounit(), .attr = TRY(attributes(open.open.get(), *open.node->tree)), .data = {}};
     bool readable = open.node->type == S_IFREG && (message.flags & kOpenAccessMask) != kOpenWriteOnly;
     if (readable && message.read_count != 0) {
         std::span<uint8_t> out = payload(data_offset<Ropenfid>(), message.read_count);
@@ -117,7 +117,7 @@ Result<Rallocate> Server::on(const Tallocate& message) {
     if (message.offset > LLONG_MAX || message.length > LLONG_MAX) return Errno::kINVAL;
     TRY(host::checked(fallocate(fid->open.get(), static_cast<int>(message.mode), static_cast<off_t>(message.offset),
                                 static_cast<off_t>(message.length))));
-    return Rallocate{TRY(attributes(fid->open.get()))};
+    return Rallocate{TRY(attributes(fid->open.get(), *fid->node->tree))};
 }
 
 Result<Rfsync> Server::on(const Tfsync& message) {
@@ -129,7 +129,7 @@ Result<Rfsync> Server::on(const Tfsync& message) {
 
 Result<Rgetattr> Server::on(const Tgetattr& message) {
     Fid* fid = TRY(fids_.find(message.fid));
-    return Rgetattr{TRY(attributes(fid->node->fd.get()))};
+    return Rgetattr{TRY(attributes(fid->node->fd.get(), *fid->node->tree))};
 }
 
 namespace {
@@ -156,8 +156,9 @@ Result<> Server::apply(Fid& fid, const SetAttr& set) {
                          TRY(time_to_set(set.valid, kSetMtime, kSetMtimeSet, set.mtime_sec, set.mtime_nsec))};
 
     if ((set.valid & (kSetUid | kSetGid)) != 0) {
-        uint32_t uid = (set.valid & kSetUid) != 0 ? set.uid : kNoUid;
-        uint32_t gid = (set.valid & kSetGid) != 0 ? set.gid : kNoUid;
+        const OwnerTable& owners = node.tree->owners;
+        const uint32_t uid = (set.valid & kSetUid) != 0 ? TRY(owners.uids.to_own(set.uid)) : kNoUid;
+        const uint32_t gid = (set.valid & kSetGid) != 0 ? TRY(owners.gids.to_own(set.gid)) : kNoUid;
         TRY(host::checked(fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)));
     }
     if ((set.valid & kSetMode) != 0) TRY(reopener_.change_mode(fd, set.mode));
@@ -178,7 +179,7 @@ Result<Rsetattr> Server::on(const Tsetattr& message) {
 Result<Rsetattrget> Server::on(const Tsetattrget& message) {
     Fid* fid = TRY(fids_.find(message.fid));
     TRY(apply(*fid, message.set));
-    return Rsetattrget{TRY(attributes(fid->node->fd.get()))};
+    return Rsetattrget{TRY(attributes(fid->node->fd.get(), *fid->node->tree))};
 }
 
 Result<Rstatfs> Server::on(const Tstatfs& message) {

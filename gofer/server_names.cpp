@@ -10,15 +10,17 @@ namespace kvmsbx::gofer {
 
 using namespace p9;
 
-Result<Attr> Server::attributes(int fd) {
+Result<Attr> Server::attributes(int fd, const Export& tree) {
     FileStat st = TRY(stat_fd(fd));
     st.attr.qid = qids_.qid(st.device, st.inode, st.attr);
+    st.attr.uid = tree.owners.uids.to_client(st.attr.uid);
+    st.attr.gid = tree.owners.gids.to_client(st.attr.gid);
     return st.attr;
 }
 
 Result<Server::Found> Server::node_of(host::Fd fd, const NodePtr& parent, const Export* tree, const char* name) {
     Found found;
-    found.attr = TRY(attributes(fd.get()));
+    found.attr = TRY(attributes(fd.get(), *tree));
     auto node = std::make_shared<Node>();
     node->fd = std::move(fd);
     node->type = found.attr.mode & S_IFMT;
@@ -78,7 +80,7 @@ Result<Rwalkattr> Server::on(const Twalkattr& message) {
     };
     Rwalkattr reply;
     if (message.names.count == 0) {
-        reply.attrs.push(TRY(attributes(node->fd.get())));
+        reply.attrs.push(TRY(attributes(node->fd.get(), *node->tree)));
         keep(message.newfid);
     }
     for (std::string_view name : message.names) {

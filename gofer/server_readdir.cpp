@@ -78,6 +78,8 @@ Result<Data> Server::read_directory(uint32_t number, uint64_t offset, uint32_t c
                 Result<FileStat> st = is_dot(host.name) ? Result<FileStat>(Errno::kINVAL) : stat_entry(fd, host.name);
                 if (st.is_ok() && st->device == device) {
                     entry.attr = st->attr;
+                    entry.attr.uid = fid->node->tree->owners.uids.to_client(st->attr.uid);
+                    entry.attr.gid = fid->node->tree->owners.gids.to_client(st->attr.gid);
                     qid = qids_.qid(st->device, st->inode, st->attr);
                 }
                 entry.attr.qid = qid;

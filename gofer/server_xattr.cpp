@@ -1,5 +1,5 @@
 // Extended attributes of regular files and directories: those named "user." and the POSIX ACLs, and security.capability
-// for reading.
+// for reading. ACLs name ids inside their values: there are none where ids are mapped.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -15,8 +15,12 @@ namespace {
 
 constexpr size_t kMaxValue = 64 * 1024;  // XATTR_SIZE_MAX
 
-bool may_write(std::string_view name) { return name.starts_with("user.") || name.starts_with("system.posix_acl_"); }
-bool may_read(std::string_view name) { return may_write(name) || name == "security.capability"; }
+bool may_write(std::string_view name, const Export& tree) {
+    return name.starts_with("user.") || (name.starts_with("system.posix_acl_") && tree.owners.is_plain());
+}
+bool may_read(std::string_view name, const Export& tree) {
+    return may_write(name, tree) || name == "security.capability";
+}
 
 Result<std::string> value_of(int fd, const std::string& name) {
     std::string value(kMaxValue, '\0');
@@ -27,14 +31,14 @@ Result<std::string> value_of(int fd, const std::string& name) {
     return value;
 }
 
-Result<std::string> names_of(int fd) {
+Result<std::string> names_of(int fd, const Export& tree) {
     std::string all(kMaxValue, '\0');
     ssize_t length = flistxattr(fd, all.data(), all.size());
     if (length < 0) return host::last_errno();
     std::string shown;
     for (size_t at = 0; at < static_cast<size_t>(length);) {
         std::string_view name = all.c_str() + at;
-        if (may_read(name)) shown.append(name).push_back('\0');
+        if (may_read(name, tree)) shown.append(name).push_back('\0');
         at += name.size() + 1;
     }
     return shown;
@@ -49,12 +53,12 @@ Result<Rxattrwalk> Server::on(const Txattrwalk& message) {
     TRY(fids_.check_free(message.newfid));
     if (malformed(message.name)) return Errno::kRANGE;
     if (fid->node->type != S_IFREG && fid->node->type != S_IFDIR) return Errno::kOPNOTSUPP;
-    if (!message.name.empty() && !may_read(message.name)) return Errno::kOPNOTSUPP;
+    if (!message.name.empty() && !may_read(message.name, *fid->node->tree)) return Errno::kOPNOTSUPP;
     if (live_xattrs_ >= XattrValue::kMaxLive) return Errno::kNFILE;
     host::Fd fd = TRY(open_node(*fid->node, kOpenReadOnly));
     auto value = std::make_unique<XattrValue>(live_xattrs_);
     std::string name(message.name);
-    value->value = name.empty() ? TRY(names_of(fd.get())) : TRY(value_of(fd.get(), name));
+    value->value = name.empty() ? TRY(names_of(fd.get(), *fid->node->tree)) : TRY(value_of(fd.get(), name));
     Rxattrwalk reply{value->value.size()};
     Fid walked;
     walked.node = fid->node;
@@ -72,7 +76,7 @@ Result<Rxattrcreate> Server::on(const Txattrcreate& message) {
     if ((message.flags & ~uint32_t{XATTR_CREATE | XATTR_REPLACE}) != 0) return Errno::kINVAL;
     if (fid->node->tree->readonly) return Errno::kROFS;
     if (fid->node->type != S_IFREG && fid->node->type != S_IFDIR) return Errno::kOPNOTSUPP;
-    if (!may_write(message.name)) return Errno::kOPNOTSUPP;
+    if (!may_write(message.name, *fid->node->tree)) return Errno::kOPNOTSUPP;
     if (live_xattrs_ >= XattrValue::kMaxLive) return Errno::kNFILE;
     auto value = std::make_unique<XattrValue>(live_xattrs_);
     value->name = message.name;

@@ -4,19 +4,28 @@
 #include <string_view>
 #include <vector>
 
+#include "gofer/owners.hpp"
+
 namespace kvmsbx::gofer {
+
+struct IdMaps {
+    IdRanges uids, gids;
+};
 
 struct BindMount {
     int index = 0;       // in config.json's mounts: the aname
     std::string source;  // absolute
     bool recursive = false;
     bool readonly = false;
+    bool readonly_below = false;  // the mounts below it, too (rro)
+    IdMaps maps;                  // of an idmapped one
 };
 
 struct GoferSpec {
     std::string root_path;  // absolute
     bool root_readonly = false;
     std::vector<BindMount> binds;
+    IdMaps container_maps;                  // linux.uidMappings, linux.gidMappings
     std::vector<std::string> destinations;  // of all mounts, in order
     std::string mounts_json;                // "mounts" as it stands, to be written back
 };

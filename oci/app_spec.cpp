@@ -1,8 +1,11 @@
 #include "oci/app_spec.hpp"
 
 #include <sys/mount.h>
+#include <sys/utsname.h>
 
 #include <string>
+
+#include "oci/seccomp_profile.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -28,12 +31,23 @@ Mount further_mount(const MountSpec& from, size_t index, bool shared) {
     mount.data = from.data;
     mount.flags = from.flags;
     mount.shared_access = shared && from.is_bind();
+    mount.recursive_readonly = from.recursive_readonly;
+    mount.copy_up = from.copy_up;
     return mount;
+}
+
+// A container that shares the host's UTS namespace begins with the host's name; "": the sandbox's own.
+std::string host_name(const Spec& spec) {
+    utsname host{};
+    const bool shared = !spec.namespaces.empty() && !spec.find_namespace(NamespaceType::kUts);
+    return shared && uname(&host) == 0 ? host.nodename : std::string();
 }
 
 spec::Limits make_limits(const ResourceLimits& from, uint32_t cpus) {
     spec::Limits limits;
     limits.memory = from.memory;
+    limits.pids = from.pids;
+    limits.cpu_shares = from.cpu_shares;
     limits.cpu_quota = cpus ? cpus * kCpuPeriod : from.cpu_quota;
     limits.cpu_period = cpus ? kCpuPeriod : from.cpu_period;
     return limits;
@@ -41,7 +55,8 @@ spec::Limits make_limits(const ResourceLimits& from, uint32_t cpus) {
 
 }  // namespace
 
-spec::ProcessSpec<wire::Owned> make_process_spec(const ProcessSpec& process) {
+Outcome<spec::ProcessSpec<wire::Owned>> make_process_spec(const ProcessSpec& process,
+                                                          const std::optional<SeccompSpec>& seccomp) {
     spec::ProcessSpec<wire::Owned> made;
     made.args = process.args;
     made.env = process.env;
@@ -54,23 +69,44 @@ spec::ProcessSpec<wire::Owned> make_process_spec(const ProcessSpec& process) {
     const CapabilitySets& sets = process.capabilities;
     made.capabilities = {sets.bounding, sets.effective, sets.inheritable, sets.permitted, sets.ambient};
     for (const RlimitSpec& limit : process.rlimits) made.rlimits.push_back({limit.resource, limit.soft, limit.hard});
+    made.oom_score_adj = process.oom_score_adj.value_or(0);
+    if (process.scheduler)
+        made.scheduling = {process.scheduler->policy, process.scheduler->nice, process.scheduler->priority,
+                           process.scheduler->reset_on_fork};
+    made.io_priority = process.io_priority.value_or(0);
+    if (seccomp) {
+        SeccompProgram program = TRY(compile_seccomp(*seccomp));
+        made.seccomp = std::move(program.instructions);
+        made.seccomp_flags = program.flags;
+    }
     return made;
 }
 
-spec::SandboxSpec<wire::Owned> make_sandbox_spec(const Spec& spec, const AppOptions& options) {
-    const bool shared = options.file_access == FileAccess::kShared;
+Outcome<spec::SandboxSpec<wire::Owned>> make_sandbox_spec(const Spec& spec, const AppOptions& options) {
+    const bool shared_root = options.file_access == FileAccess::kShared;
+    const bool shared_mounts = options.mounts_access == FileAccess::kShared;
     spec::SandboxSpec<wire::Owned> made;
-    made.hostname = spec.hostname;
+    made.hostname = spec.hostname.empty() ? host_name(spec) : spec.hostname;
     made.domainname = spec.domainname;
     for (const auto& [name, value] : spec.sysctl) made.sysctls.push_back({name, value});
-    made.mounts.push_back(root_mount(spec, shared));
-    for (size_t i = 0; i < spec.mounts.size(); ++i) made.mounts.push_back(further_mount(spec.mounts[i], i, shared));
+    made.mounts.push_back(root_mount(spec, shared_root));
+    for (size_t i = 0; i < spec.mounts.size(); ++i)
+        made.mounts.push_back(further_mount(spec.mounts[i], i, shared_mounts));
     made.masked_paths = spec.masked_paths;
     made.readonly_paths = spec.readonly_paths;
     made.overlay = options.overlay;
     made.limits = make_limits(spec.limits, options.cpus);
     made.wait_for_start = options.wait_for_start;
-    made.process = make_process_spec(spec.process);
+    for (const DeviceSpec& device : spec.devices)
+        made.devices.push_back(
+            {device.path, device.type, device.major, device.minor, device.mode, device.uid, device.gid});
+    made.monotonic_offset_ns = spec.time_offsets.monotonic_ns;
+    made.boottime_offset_ns = spec.time_offsets.boottime_ns;
+    for (const HookSpec& hook : spec.hooks.start_container)
+        made.start_hooks.push_back({hook.path, hook.args, hook.env, hook.timeout_s.value_or(0)});
+    made.hook_state = options.hook_state;
+    made.process = TRY(make_process_spec(spec.process, spec.seccomp));
+    made.process.personality = spec.personality;
     made.process.terminal = options.terminal;
     made.process.rows = options.console_size.rows;
     made.process.columns = options.console_size.columns;

@@ -1,6 +1,7 @@
 #include "oci/bundle.hpp"
 
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <cstring>
 
 #include "common/host/fd.hpp"
+#include "common/host/submounts.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -72,6 +74,16 @@ Outcome<> check_host_paths(const Bundle& bundle) {
     return {};
 }
 
+// "ro" is for the top of a bind mount alone: what is mounted below stays as it is (runc). Inside it is one mount, which
+// must not be read-only as a whole then; the gofer's mount refuses to write to the top.
+void leave_readonly_to_the_gofer(Bundle& bundle) {
+    for (MountSpec& mount : bundle.spec.mounts) {
+        const bool top_only = mount.is_bind() && (mount.flags & MS_RDONLY) && !mount.recursive_readonly;
+        if (top_only && mount.recursive_bind && host::has_submounts(on_host(bundle, mount.source)))
+            mount.flags &= ~static_cast<uint64_t>(MS_RDONLY);
+    }
+}
+
 }  // namespace
 
 Outcome<Bundle> load_bundle(const std::string& folder) {
@@ -81,6 +93,7 @@ Outcome<Bundle> load_bundle(const std::string& folder) {
     bundle.config_text = TRY(read_config(bundle.config_path));
     bundle.spec = TRY(parse_spec(bundle.config_text, bundle.config_path));
     TRY(check_host_paths(bundle));
+    leave_readonly_to_the_gofer(bundle);
     return bundle;
 }
 

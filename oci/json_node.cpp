@@ -55,6 +55,28 @@ Outcome<uint64_t> JsonNode::unsigned_number(uint64_t max) const {
     return value_->get<uint64_t>();
 }
 
+Outcome<int64_t> JsonNode::signed_number(int64_t min, int64_t max) const {
+    if (!value_->is_number()) return wrong("expected a number, found " + describe(*value_));
+    const bool too_large = value_->is_number_unsigned() && value_->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
+    if (!value_->is_number_integer() || too_large || value_->get<int64_t>() < min || value_->get<int64_t>() > max) {
+        return wrong("expected an integer from " + std::to_string(min) + " to " + std::to_string(max) + ", found " +
+                     value_->dump());
+    }
+    return value_->get<int64_t>();
+}
+
+Outcome<std::vector<std::pair<std::string, JsonNode>>> JsonNode::entries(size_t max_count) const {
+    TRY(expect_object());
+    if (value_->size() > max_count) return wrong("more than " + std::to_string(max_count) + " entries");
+    std::vector<std::pair<std::string, JsonNode>> nodes;
+    nodes.reserve(value_->size());
+    for (const auto& [name, value] : value_->items()) {
+        if (name.find('\0') != std::string::npos) return wrong("a name contains a NUL character");
+        nodes.emplace_back(name, JsonNode(value, child_path(name)));
+    }
+    return nodes;
+}
+
 Outcome<std::vector<JsonNode>> JsonNode::elements(size_t max_count) const {
     if (!value_->is_array()) return wrong("expected an array, found " + describe(*value_));
     if (value_->size() > max_count) {
@@ -79,6 +101,18 @@ Outcome<std::string> JsonNode::string_or(const char* key, std::string fallback, 
     std::optional<JsonNode> member = TRY(find(key));
     if (!member) return fallback;
     return member->string(max_bytes);
+}
+
+Outcome<std::optional<uint64_t>> JsonNode::unsigned_or_none(const char* key, uint64_t max) const {
+    std::optional<JsonNode> member = TRY(find(key));
+    if (!member) return std::optional<uint64_t>{};
+    return std::optional<uint64_t>(TRY(member->unsigned_number(max)));
+}
+
+Outcome<std::optional<int64_t>> JsonNode::signed_or_none(const char* key, int64_t min, int64_t max) const {
+    std::optional<JsonNode> member = TRY(find(key));
+    if (!member) return std::optional<int64_t>{};
+    return std::optional<int64_t>(TRY(member->signed_number(min, max)));
 }
 
 Outcome<bool> JsonNode::boolean_or(const char* key, bool fallback) const {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "oci/outcome.hpp"
@@ -29,11 +30,16 @@ class JsonNode {
     Outcome<std::string> string(size_t max_bytes) const;
     Outcome<bool> boolean() const;
     Outcome<uint64_t> unsigned_number(uint64_t max) const;
+    Outcome<int64_t> signed_number(int64_t min, int64_t max) const;
     Outcome<std::vector<JsonNode>> elements(size_t max_count) const;
+    // The members of an object used as a map: names without NUL.
+    Outcome<std::vector<std::pair<std::string, JsonNode>>> entries(size_t max_count) const;
     Outcome<std::vector<std::string>> strings(size_t max_count, size_t max_bytes) const;
 
     // The member of that name, or the default when it is absent.
     Outcome<std::string> string_or(const char* key, std::string fallback, size_t max_bytes) const;
+    Outcome<std::optional<uint64_t>> unsigned_or_none(const char* key, uint64_t max) const;
+    Outcome<std::optional<int64_t>> signed_or_none(const char* key, int64_t min, int64_t max) const;
     Outcome<bool> boolean_or(const char* key, bool fallback) const;
     Outcome<std::vector<std::string>> strings_or_none(const char* key, size_t max_count, size_t max_bytes) const;
 

@@ -99,6 +99,14 @@ class Arguments {
         for (const host::Fd* fd : {&channel.memory, &channel.doorbell, &channel.completion})
             request.keep_fds.push_back(fd->get());
     }
+    void streams(const char* name, std::span<const int> fds) {
+        std::string list;
+        for (int fd : fds) {
+            list += (list.empty() ? "" : ",") + std::to_string(fd);
+            request.keep_fds.push_back(fd);
+        }
+        if (!fds.empty()) flag(name, list);
+    }
     void append(const std::vector<std::string>& flags) {
         request.arguments.insert(request.arguments.end(), flags.begin(), flags.end());
     }
@@ -146,7 +154,8 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     boot.fd("control-fd", control.theirs);
     boot.fd("log-fd", log.theirs);
     boot.append(plan.boot_flags);
-    boot.request.stdio = {0, 1, 2};
+    boot.request.stdio = {plan.streams[0], plan.streams[1], plan.streams[2]};
+    boot.streams("stream-fds", std::span(plan.streams).subspan(3));
     if (own_namespaces) {
         boot.request.namespaces = kBootNamespaces | user_namespace;
     } else {

@@ -1,7 +1,7 @@
 #pragma once
 // Starts the two processes of a sandbox and what connects them.
 //
-//   run ── control (socket) ──► boot      control frames; its hang-up ends boot
+//   monitor ── control (socket) ──► boot  common/control/messages.hpp; its hang-up ends boot
 //    │ ◄── log (pipe) ─── boot, gofer      their messages
 //    └──── lifeline (pipe) ──► gofer       its hang-up ends the gofer
 //   gofer ◄── channel (memfd), doorbell, completion (eventfds) ──► boot (the guest)
@@ -25,6 +25,8 @@ struct LaunchPlan {
     std::string bundle;             // absolute
     std::string config_text;        // the config.json that was checked: the gofer must not read another one
     std::vector<uint8_t> app_spec;  // an encoded spec::SandboxSpec
+    // What becomes the first process's descriptors 0, 1, 2 ...; at least three.
+    std::vector<int> streams{0, 1, 2};
     Namespaces namespaces = Namespaces::kOwn;
     std::vector<std::string> boot_flags;   // --cpus, --memory, --platform, --privilege, --debug, --strace
     std::vector<std::string> gofer_flags;  // --debug, --file-access ...

@@ -1,6 +1,5 @@
 #include "oci/names.hpp"
 
-#include <sys/mount.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -53,6 +52,8 @@ constexpr std::array<std::string_view, 41> kCapabilities = {"CAP_CHOWN",
                                                             "CAP_BPF",
                                                             "CAP_CHECKPOINT_RESTORE"};
 
+constexpr std::string_view kNamespaces[] = {"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"};
+
 struct RlimitName {
     std::string_view name;
     uint32_t number;
@@ -68,54 +69,6 @@ constexpr RlimitName kRlimits[] = {
     {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},     {"RLIMIT_RTTIME", RLIMIT_RTTIME},
 };
 
-constexpr uint64_t kAtimeFlags = MS_NOATIME | MS_RELATIME | MS_STRICTATIME;
-
-struct NamedMountOption {
-    std::string_view name;
-    MountOption option;
-};
-constexpr NamedMountOption kMountOptions[] = {
-    {"ro", {MS_RDONLY, 0}},
-    {"rw", {0, MS_RDONLY}},
-    {"nosuid", {MS_NOSUID, 0}},
-    {"suid", {0, MS_NOSUID}},
-    {"nodev", {MS_NODEV, 0}},
-    {"dev", {0, MS_NODEV}},
-    {"noexec", {MS_NOEXEC, 0}},
-    {"exec", {0, MS_NOEXEC}},
-    {"sync", {MS_SYNCHRONOUS, 0}},
-    {"async", {0, MS_SYNCHRONOUS}},
-    {"dirsync", {MS_DIRSYNC, 0}},
-    {"noatime", {MS_NOATIME, kAtimeFlags}},
-    {"atime", {0, MS_NOATIME}},
-    {"relatime", {MS_RELATIME, kAtimeFlags}},
-    {"norelatime", {0, MS_RELATIME}},
-    {"strictatime", {MS_STRICTATIME, kAtimeFlags}},
-    {"nostrictatime", {0, MS_STRICTATIME}},
-    {"nodiratime", {MS_NODIRATIME, 0}},
-    {"diratime", {0, MS_NODIRATIME}},
-    {"rro", {MS_RDONLY, 0}},
-    {"rnosuid", {MS_NOSUID, 0}},
-    {"rnodev", {MS_NODEV, 0}},
-    {"rnoexec", {MS_NOEXEC, 0}},
-    // Without a meaning inside: the sandbox's mounts are its own, nothing propagates.
-    {"bind", {0, 0}},
-    {"rbind", {0, 0}},
-    {"defaults", {0, 0}},
-    {"mand", {0, 0}},
-    {"nomand", {0, 0}},
-    {"loud", {0, 0}},
-    {"silent", {0, 0}},
-    {"private", {0, 0}},
-    {"rprivate", {0, 0}},
-    {"shared", {0, 0}},
-    {"rshared", {0, 0}},
-    {"slave", {0, 0}},
-    {"rslave", {0, 0}},
-    {"unbindable", {0, 0}},
-    {"runbindable", {0, 0}},
-};
-
 }  // namespace
 
 std::optional<unsigned> capability_number(std::string_view name) {
@@ -124,18 +77,15 @@ std::optional<unsigned> capability_number(std::string_view name) {
     return static_cast<unsigned>(found - kCapabilities.begin());
 }
 
+std::span<const std::string_view> capability_names() { return kCapabilities; }
+
+std::span<const std::string_view> namespace_names() { return kNamespaces; }
+
 std::optional<uint32_t> rlimit_number(std::string_view name) {
     const auto* found =
         std::find_if(std::begin(kRlimits), std::end(kRlimits), [&](const RlimitName& r) { return r.name == name; });
     if (found == std::end(kRlimits)) return std::nullopt;
     return found->number;
-}
-
-std::optional<MountOption> mount_option(std::string_view name) {
-    const auto* found = std::find_if(std::begin(kMountOptions), std::end(kMountOptions),
-                                     [&](const NamedMountOption& o) { return o.name == name; });
-    if (found == std::end(kMountOptions)) return std::nullopt;
-    return found->option;
 }
 
 }  // namespace kvmsbx::oci

@@ -15,21 +15,16 @@ Outcome<std::string> absolute_path(const JsonNode& node) {
     return path;
 }
 
-namespace {
-
 Outcome<std::map<std::string, std::string>> parse_string_map(const JsonNode& parent, const char* key) {
     std::map<std::string, std::string> map;
     std::optional<JsonNode> node = TRY(parent.find(key));
     if (!node) return map;
-    TRY(node->expect_object());
-    if (node->value().size() > kMaxListEntries)
-        return node->wrong("more than " + std::to_string(kMaxListEntries) + " entries");
-    for (const auto& [name, value] : node->value().items()) {
-        if (name.find('\0') != std::string::npos) return node->wrong("a name contains a NUL character");
-        map[name] = TRY(JsonNode(value, node->child_path(name)).string(kMaxStringBytes));
-    }
+    for (const auto& [name, value] : TRY(node->entries(kMaxListEntries)))
+        map[name] = TRY(value.string(kMaxStringBytes));
     return map;
 }
+
+namespace {
 
 Outcome<std::string> parse_host_name(const JsonNode& document, const char* key) {
     std::string name = TRY(document.string_or(key, "", kMaxStringBytes));
@@ -39,14 +34,14 @@ Outcome<std::string> parse_host_name(const JsonNode& document, const char* key) 
                    std::to_string(kMaxHostName)};
 }
 
-Outcome<> parse_linux(const JsonNode& document, Spec& spec) {
-    std::optional<JsonNode> section = TRY(document.find("linux"));
-    if (!section) return {};
-    TRY(section->expect_object());
-    spec.masked_paths = TRY(section->strings_or_none("maskedPaths", kMaxListEntries, kMaxPathBytes));
-    spec.readonly_paths = TRY(section->strings_or_none("readonlyPaths", kMaxListEntries, kMaxPathBytes));
-    spec.sysctl = TRY(parse_string_map(*section, "sysctl"));
-    spec.limits = TRY(parse_resources(*section));
+// An idmapped mount without mappings of its own takes the container's.
+Outcome<> check_mapped_mounts(const Spec& spec) {
+    for (size_t i = 0; i < spec.mounts.size(); ++i) {
+        const MountSpec& mount = spec.mounts[i];
+        if (!mount.idmapped || !mount.uid_mappings.empty() || !spec.uid_mappings.empty()) continue;
+        return Failure{"mounts[" + std::to_string(i) +
+                       "].options: idmap needs uidMappings and gidMappings, of the mount or of linux"};
+    }
     return {};
 }
 
@@ -68,9 +63,11 @@ Outcome<Spec> parse_document(const JsonNode& document) {
     spec.hostname = TRY(parse_host_name(document, "hostname"));
     spec.domainname = TRY(parse_host_name(document, "domainname"));
     spec.mounts = TRY(parse_mounts(document));
+    spec.hooks = TRY(parse_hooks(document));
     TRY(parse_linux(document, spec));
     spec.annotations = TRY(parse_string_map(document, "annotations"));
-    spec.unapplied = TRY(find_unapplied(document));
+    TRY(check_mapped_mounts(spec));
+    append_unapplied(document, "", spec.unapplied);
     return spec;
 }
 
@@ -97,10 +94,10 @@ std::string describe_syntax_error(std::string_view text, const json::parse_error
     return "line " + std::to_string(line) + ": not valid JSON: " + what;
 }
 
-}  // namespace
-}  // namespace parser
-
-Outcome<Spec> parse_spec(std::string_view text, const std::string& file) {
+// Reads a document: the text becomes JSON, and a failure a line with file and line number.
+template <typename Read>
+auto read_document(std::string_view text, const std::string& file, const Read& read)
+    -> decltype(read(std::declval<const JsonNode&>())) {
     if (text.size() > kMaxConfigBytes) {
         return Failure{file + ": " + std::to_string(text.size()) + " bytes; at most " +
                        std::to_string(kMaxConfigBytes) + " are allowed"};
@@ -109,15 +106,40 @@ Outcome<Spec> parse_spec(std::string_view text, const std::string& file) {
     try {
         document = json::parse(text);
     } catch (const json::parse_error& error) {
-        return Failure{file + ": " + parser::printable(parser::describe_syntax_error(text, error))};
+        return Failure{file + ": " + printable(describe_syntax_error(text, error))};
     } catch (const json::exception& error) {
         return Failure{file + ": not valid JSON: " + error.what()};  // a number out of every range
     }
-    Outcome<Spec> spec = parser::parse_document(JsonNode(document, ""));
-    if (spec.is_ok()) return spec;
-    const std::string& message = spec.error().message;
+    auto result = read(JsonNode(document, ""));
+    if (result.is_ok()) return result;
+    const std::string& message = result.error().message;
     const size_t line = find_line(text, message.substr(0, message.find(": ")));
-    return Failure{file + ": " + (line ? "line " + std::to_string(line) + ": " : "") + parser::printable(message)};
+    return Failure{file + ": " + (line ? "line " + std::to_string(line) + ": " : "") + printable(message)};
+}
+
+}  // namespace
+}  // namespace parser
+
+Outcome<Spec> parse_spec(std::string_view text, const std::string& file) {
+    return parser::read_document(text, file, parser::parse_document);
+}
+
+Outcome<ProcessSpec> parse_process(std::string_view text, const std::string& file,
+                                   std::vector<UnappliedField>& unapplied) {
+    return parser::read_document(text, file, [&](const JsonNode& node) -> Outcome<ProcessSpec> {
+        ProcessSpec process = TRY(parser::parse_process(node));
+        parser::append_unapplied(node, "process", unapplied);
+        return process;
+    });
+}
+
+Outcome<Resources> parse_resources(std::string_view text, const std::string& file,
+                                   std::vector<UnappliedField>& unapplied) {
+    return parser::read_document(text, file, [&](const JsonNode& node) -> Outcome<Resources> {
+        Resources resources = TRY(parser::parse_resources(node));
+        parser::append_unapplied(node, "linux.resources", unapplied);
+        return resources;
+    });
 }
 
 }  // namespace kvmsbx::oci

@@ -8,12 +8,21 @@ namespace kvmsbx::oci::parser {
 
 Outcome<ProcessSpec> parse_process(const JsonNode& process);
 Outcome<std::vector<MountSpec>> parse_mounts(const JsonNode& document);
-// Lists what the document asks for and kvmsbx does not do.
-Outcome<std::vector<UnappliedField>> find_unapplied(const JsonNode& document);
+// Lists what the document asks for and kvmsbx does not do. `part` is where it stands in config.json: "" for the whole,
+// "process" for the document of `exec`.
+void append_unapplied(const JsonNode& document, const std::string& part, std::vector<UnappliedField>& out);
 
-// The limits of linux.resources that are applied.
-Outcome<ResourceLimits> parse_resources(const JsonNode& linux_section);
+Outcome<HookSpecs> parse_hooks(const JsonNode& document);
+// The object linux.resources itself.
+Outcome<Resources> parse_resources(const JsonNode& resources);
+// `linux`, whole.
+Outcome<> parse_linux(const JsonNode& document, Spec& spec);
+Outcome<std::optional<SeccompSpec>> parse_seccomp(const JsonNode& linux_section);
+// scheduler, ioPriority, execCPUAffinity, oomScoreAdj.
+Outcome<> parse_scheduling(const JsonNode& node, ProcessSpec& process);
 
+Outcome<std::vector<IdMapping>> parse_id_mappings(const JsonNode& parent, const char* key);
+Outcome<std::map<std::string, std::string>> parse_string_map(const JsonNode& parent, const char* key);
 // An absolute path of at most kMaxPathBytes.
 Outcome<std::string> absolute_path(const JsonNode& node);
 

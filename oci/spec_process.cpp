@@ -121,6 +121,9 @@ Outcome<ProcessSpec> parse_process(const JsonNode& node) {
     process.capabilities = TRY(parse_capabilities(node));
     process.rlimits = TRY(parse_rlimits(node));
     process.no_new_privileges = TRY(node.boolean_or("noNewPrivileges", false));
+    process.apparmor_profile = TRY(node.string_or("apparmorProfile", "", kMaxPathBytes));
+    process.selinux_label = TRY(node.string_or("selinuxLabel", "", kMaxPathBytes));
+    TRY(parse_scheduling(node, process));
     return process;
 }
 

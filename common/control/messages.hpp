@@ -41,15 +41,13 @@ inline constexpr uint32_t kHeaderSize = 24;
 // Failed, and the sandbox ends.
 struct Ready {
     KVMSBX_CONTROL_MESSAGE(Ready, 1);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // -> Done, when the first process runs its program.
 struct Start {
     KVMSBX_CONTROL_MESSAGE(Start, 2);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // A new process beside the first. Its streams come with the frame: one for a terminal, else three; then more_streams.
@@ -67,7 +65,9 @@ struct Signal {
     uint64_t target = 0;  // id of an Exec, 0: the first process
     uint32_t number = 0;
     bool all = false;         // to every process of the sandbox
-    bool foreground = false;  // to the foreground group, where the target has a terminal
+    // A user's, from the keyboard: to the foreground group, where the target has a terminal; and without a handler it
+    // ends the first process, too, which other signals than SIGKILL else do not.
+    bool foreground = false;
     KVMSBX_WIRE_FIELDS(target, number, all, foreground)
 };
 
@@ -82,15 +82,13 @@ struct Resize {
 // -> Processes.
 struct Ps {
     KVMSBX_CONTROL_MESSAGE(Ps, 6);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // -> Usage.
 struct Stats {
     KVMSBX_CONTROL_MESSAGE(Stats, 7);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // -> Done. Fields that are 0 take a limit away.
@@ -103,8 +101,7 @@ struct Update {
 // What each task waits for. -> Report.
 struct Stacks {
     KVMSBX_CONTROL_MESSAGE(Stacks, 9);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // For tests of the Sentry's panic: kind 0 panics, 1 writes through a null pointer. No answer.
@@ -114,12 +111,29 @@ struct Crash {
     KVMSBX_WIRE_FIELDS(kind)
 };
 
+// ---- the monitor's, which the Sentry never sees
+
+// Stops the sandbox's processes, or lets them go on. -> Done.
+struct Pause {
+    KVMSBX_CONTROL_MESSAGE(Pause, 32);
+    KVMSBX_WIRE_FIELDS()
+};
+struct Resume {
+    KVMSBX_CONTROL_MESSAGE(Resume, 33);
+    KVMSBX_WIRE_FIELDS()
+};
+
+// The host's processes that stand for the container: the monitor and who waits for an Exec. -> HostPids.
+struct HostProcesses {
+    KVMSBX_CONTROL_MESSAGE(HostProcesses, 34);
+    KVMSBX_WIRE_FIELDS()
+};
+
 // ---- answers
 
 struct Done {
     KVMSBX_CONTROL_MESSAGE(Done, 64);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // `text` says what failed and why, for people; `code` is the exit code that goes with it (125, 126 or 127).
@@ -183,6 +197,13 @@ struct Report {
     KVMSBX_CONTROL_MESSAGE(Report, 70);
     typename Kind::Text text;
     KVMSBX_WIRE_FIELDS(text)
+};
+
+template <typename Kind>
+struct HostPids {
+    KVMSBX_CONTROL_MESSAGE(HostPids, 96);
+    typename Kind::template List<int32_t> pids;
+    KVMSBX_WIRE_FIELDS(pids)
 };
 
 // kPROTO: shorter than a header, of another version, or sizes that cannot be.

@@ -29,15 +29,16 @@ void on(uint64_t id, const Start&) {
 void on(uint64_t id, const Signal& signal) {
     const auto number = static_cast<int>(signal.number);
     if (signal.number < 1 || signal.number > task::kSigMax) return refuse(id, "there is no signal of this number");
+    const auto first = signal.foreground ? task::FirstProcess::kCanBeEnded : task::FirstProcess::kIsSpared;
     if (signal.all) {
-        task::for_each_process([&](task::Process& process) { task::send_signal_from_host(process, number); });
+        task::for_each_process([&](task::Process& process) { task::send_signal_from_host(process, number, first); });
     } else {
         fs::ConsoleTerminal* terminal = signal.foreground ? terminal_of(signal.target) : nullptr;
         task::Process* process = signal.target == 0 ? &task::first_process() : exec_process(signal.target);
         if (terminal && terminal->foreground_group() > 0)
             task::send_signal_from_host_to_group(terminal->foreground_group(), number);
         else if (process)
-            task::send_signal_from_host(*process, number);
+            task::send_signal_from_host(*process, number, first);
     }
     send(id, Done{});
 }

@@ -1,1 +1,2 @@
 kvmsbx_fuzz_target(config_json kvmsbx_oci)
+kvmsbx_fuzz_target(oci_documents kvmsbx_oci)

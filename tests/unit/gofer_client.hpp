@@ -132,8 +132,8 @@ class ServerFixture {
     std::filesystem::path root() const { return base_ / "root"; }
     std::filesystem::path outside() const { return base_ / "outside"; }
 
-    void add_export(int index, const std::filesystem::path& path, bool readonly) {
-        exports_.push_back({index, host::Fd(open_path(path)), readonly});
+    void add_export(int index, const std::filesystem::path& path, bool readonly, OwnerTable owners = {}) {
+        exports_.push_back({index, host::Fd(open_path(path)), readonly, std::move(owners)});
     }
     void start(bool readonly_root = false) {
         umask(0);

@@ -85,14 +85,15 @@ TEST(SpecParser, BindMountsByTypeOrOption) {
 }
 
 TEST(SpecParser, NamesWhatIsNotApplied) {
-    const Spec spec = parse_ok(document("", R"("hooks": {"poststop": [{"path": "/x"}]},
-        "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}, "cgroupsPath": "/a", "resources": {"memory": {"limit": 16777216, "swap": 16777216, "reservation": 1}, "cpu": {"quota": 150000, "shares": 5}, "pids": {"limit": 7}, "devices": []},
-                  "namespaces": [{"type": "pid"}, {"type": "network", "path": "/var/run/netns/x"}]})"));
+    const Spec spec = parse_ok(document("\"apparmorProfile\": \"x\"", R"("linux": {"intelRdt": {"closID": "a"},
+        "devices": [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}, {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
+                    {"path": "/f", "type": "p"}, {"path": "/sda", "type": "b", "major": 1, "minor": 3}],
+        "resources": {"memory": {"disableOOMKiller": true}}})"));
     std::vector<std::string> fields;
     for (const UnappliedField& field : spec.unapplied) fields.push_back(field.field + (field.matters ? "!" : ""));
-    EXPECT_EQ(fields, (std::vector<std::string>{"hooks!", "linux.seccomp!", "linux.cgroupsPath",
-                                                "linux.resources.cpu.shares", "linux.resources.memory.reservation!",
-                                                "linux.resources.pids!", "linux.namespaces[1].path!"}));
+    EXPECT_EQ(fields, (std::vector<std::string>{"process.apparmorProfile", "linux.intelRdt!",
+                                                "linux.resources.memory.disableOOMKiller!", "linux.devices!"}));
+    EXPECT_TRUE(spec.unapplied.back().why.ends_with("and no /dev/fuse, /sda")) << spec.unapplied.back().why;
 }
 
 TEST(SpecParser, ReadsLimits) {
@@ -105,6 +106,102 @@ TEST(SpecParser, ReadsLimits) {
     EXPECT_EQ(some.limits.memory, 64u << 20);
     EXPECT_EQ(some.limits.cpus(), 3u);
     EXPECT_EQ(parse_ok(document("", R"("linux": {"resources": {"cpu": {"quota": 100001}}})")).limits.cpus(), 2u);
+}
+
+TEST(SpecParser, ReadsResources) {
+    const Resources r = parse_ok(document("", R"("linux": {"resources": {
+        "memory": {"limit": 67108864, "swap": -1, "reservation": 0, "swappiness": 0},
+        "cpu": {"shares": 512, "quota": -1, "burst": 7, "cpus": "0-1", "idle": 1},
+        "pids": {"limit": -1},
+        "blockIO": {"weight": 0, "throttleReadBpsDevice": [{"major": 8, "minor": 16, "rate": 1048576}]},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 9}], "unified": {"memory.high": "max"},
+        "rdma": {"mlx5_1": {"hcaHandles": 3}}, "network": {"classID": 1048577, "priorities": [{"name": "lo", "priority": 2}]},
+        "devices": [{"allow": false, "access": "rwm"}]}})"))
+                            .resources;
+    EXPECT_EQ(r.memory.limit, 67108864);
+    EXPECT_EQ(r.memory.swap, kUnlimited);
+    EXPECT_EQ(r.memory.reservation, 0);
+    EXPECT_EQ(r.memory.swappiness, 0u);
+    EXPECT_EQ(r.cpu.shares, 512u);
+    EXPECT_FALSE(r.cpu.period.has_value());
+    EXPECT_EQ(r.cpu.cpus, "0-1");
+    EXPECT_EQ(r.pids, kUnlimited);
+    EXPECT_EQ(r.block.read_bytes.at(0).rate, 1048576u);
+    EXPECT_EQ(r.hugepages.at(0).page_size, "2MB");
+    EXPECT_EQ(r.unified.at("memory.high"), "max");
+    EXPECT_EQ(r.rdma.at(0).handles, 3u);
+    EXPECT_FALSE(r.rdma.at(0).objects.has_value());
+    EXPECT_EQ(r.network.priorities.at(0).interface, "lo");
+    EXPECT_FALSE(r.devices.at(0).allow);
+    EXPECT_EQ(limits_of(r).cpu_shares, 512u);
+    EXPECT_EQ(limits_of(r).pids, 0u);
+}
+
+TEST(SpecParser, ReadsHooks) {
+    const HookSpecs hooks =
+        parse_ok(
+            document("", R"("hooks": {"prestart": [{"path": "/p", "args": ["a", "b"], "env": ["X=1"], "timeout": 5}],
+        "poststop": [{"path": "/q"}, {"path": "/r"}]})"))
+            .hooks;
+    ASSERT_EQ(hooks.prestart.size(), 1u);
+    EXPECT_EQ(hooks.prestart[0].args, (std::vector<std::string>{"a", "b"}));
+    EXPECT_EQ(hooks.prestart[0].timeout_s, 5u);
+    ASSERT_EQ(hooks.poststop.size(), 2u);
+    EXPECT_EQ(hooks.poststop[1].path, "/r");
+    EXPECT_FALSE(hooks.poststop[1].timeout_s.has_value());
+}
+
+TEST(SpecParser, ReadsTheLinuxSection) {
+    const Spec spec = parse_ok(document("", R"("linux": {"cgroupsPath": "/docker/abc",
+        "namespaces": [{"type": "pid"}, {"type": "network", "path": "/run/netns/x"}, {"type": "time"}, {"type": "user"}],
+        "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
+        "devices": [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 8630, "uid": 5}],
+        "timeOffsets": {"monotonic": {"secs": -1, "nanosecs": 500000000}, "boottime": {"secs": 2}},
+        "personality": {"domain": "LINUX32"}, "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+          {"names": ["personality"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "args": [{"index": 0, "value": 18446744073709551615, "op": "SCMP_CMP_NE"}]}]}})"));
+    EXPECT_EQ(spec.cgroups_path, "/docker/abc");
+    ASSERT_NE(spec.find_namespace(NamespaceType::kNetwork), nullptr);
+    EXPECT_EQ(spec.find_namespace(NamespaceType::kNetwork)->path, "/run/netns/x");
+    EXPECT_EQ(spec.find_namespace(NamespaceType::kIpc), nullptr);
+    EXPECT_EQ(spec.uid_mappings.at(0).outside, 100000u);
+    EXPECT_EQ(spec.devices.at(0).mode, 0666u);
+    EXPECT_EQ(spec.time_offsets.monotonic_ns, -500'000'000);
+    EXPECT_EQ(spec.time_offsets.boottime_ns, 2'000'000'000);
+    EXPECT_EQ(spec.personality, 8u);
+    ASSERT_TRUE(spec.seccomp.has_value());
+    EXPECT_EQ(spec.seccomp->rules.at(0).args.at(0).value, ~uint64_t{0});
+    EXPECT_EQ(spec.seccomp->rules.at(0).errno_ret, 38u);
+}
+
+TEST(SpecParser, ReadsSchedulingOfTheProcess) {
+    const ProcessSpec process = parse_ok(document(R"("oomScoreAdj": -500, "ioPriority": {"class": "IOPRIO_CLASS_IDLE"},
+        "scheduler": {"policy": "SCHED_BATCH", "nice": -5}, "execCPUAffinity": {"initial": "0-2,5", "final": "63,70"})"))
+                                    .process;
+    EXPECT_EQ(process.oom_score_adj, -500);
+    EXPECT_EQ(process.io_priority, 3u << 13);
+    ASSERT_TRUE(process.scheduler.has_value());
+    EXPECT_EQ(process.scheduler->policy, 3u);
+    EXPECT_EQ(process.scheduler->nice, -5);
+    EXPECT_EQ(process.affinity.initial, 0x27u);
+    EXPECT_EQ(process.affinity.final, uint64_t{1} << 63);
+}
+
+TEST(SpecParser, ReadsTheDocumentsOfExecAndUpdate) {
+    std::vector<UnappliedField> unapplied;
+    const Outcome<ProcessSpec> process = parse_process(
+        R"({"args": ["id"], "cwd": "/tmp", "apparmorProfile": "docker-default"})", "process.json", unapplied);
+    ASSERT_TRUE(process.is_ok()) << process.error().message;
+    EXPECT_EQ(process.value().cwd, "/tmp");
+    ASSERT_EQ(unapplied.size(), 1u);
+    EXPECT_EQ(unapplied[0].field, "apparmorProfile");
+    EXPECT_EQ(parse_process("{\"cwd\": \"/\",\n\"args\": [\"a\", 5]}", "p.json", unapplied).error().message,
+              "p.json: line 2: args[1]: expected a string, found a number");
+    const Outcome<Resources> resources = parse_resources(
+        R"({"memory":{"limit":33554432,"reservation":0,"swap":67108864,"kernel":0},"cpu":{"shares":0,"quota":50000,"period":100000},"blockIO":{"weight":0}})",
+        "stdin", unapplied);
+    ASSERT_TRUE(resources.is_ok()) << resources.error().message;
+    EXPECT_EQ(resources.value().memory.swap, 67108864);
+    EXPECT_EQ(unapplied.size(), 1u);
 }
 
 TEST(SpecParser, RefusesLimitsThatCannotHold) {
@@ -184,6 +281,47 @@ INSTANTIATE_TEST_SUITE_P(
                  "line 4: mounts[0].options[1]: \"size=1\" is not an option of bind mounts; remove it"},
         BadField{"", "\"annotations\": {\"org.example\": 1}",
                  "line 4: annotations.org.example: expected a string, found a number"},
+        BadField{"", "\"hooks\": {\"poststop\": [{\"path\": \"x\"}]}",
+                 "line 4: hooks.poststop[0].path: expected an absolute path, found \"x\""},
+        BadField{"", "\"hooks\": {\"prestart\": [{\"path\": \"/x\", \"timeout\": 0}]}",
+                 "line 4: hooks.prestart[0].timeout: expected an integer from 1 to 2147483, found 0"},
+        BadField{"", "\"linux\": {\"namespaces\": [{\"type\": \"net\"}]}",
+                 "line 4: linux.namespaces[0].type: \"net\" is no namespace; use pid, network, mount, ipc, uts, user, "
+                 "cgroup or time"},
+        BadField{"", "\"linux\": {\"namespaces\": [{\"type\": \"pid\"},\n{\"type\": \"pid\"}]}",
+                 "line 5: linux.namespaces[1]: this namespace is given twice"},
+        BadField{"", "\"linux\": {\"uidMappings\": [{\"containerID\": 0, \"hostID\": 0, \"size\": 1}]}",
+                 "line 4: linux.uidMappings: it needs a \"user\" entry in linux.namespaces"},
+        BadField{"", "\"linux\": {\"gidMappings\": [{\"containerID\": 4294967295, \"hostID\": 0, \"size\": 2}]}",
+                 "line 4: linux.gidMappings[0]: the ids go beyond 4294967295"},
+        BadField{"", "\"linux\": {\"timeOffsets\": {\"realtime\": {}}}",
+                 "line 4: linux.timeOffsets.realtime: no clock that can be offset; those are monotonic and boottime"},
+        BadField{"", "\"linux\": {\"timeOffsets\": {\"boottime\": {}}}",
+                 "line 4: linux.timeOffsets: it needs a \"time\" entry in linux.namespaces"},
+        BadField{"", "\"linux\": {\"devices\": [{\"path\": \"/a\", \"type\": \"x\"}]}",
+                 "line 4: linux.devices[0].type: \"x\" is no kind of device; use c, u, b or p"},
+        BadField{"", "\"linux\": {\"personality\": {\"domain\": \"BSD\"}}",
+                 "line 4: linux.personality.domain: \"BSD\" is no domain; use LINUX or LINUX32"},
+        BadField{"", "\"linux\": {\"resources\": {\"memory\": {\"limit\": -2}}}",
+                 "line 4: linux.resources.memory.limit: expected an integer from -1 to 9223372036854775807, found -2"},
+        BadField{"", "\"linux\": {\"resources\": {\"memory\": {\"limit\": 18446744073709551615}}}",
+                 "line 4: linux.resources.memory.limit: expected an integer from -1 to 9223372036854775807, found "
+                 "18446744073709551615"},
+        BadField{"", "\"linux\": {\"resources\": {\"unified\": {\"../x.y\": \"1\"}}}",
+                 "line 4: linux.resources.unified.../x.y: no file of a cgroup; they look like \"memory.high\""},
+        BadField{"", "\"linux\": {\"resources\": {\"hugepageLimits\": [{\"pageSize\": \"../2MB\", \"limit\": 1}]}}",
+                 "line 4: linux.resources.hugepageLimits[0].pageSize: expected a size such as \"2MB\" or \"1GB\", "
+                 "found \"../2MB\""},
+        BadField{"\"oomScoreAdj\": 1001", "",
+                 "line 3: process.oomScoreAdj: expected an integer from -1000 to 1000, found 1001"},
+        BadField{"\"scheduler\": {\"policy\": \"SCHED_FIFO\"}", "",
+                 "line 3: process.scheduler.priority: 0 does not go with the policy; SCHED_FIFO and SCHED_RR take 1 to "
+                 "99, the others 0"},
+        BadField{"\"scheduler\": {\"policy\": \"SCHED_DEADLINE\"}", "",
+                 "line 3: process.scheduler.policy: \"SCHED_DEADLINE\" is not supported; use SCHED_OTHER, SCHED_FIFO, "
+                 "SCHED_RR, SCHED_BATCH or SCHED_IDLE"},
+        BadField{"\"execCPUAffinity\": {\"initial\": \"3-1\"}", "",
+                 "line 3: process.execCPUAffinity.initial: expected a list of CPUs (\"0-3,7\"), found \"3-1\""},
         BadField{"", "\"linux\": {\"maskedPaths\": \"/proc\"}",
                  "line 4: linux.maskedPaths: expected an array, found a string"},
         BadField{"", "\"linux\": []", "line 4: linux: expected an object, found an array"}));

@@ -133,7 +133,9 @@ Result<> kill_all(std::string_view text) {
     uint64_t value[1];
     TRY(parse_numbers(text, value, ~0ULL));
     if (value[0] != 1) return Errno::kRANGE;
-    task::for_each_process([](task::Process& process) { task::send_signal_from_host(process, task::kSigKill); });
+    task::for_each_process([](task::Process& process) {
+        task::send_signal_from_host(process, task::kSigKill, task::FirstProcess::kCanBeEnded);
+    });
     return {};
 }
 
