@@ -88,6 +88,7 @@ bool ExecProcess::try_to_run(task::Task& task, Failure& failure) {
     task.fs_->cwd = task.fs_->root;
     task::ExecRequest request;
     return prepare_process(task, exec.process, files_, Cwd::kMustBeThere, request, failure) &&
+           confine_process(task, exec.process, failure) &&
            execute_process(task, exec.process, std::move(request), failure);
 }
 

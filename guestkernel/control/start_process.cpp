@@ -91,12 +91,16 @@ bool prepare_process(task::Task& task, const ProcessSpec& spec, fs::StandardFile
     return make_environment(task, spec, request, failure) && find_program(task, request, failure);
 }
 
-bool execute_process(task::Task& task, const ProcessSpec& spec, task::ExecRequest request, Failure& failure) {
+bool confine_process(task::Task& task, const ProcessSpec& spec, Failure& failure) {
     if (auto applied = apply_attributes(task, spec); applied.is_error())
         return fail(failure, "cannot apply", "process", applied.error(), "check oomScoreAdj in config.json");
     if (!apply_scheduling(task, spec, failure)) return false;
     if (auto installed = install_profile(task, spec); installed.is_error())
         return fail(failure, "cannot apply", "linux.seccomp", installed.error(), "check the profile and its flags");
+    return true;
+}
+
+bool execute_process(task::Task& task, const ProcessSpec& spec, task::ExecRequest request, Failure& failure) {
     if (auto allowed = task::seccomp_allows_program(task); allowed.is_error())
         return fail(failure, "cannot run", spec.args.front(), allowed.error(), "linux.seccomp must allow execve");
     const auto done = task::execute(task, std::move(request));

@@ -16,6 +16,8 @@ enum class Cwd : bool { kMustBeThere, kIsMade };
 // found, and `request` is what execute_process() needs. False: `failure` says why not.
 bool prepare_process(task::Task& task, const ProcessSpec& spec, fs::StandardFiles& files, Cwd cwd,
                      task::ExecRequest& request, Failure& failure);
+// What its program inherits and what no check before the program's start may meet: scheduling, the system call filter.
+bool confine_process(task::Task& task, const ProcessSpec& spec, Failure& failure);
 bool execute_process(task::Task& task, const ProcessSpec& spec, task::ExecRequest request, Failure& failure);
 
 // What to do where the host or the container has too little for a process. EAGAIN, ENOMEM.

@@ -3,6 +3,7 @@
 #include "common/control/messages.hpp"
 #include "guestkernel/control/first_process.hpp"
 #include "guestkernel/control/server.hpp"
+#include "guestkernel/control/start_hooks.hpp"
 #include "guestkernel/control/start_process.hpp"
 #include "guestkernel/fs/file_systems.hpp"
 #include "guestkernel/init/boot_sandbox.hpp"
@@ -58,7 +59,10 @@ void run_first_task(task::Task& task) {
     if (!control::prepare_process(task, spec.process, *files, control::Cwd::kIsMade, request, failure))
         control::end_with(failure);
     control::await_start(task);
-    if (!control::execute_process(task, spec.process, std::move(request), failure)) control::end_with(failure);
+    if (!control::confine_process(task, spec.process, failure) ||
+        !control::run_start_hooks(task, spec, request, failure) ||
+        !control::execute_process(task, spec.process, std::move(request), failure))
+        control::end_with(failure);
     control::first_process_runs();
 }
 

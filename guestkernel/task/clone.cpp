@@ -196,6 +196,7 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     register_task(*child);
     if (!(flags & kCloneThread)) adopt(*process, flags & kCloneParent ? parent.process().parent : &parent.process());
     child->vfork_parent_waits = flags & kCloneVfork;
+    child->bootstrap = request.bootstrap;
     const TraceEvent event = trace_child(parent, *child, flags, request.exit_signal);
     sched::start(*child);
     if (event != TraceEvent::kNone) trace_event(parent, event, static_cast<uint64_t>(number));

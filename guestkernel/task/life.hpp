@@ -51,8 +51,9 @@ struct CloneRequest {
     int exit_signal = 0;
     uint64_t stack = 0;  // the child's stack pointer; 0: as the parent's
     uint64_t parent_tid = 0, child_tid = 0, tls = 0;
-    uint64_t pidfd = 0;   // kClonePidfd: where the descriptor goes
-    int32_t set_tid = 0;  // the number wanted; 0: any
+    uint64_t pidfd = 0;                  // kClonePidfd: where the descriptor goes
+    int32_t set_tid = 0;                 // the number wanted; 0: any
+    void (*bootstrap)(Task&) = nullptr;  // what the child does before it goes to ring 3 for the first time
 };
 
 // clone(2), fork(2), vfork(2): the child's number. With kCloneVfork returns when the child has let go of the address

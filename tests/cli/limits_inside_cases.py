@@ -214,3 +214,45 @@ def test_seccomp_profile_holds_for_all_processes(world):
 def test_seccomp_profile_that_forbids_execve_starts_nothing(world):
     done = run_with(world, "true", seccomp("SCMP_ACT_ALLOW", {"names": ["execve"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}))
     assert done.code in (125, 126) and "execve" in done.err and done.out == "", done
+
+
+def start_hook(path, *arguments, **more):
+    return {"path": path, "args": [path, *arguments], **more}
+
+
+def run_hooks(world, hooks, scripts, script="cat /tmp/seen", **process):
+    def prepare(root):
+        for name, text in scripts.items():
+            (root / name).write_text("#!/bin/sh\n" + text)
+            (root / name).chmod(0o755)
+    return run_with(world, script, {"hooks": {"startContainer": hooks}, "process": process}, prepare=prepare)
+
+
+@sandbox
+def test_start_hooks_run_before_the_process_and_read_the_state(world):
+    scripts = {"first": 'read -r state; echo "$state" | grep -o \'"ociVersion"\' >>/tmp/seen; echo "$0 $1 $A $PPID $(pwd)" >>/tmp/seen; echo lost; sleep 0.1; echo first ends >>/tmp/seen',
+               "second": 'echo "second $HOME $(id -u)" >>/tmp/seen'}
+    hooks = [start_hook("/first", "one", env=["A=b"]), start_hook("/second")]
+    done = run_hooks(world, hooks, scripts, cwd="/etc")
+    assert (done.code, done.out) == (0, '"ociVersion"\n/first one b 1 /etc\nfirst ends\nsecond /root 0\n'), done
+    assert "lost" not in done.err, done
+
+
+@sandbox
+def test_start_hooks_have_the_users_rights(world):
+    done = run_hooks(world, [start_hook("/hook")], {"hook": "id -u >/tmp/seen; grep NoNewPrivs /proc/self/status >>/tmp/seen"}, user={"uid": 1000, "gid": 1000}, noNewPrivileges=True)
+    assert (done.code, done.out) == (0, "1000\nNoNewPrivs:\t1\n"), done
+
+
+@sandbox
+def test_start_hooks_that_fail_keep_the_process_from_running(world):
+    scripts = {"bad": "echo why it failed; exit 3", "killed": "kill -9 $$", "after": "echo after >/tmp/seen"}
+    for hook, reason in (("/bad", "exit status 3: why it failed"), ("/killed", "killed by signal 9"), ("/missing", "No such file")):
+        done = run_hooks(world, [start_hook(hook), start_hook("/after")], scripts, script="echo ran")
+        assert done.code == 125 and done.out == "" and hook in done.err and reason in done.err, done
+
+
+@sandbox
+def test_start_hooks_that_take_too_long_are_ended(world):
+    done = run_hooks(world, [start_hook("/slow", timeout=1)], {"slow": "sleep 1000 & sleep 1000"}, script="echo ran")
+    assert done.code == 125 and done.out == "" and "timeout of 1 s" in done.err, done

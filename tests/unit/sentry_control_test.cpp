@@ -9,6 +9,8 @@
 #include "guestkernel/control/server.hpp"
 #include "guestkernel/platform/host.hpp"
 #include "guestkernel/platform/test/machine.hpp"
+#include "guestkernel/sched/quota.hpp"
+#include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "tests/unit/sentry_task.hpp"
 
@@ -121,8 +123,19 @@ TEST(ControlServer, AnswersEveryRequestInOrder) {
         EXPECT_EQ(list.entries.front().command, "[first]");
         EXPECT_EQ(list.entries.front().terminal, "?");
 
+        const auto place = task::PidCharge::take();  // of the first task
         vmm.request(2, Stats{});
         EXPECT_EQ(vmm.next().as<Usage>().pids, 1u);
+        vmm.request(21, Update{{.pids = 7, .cpu_quota = 50'000, .cpu_period = 100'000}});
+        vmm.next().as<Done>();
+        vmm.request(22, Update{{.pids = 8, .cpu_quota = 50'000, .cpu_period = 10}});
+        EXPECT_EQ(vmm.next().as<Failed<wire::Viewed>>().code, 125u);
+        vmm.request(23, Stats{});
+        EXPECT_EQ(vmm.next().as<Usage>().pids_limit, 7u);
+        EXPECT_EQ(sched::cpu_quota().quota(), 50'000'000u);
+        vmm.request(24, Update{});
+        vmm.next().as<Done>();
+        EXPECT_EQ(sched::cpu_quota().quota(), 0u);
         vmm.request(3, Stacks{});
         EXPECT_NE(vmm.next().as<Report<wire::Viewed>>().text.find("1/1 first"), std::string_view::npos);
 
