@@ -1,110 +1,116 @@
 #include "oci/app_spec.hpp"
 
 #include <sys/mount.h>
+#include <sys/utsname.h>
 
-#include <span>
 #include <string>
 
-#include "common/abi/app_spec.hpp"
+#include "oci/seccomp_profile.hpp"
 
 namespace kvmsbx::oci {
 namespace {
 
-using abi::AppSpecTag;
+using Mount = spec::Mount<wire::Owned>;
 
-class Encoder {
-  public:
-    void record(AppSpecTag tag, std::span<const std::byte> payload) {
-        const abi::AppSpecHeader header{tag, static_cast<uint32_t>(payload.size())};
-        append(std::as_bytes(std::span(&header, 1)));
-        append(payload);
-        blob_.resize((blob_.size() + 7) / 8 * 8);
-    }
-    void record(AppSpecTag tag, const std::string& text) { record(tag, std::as_bytes(std::span(text))); }
-    template <typename T>
-    requires(std::is_trivially_copyable_v<T> && !std::is_same_v<T, std::string>) void record(AppSpecTag tag,
-                                                                                             const T& value) {
-        record(tag, std::as_bytes(std::span(&value, 1)));
-    }
+constexpr uint64_t kCpuPeriod = 100'000;  // us, cgroup's default
 
-    std::vector<std::byte> finish() {
-        record(AppSpecTag::kEnd, std::span<const std::byte>{});
-        return std::move(blob_);
-    }
-
-  private:
-    void append(std::span<const std::byte> bytes) { blob_.insert(blob_.end(), bytes.begin(), bytes.end()); }
-
-    std::vector<std::byte> blob_;
-};
-
-std::vector<std::byte> bytes_of(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
-
-void add_string(std::vector<std::byte>& payload, const std::string& text) {
-    const auto bytes = std::as_bytes(std::span(text.c_str(), text.size() + 1));
-    payload.insert(payload.end(), bytes.begin(), bytes.end());
-}
-
-void encode_mount(Encoder& encoder, uint64_t flags, const std::string& type, const std::string& source,
-                  const MountSpec& mount) {
-    const abi::AppMountHeader header{flags};
-    std::vector<std::byte> payload = bytes_of(std::as_bytes(std::span(&header, 1)));
-    for (const std::string& text : {type, source, mount.destination, mount.data}) add_string(payload, text);
-    encoder.record(AppSpecTag::kMount, payload);
-}
-
-void encode_mounts(Encoder& encoder, const Spec& spec) {
-    MountSpec root;
+Mount root_mount(const Spec& spec, bool shared) {
+    Mount root;
+    root.type = "9p";
     root.destination = "/";
-    encode_mount(encoder, spec.root_readonly ? MS_RDONLY : 0, "9p", "", root);
-    for (size_t i = 0; i < spec.mounts.size(); ++i) {
-        const MountSpec& mount = spec.mounts[i];
-        if (mount.is_bind()) {
-            encode_mount(encoder, mount.flags, "9p", std::to_string(i), mount);
-        } else {
-            encode_mount(encoder, mount.flags, mount.type, mount.source, mount);
-        }
-    }
+    root.flags = spec.root_readonly ? MS_RDONLY : 0;
+    root.shared_access = shared;
+    return root;
 }
 
-void encode_credentials(Encoder& encoder, const ProcessSpec& process) {
-    const CapabilitySets& sets = process.capabilities;
-    const abi::AppCredentials credentials{process.user.uid,          process.user.gid, process.user.umask,
-                                          process.no_new_privileges, sets.bounding,    sets.effective,
-                                          sets.inheritable,          sets.permitted,   sets.ambient};
-    std::vector<std::byte> payload = bytes_of(std::as_bytes(std::span(&credentials, 1)));
-    const auto groups = std::as_bytes(std::span(process.user.additional_gids));
-    payload.insert(payload.end(), groups.begin(), groups.end());
-    encoder.record(AppSpecTag::kCredentials, payload);
+Mount further_mount(const MountSpec& from, size_t index, bool shared) {
+    Mount mount;
+    mount.type = from.is_bind() ? "9p" : from.type;
+    mount.source = from.is_bind() ? std::to_string(index) : from.source;
+    mount.destination = from.destination;
+    mount.data = from.data;
+    mount.flags = from.flags;
+    mount.shared_access = shared && from.is_bind();
+    mount.recursive_readonly = from.recursive_readonly;
+    mount.copy_up = from.copy_up;
+    return mount;
+}
+
+// A container that shares the host's UTS namespace begins with the host's name; "": the sandbox's own.
+std::string host_name(const Spec& spec) {
+    utsname host{};
+    const bool shared = !spec.namespaces.empty() && !spec.find_namespace(NamespaceType::kUts);
+    return shared && uname(&host) == 0 ? host.nodename : std::string();
+}
+
+spec::Limits make_limits(const ResourceLimits& from, uint32_t cpus) {
+    spec::Limits limits;
+    limits.memory = from.memory;
+    limits.pids = from.pids;
+    limits.cpu_shares = from.cpu_shares;
+    limits.cpu_quota = cpus ? cpus * kCpuPeriod : from.cpu_quota;
+    limits.cpu_period = cpus ? kCpuPeriod : from.cpu_period;
+    return limits;
 }
 
 }  // namespace
 
-std::vector<std::byte> encode_app_spec(const Spec& spec, const AppOptions& options) {
-    Encoder encoder;
-    abi::AppOptions app{};
-    app.terminal = options.terminal;
-    app.rows = options.console_size.rows;
-    app.columns = options.console_size.columns;
-    app.file_access_shared = options.file_access == FileAccess::kShared;
-    app.overlay = options.overlay;
-    app.cpu_limit = options.cpu_limit;
-    app.memory_limit = spec.limits.memory;
-    encoder.record(AppSpecTag::kOptions, app);
-    for (const std::string& word : spec.process.args) encoder.record(AppSpecTag::kArg, word);
-    for (const std::string& word : spec.process.env) encoder.record(AppSpecTag::kEnv, word);
-    encoder.record(AppSpecTag::kCwd, spec.process.cwd);
-    if (!spec.hostname.empty()) encoder.record(AppSpecTag::kHostname, spec.hostname);
-    if (!spec.domainname.empty()) encoder.record(AppSpecTag::kDomainname, spec.domainname);
-    encode_credentials(encoder, spec.process);
-    for (const RlimitSpec& limit : spec.process.rlimits) {
-        encoder.record(AppSpecTag::kRlimit, abi::AppRlimit{limit.resource, 0, limit.soft, limit.hard});
+Outcome<spec::ProcessSpec<wire::Owned>> make_process_spec(const ProcessSpec& process,
+                                                          const std::optional<SeccompSpec>& seccomp) {
+    spec::ProcessSpec<wire::Owned> made;
+    made.args = process.args;
+    made.env = process.env;
+    made.cwd = process.cwd;
+    made.uid = process.user.uid;
+    made.gid = process.user.gid;
+    made.umask = process.user.umask;
+    made.groups = process.user.additional_gids;
+    made.no_new_privileges = process.no_new_privileges;
+    const CapabilitySets& sets = process.capabilities;
+    made.capabilities = {sets.bounding, sets.effective, sets.inheritable, sets.permitted, sets.ambient};
+    for (const RlimitSpec& limit : process.rlimits) made.rlimits.push_back({limit.resource, limit.soft, limit.hard});
+    made.oom_score_adj = process.oom_score_adj.value_or(0);
+    if (process.scheduler)
+        made.scheduling = {process.scheduler->policy, process.scheduler->nice, process.scheduler->priority,
+                           process.scheduler->reset_on_fork};
+    made.io_priority = process.io_priority.value_or(0);
+    if (seccomp) {
+        SeccompProgram program = TRY(compile_seccomp(*seccomp));
+        made.seccomp = std::move(program.instructions);
+        made.seccomp_flags = program.flags;
     }
-    encode_mounts(encoder, spec);
-    for (const std::string& path : spec.masked_paths) encoder.record(AppSpecTag::kMaskedPath, path);
-    for (const std::string& path : spec.readonly_paths) encoder.record(AppSpecTag::kReadonlyPath, path);
-    for (const auto& [name, value] : spec.sysctl) encoder.record(AppSpecTag::kSysctl, name + "=" + value);
-    return encoder.finish();
+    return made;
+}
+
+Outcome<spec::SandboxSpec<wire::Owned>> make_sandbox_spec(const Spec& spec, const AppOptions& options) {
+    const bool shared_root = options.file_access == FileAccess::kShared;
+    const bool shared_mounts = options.mounts_access == FileAccess::kShared;
+    spec::SandboxSpec<wire::Owned> made;
+    made.hostname = spec.hostname.empty() ? host_name(spec) : spec.hostname;
+    made.domainname = spec.domainname;
+    for (const auto& [name, value] : spec.sysctl) made.sysctls.push_back({name, value});
+    made.mounts.push_back(root_mount(spec, shared_root));
+    for (size_t i = 0; i < spec.mounts.size(); ++i)
+        made.mounts.push_back(further_mount(spec.mounts[i], i, shared_mounts));
+    made.masked_paths = spec.masked_paths;
+    made.readonly_paths = spec.readonly_paths;
+    made.overlay = options.overlay;
+    made.limits = make_limits(spec.limits, options.cpus);
+    made.wait_for_start = options.wait_for_start;
+    for (const DeviceSpec& device : spec.devices)
+        made.devices.push_back(
+            {device.path, device.type, device.major, device.minor, device.mode, device.uid, device.gid});
+    made.monotonic_offset_ns = spec.time_offsets.monotonic_ns;
+    made.boottime_offset_ns = spec.time_offsets.boottime_ns;
+    for (const HookSpec& hook : spec.hooks.start_container)
+        made.start_hooks.push_back({hook.path, hook.args, hook.env, hook.timeout_s.value_or(0)});
+    made.hook_state = options.hook_state;
+    made.process = TRY(make_process_spec(spec.process, spec.seccomp));
+    made.process.personality = spec.personality;
+    made.process.terminal = options.terminal;
+    made.process.rows = options.console_size.rows;
+    made.process.columns = options.console_size.columns;
+    return made;
 }
 
 }  // namespace kvmsbx::oci

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -34,6 +36,7 @@ enum Flag {
     kChannelFds = 1,
     kSpecFd,
     kControlFd,
+    kStreamFds,
     kLogFd,
     kCpus,
     kMemory,
@@ -47,6 +50,7 @@ enum Flag {
 constexpr option kFlags[] = {{"channel-fds", required_argument, nullptr, kChannelFds},
                              {"spec-fd", required_argument, nullptr, kSpecFd},
                              {"control-fd", required_argument, nullptr, kControlFd},
+                             {"stream-fds", required_argument, nullptr, kStreamFds},
                              {"log-fd", required_argument, nullptr, kLogFd},
                              {"cpus", required_argument, nullptr, kCpus},
                              {"memory", required_argument, nullptr, kMemory},
@@ -69,6 +73,17 @@ vmm::PrivilegeChoice privilege_choice(const std::string& name) {
     return vmm::PrivilegeChoice::kAuto;
 }
 
+// "3,4,5": streams behind the standard ones.
+bool add_streams(const char* value, std::vector<int>& fds) {
+    for (const char* at = value; *at != '\0';) {
+        char* end;
+        fds.push_back(static_cast<int>(std::strtol(at, &end, 10)));
+        if (end == at || (*end != ',' && *end != '\0')) return false;
+        at = *end == ',' ? end + 1 : end;
+    }
+    return true;
+}
+
 // The caller is `run` of the same executable, which has checked what the user gave.
 bool apply_flag(int flag, const char* value, BootOptions& options) {
     vmm::SandboxConfig& config = options.config;
@@ -78,6 +93,7 @@ bool apply_flag(int flag, const char* value, BootOptions& options) {
                                &config.gofer_completion_fd) == 3;
         case kSpecFd: options.spec_fd = std::atoi(value); return true;
         case kControlFd: config.control_fd = std::atoi(value); return true;
+        case kStreamFds: return add_streams(value, config.console_fds);
         case kLogFd: config.log_fd = std::atoi(value); return true;
         case kCpus: config.cpus = static_cast<unsigned>(std::atoi(value)); return true;
         case kMemory: config.ram_size = std::strtoull(value, nullptr, 10); return true;
@@ -112,6 +128,28 @@ Outcome<std::vector<std::byte>> read_app_spec(int fd) {
     return bytes;
 }
 
+// As many streams as the host allows.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// The sandbox closes streams, so they get numbers of their own; 0, 1 and 2 become /dev/null, since much expects them to
+// be open.
+Outcome<> prepare_streams(vmm::SandboxConfig& config) {
+    const host::Fd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+    if (!null.is_open()) return errno_failure("boot: opening /dev/null", errno);
+    for (int& fd : config.console_fds) {
+        const int again = vmm::open_terminal_again(fd);
+        fd = again == fd && fd <= 2 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : again;
+    }
+    for (int fd = 0; fd <= 2; fd++)
+        if (fd != config.log_fd && dup2(null.get(), fd) < 0) return errno_failure("boot: replacing its streams", errno);
+    return {};
+}
+
 // Opens /dev/kvm where the choice leaves room for it. With kAuto a host without it is no failure, as long as there is a
 // process platform to take instead; whether a guest runs is found out by run_sandbox().
 Outcome<host::Fd> open_platform(const host::Log& log, vmm::SandboxConfig& config) {
@@ -138,6 +176,7 @@ Outcome<int> boot(BootOptions& options, const SentryImages& images) {
     config.sentry_elf = images.kvm;
     config.process_sentry_elf = images.process;
     const host::Log log(config.log_fd, config.debug);
+    raise_descriptor_limit();
     const host::Fd kvm = TRY(open_platform(log, config));
     TRY(check_images(config));
     config.kvm_fd = kvm.get();
@@ -146,7 +185,7 @@ Outcome<int> boot(BootOptions& options, const SentryImages& images) {
     config.ram_fd = ram.get();
     config.stub_mappings = vmm::find_stub_mappings();
     config.app_spec = TRY(read_app_spec(options.spec_fd));
-    for (int& fd : config.console_fds) fd = vmm::open_terminal_again(fd);
+    TRY(prepare_streams(config));
     TRY(confine(options.namespaces, log));
     return vmm::run_sandbox(config);
 }
@@ -155,6 +194,7 @@ Outcome<int> boot(BootOptions& options, const SentryImages& images) {
 
 int boot_main(int argc, char** argv, const SentryImages& images) {
     prctl(PR_SET_NAME, "kvmsbx-boot");
+    signal(SIGPIPE, SIG_IGN);  // a stream that nobody reads is the application's affair
     Outcome<BootOptions> options = parse_flags(argc, argv);
     const int log_fd = options.is_ok() ? options.value().config.log_fd : 2;
     Outcome<int> code = options.is_ok() ? boot(options.value(), images) : Outcome<int>(options.error());

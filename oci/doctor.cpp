@@ -17,8 +17,8 @@
 
 #include "common/host/landlock.hpp"
 #include "oci/capabilities.hpp"
+#include "oci/container/store.hpp"
 #include "oci/kvm_device.hpp"
-#include "oci/state.hpp"
 #include "vmm/sandbox.hpp"
 
 namespace kvmsbx::oci {

@@ -13,13 +13,14 @@
 #include <array>
 #include <cerrno>
 
-#include "oci/state.hpp"
+#include "oci/container/cgroup.hpp"
+#include "oci/container/store.hpp"
 
 namespace kvmsbx::oci {
 namespace {
 
 // Closes all descriptors but these (sorted in place).
-void close_all_but(std::array<int, 3>& keep) {
+void close_all_but(std::array<int, 2>& keep) {
     std::sort(keep.begin(), keep.end());
     unsigned first = 0;
     for (int fd : keep) {
@@ -33,19 +34,25 @@ void close_all_but(std::array<int, 3>& keep) {
 
 // The lock may outlive the lifeline for a moment: a dying process closes one descriptor after the other, and a child
 // has copies until its exec.
-void remove_state(int root_fd, const char* id) {
+void remove_state(const std::string& root, const std::string& id) {
     constexpr timespec kPause{0, 5'000'000};
-    for (int attempt = 0; attempt < 300 && !StateDirectory::remove_if_stale(root_fd, id); ++attempt)
-        nanosleep(&kPause, nullptr);
+    Outcome<ContainerFolder> folder = ContainerFolder::open(root, id);
+    if (folder.is_error()) return;
+    for (int attempt = 0; attempt < 300 && folder.value().is_held(); ++attempt) nanosleep(&kPause, nullptr);
+    const Outcome<ContainerRecord> record = folder.value().read_record();
+    if (record.is_ok())
+        ignore(Cgroup::from_paths(record.value().cgroups).remove(Leftovers::kKill), "nobody is left who could be told");
+    ignore(folder.value().remove(), "nobody is left who could be told");
 }
 
-[[noreturn]] void janitor_main(int lifeline, int root_fd, const char* id, std::optional<RawTerminal> terminal) {
+[[noreturn]] void janitor_main(int lifeline, const std::string& root, const std::string& id,
+                               std::optional<RawTerminal> terminal) {
     setsid();  // out of the reach of the terminal's signals and of kills by process group
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, nullptr);
     prctl(PR_SET_NAME, "kvmsbx-janitor");
-    std::array<int, 3> keep{lifeline, root_fd, terminal ? terminal->fd() : -1};
+    std::array<int, 2> keep{lifeline, terminal ? terminal->fd() : -1};
     close_all_but(keep);
     char byte;
     ssize_t n;
@@ -53,7 +60,7 @@ void remove_state(int root_fd, const char* id) {
     while (n < 0 && errno == EINTR);
     if (n == 0) {
         if (terminal) terminal->restore();
-        remove_state(root_fd, id);
+        remove_state(root, id);
     }
     _exit(0);
 }
@@ -62,7 +69,6 @@ void remove_state(int root_fd, const char* id) {
 
 Outcome<Janitor> Janitor::start(const std::string& state_root, const std::string& id,
                                 const std::optional<RawTerminal>& terminal) {
-    const host::Fd root_fd = TRY(open_state_root(state_root));
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0) return errno_failure("cannot make a pipe", errno);
     const host::Fd reader(ends[0]);
@@ -70,7 +76,7 @@ Outcome<Janitor> Janitor::start(const std::string& state_root, const std::string
     janitor.lifeline_ = host::Fd(ends[1]);
     janitor.pid_ = fork();
     if (janitor.pid_ < 0) return errno_failure("cannot start a process", errno);
-    if (janitor.pid_ == 0) janitor_main(reader.get(), root_fd.get(), id.c_str(), terminal);
+    if (janitor.pid_ == 0) janitor_main(reader.get(), state_root, id, terminal);
     return janitor;
 }
 

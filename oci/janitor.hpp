@@ -1,7 +1,7 @@
 #pragma once
 // A process that does nothing until `run` is killed without a chance to clean up (SIGKILL): then it restores the
-// terminal and removes the state directory. The gofer and the sandbox process end by themselves in that case
-// (PR_SET_PDEATHSIG, control socket).
+// terminal and removes the container's folder and control groups. The gofer and the sandbox process end by themselves in
+// that case (PR_SET_PDEATHSIG, control socket).
 #include <string>
 
 #include "common/host/fd.hpp"

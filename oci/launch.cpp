@@ -60,7 +60,7 @@ Outcome<Pair> make_pipe(int our_end) {
 
 Outcome<Pair> make_control() {
     int ends[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return errno_failure("cannot make a socket pair", errno);
     Pair pair{host::Fd(ends[0]), host::Fd(ends[1])};
     fcntl(pair.ours.get(), F_SETFL, O_NONBLOCK);
@@ -99,6 +99,14 @@ class Arguments {
         for (const host::Fd* fd : {&channel.memory, &channel.doorbell, &channel.completion})
             request.keep_fds.push_back(fd->get());
     }
+    void streams(const char* name, std::span<const int> fds) {
+        std::string list;
+        for (int fd : fds) {
+            list += (list.empty() ? "" : ",") + std::to_string(fd);
+            request.keep_fds.push_back(fd);
+        }
+        if (!fds.empty()) flag(name, list);
+    }
     void append(const std::vector<std::string>& flags) {
         request.arguments.insert(request.arguments.end(), flags.begin(), flags.end());
     }
@@ -122,7 +130,7 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     const Channel channel = TRY(make_channel_fds());
     const host::Fd config = TRY(make_memory_file("config.json", std::as_bytes(std::span(plan.config_text))));
     const host::Fd mounts = TRY(make_memory_file("mounts", {}));
-    const host::Fd app_spec = TRY(make_memory_file("app-spec", plan.app_spec));
+    const host::Fd app_spec = TRY(make_memory_file("app-spec", std::as_bytes(std::span(plan.app_spec))));
     Pair control = TRY(make_control());
     Pair log = TRY(make_pipe(0));
     Pair lifeline = TRY(make_pipe(1));
@@ -146,7 +154,8 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     boot.fd("control-fd", control.theirs);
     boot.fd("log-fd", log.theirs);
     boot.append(plan.boot_flags);
-    boot.request.stdio = {0, 1, 2};
+    boot.request.stdio = {plan.streams[0], plan.streams[1], plan.streams[2]};
+    boot.streams("stream-fds", std::span(plan.streams).subspan(3));
     if (own_namespaces) {
         boot.request.namespaces = kBootNamespaces | user_namespace;
     } else {

@@ -1,7 +1,7 @@
 #pragma once
 // Starts the two processes of a sandbox and what connects them.
 //
-//   run ── control (socket) ──► boot      HostEvents; its hang-up ends boot
+//   monitor ── control (socket) ──► boot  common/control/messages.hpp; its hang-up ends boot
 //    │ ◄── log (pipe) ─── boot, gofer      their messages
 //    └──── lifeline (pipe) ──► gofer       its hang-up ends the gofer
 //   gofer ◄── channel (memfd), doorbell, completion (eventfds) ──► boot (the guest)
@@ -22,9 +22,11 @@
 namespace kvmsbx::oci {
 
 struct LaunchPlan {
-    std::string bundle;       // absolute
-    std::string config_text;  // the config.json that was checked: the gofer must not read another one
-    std::vector<std::byte> app_spec;
+    std::string bundle;             // absolute
+    std::string config_text;        // the config.json that was checked: the gofer must not read another one
+    std::vector<uint8_t> app_spec;  // an encoded spec::SandboxSpec
+    // What becomes the first process's descriptors 0, 1, 2 ...; at least three.
+    std::vector<int> streams{0, 1, 2};
     Namespaces namespaces = Namespaces::kOwn;
     std::vector<std::string> boot_flags;   // --cpus, --memory, --platform, --privilege, --debug, --strace
     std::vector<std::string> gofer_flags;  // --debug, --file-access ...
@@ -32,7 +34,7 @@ struct LaunchPlan {
 
 struct SandboxProcesses {
     Child gofer, boot;
-    host::Fd control;   // SOCK_SEQPACKET, non-blocking
+    host::Fd control;   // SOCK_STREAM, non-blocking
     host::Fd log;       // read end, non-blocking
     host::Fd lifeline;  // the gofer's
 };

@@ -95,7 +95,7 @@ void Reporter::error(const std::string& message) {
 }
 
 void Reporter::warning(const std::string& message) {
-    write_stderr(host::kSandboxPrefixes.error + ("warning: " + message) + "\n");
+    if (!log_fd_.is_open()) write_stderr(host::kSandboxPrefixes.error + ("warning: " + message) + "\n");
     log_line("warning", message);
 }
 

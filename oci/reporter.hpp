@@ -1,6 +1,6 @@
 #pragma once
-// Where messages go: errors and warnings to stderr and to --log (in runc's two formats), debug lines to --debug-log or
-// stderr.
+// Where messages go: errors to stderr and to --log (in runc's two formats), warnings to --log, or to stderr without one
+// (an engine's stderr is the container's), debug lines to --debug-log or stderr.
 //
 // While the host's terminal is raw (see terminal.hpp), what the sandbox's processes print is kept back until it is
 // restored, or the lines would run down the screen as a staircase; debug lines are written at once, with carriage

@@ -4,30 +4,28 @@
 
 namespace kvmsbx::vmm {
 
-bool HostEvents::push(const abi::HostEvent& event) {
-    std::lock_guard guard(lock_);
-    if (count_ == kCapacity) return false;
-    events_[(first_ + count_++) % kCapacity] = event;
-    return true;
-}
-
 void HostEvents::push_console(unsigned stream) {
     std::lock_guard guard(lock_);
-    ready_streams_ |= 1u << stream;
+    ready_streams_[stream / 64] |= 1ULL << stream % 64;
+}
+
+void HostEvents::push_control() {
+    std::lock_guard guard(lock_);
+    control_ = true;
 }
 
 bool HostEvents::pop(abi::HostEvent& event) {
     std::lock_guard guard(lock_);
-    if (ready_streams_ != 0) {
-        unsigned stream = std::countr_zero(ready_streams_);
-        ready_streams_ &= ~(1u << stream);
-        event = {abi::HostEventType::kConsole, 0, stream, 0};
+    for (unsigned word = 0; word < ready_streams_.size(); word++) {
+        if (ready_streams_[word] == 0) continue;
+        const unsigned bit = std::countr_zero(ready_streams_[word]);
+        ready_streams_[word] &= ready_streams_[word] - 1;
+        event = {abi::HostEventType::kConsole, 0, word * 64 + bit, 0};
         return true;
     }
-    if (count_ == 0) return false;
-    event = events_[first_];
-    first_ = (first_ + 1) % kCapacity;
-    count_--;
+    if (!control_) return false;
+    control_ = false;
+    event = {abi::HostEventType::kControl, 0, 0, 0};
     return true;
 }
 

@@ -1,28 +1,27 @@
 #pragma once
 // What the VMM has for the Sentry (HypercallNumber::kNextHostEvent): filled by the main thread, emptied by vCPU
-// threads. A full queue drops the newest.
+// threads.
 #include <array>
 #include <mutex>
 
 #include "common/abi/hypercall.hpp"
+#include "common/control/messages.hpp"
 
 namespace kvmsbx::vmm {
 
 class HostEvents {
   public:
-    // False if the queue is full.
-    bool push(const abi::HostEvent& event);
-    // Streams that can be read or written again; a stream is told once until it was taken.
+    // A stream can be read or written again. An event is told once until it was taken.
     void push_console(unsigned stream);
+    // There are control frames to read, or room to write some.
+    void push_control();
     // False if there is none.
     bool pop(abi::HostEvent& event);
 
   private:
-    static constexpr unsigned kCapacity = 256;
     std::mutex lock_;
-    std::array<abi::HostEvent, kCapacity> events_;
-    unsigned first_ = 0, count_ = 0;
-    unsigned ready_streams_ = 0;  // bit n = stream n
+    std::array<uint64_t, control::kMaxStreams / 64> ready_streams_{};  // a bit for each
+    bool control_ = false;
 };
 
 }  // namespace kvmsbx::vmm

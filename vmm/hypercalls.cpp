@@ -16,7 +16,7 @@ using abi::HypercallBlock;
 using abi::HypercallNumber;
 
 constexpr size_t kMaxTransfer =
-    16 * 1024;  // bytes of console or log data per call; the Sentry calls again for the rest
+    16 * 1024;  // bytes of a stream, of control frames or of the log per call; the Sentry calls again for the rest
 
 int64_t to_result(Errno error) { return -static_cast<int64_t>(error); }
 
@@ -38,23 +38,37 @@ Result<int64_t> log_text(SandboxState& state, const HypercallBlock& call) {
     return static_cast<int64_t>(length);
 }
 
+// No number that is none becomes one by being cut.
+unsigned stream_of(uint64_t argument) { return static_cast<unsigned>(std::min<uint64_t>(argument, Console::kStreams)); }
+
 Result<int64_t> console_read(SandboxState& state, const HypercallBlock& call) {
-    if (call.args[2] != 0) return Errno::kINVAL;
     std::array<std::byte, kMaxTransfer> bytes;
     size_t length = std::min<uint64_t>(call.args[1], bytes.size());
     // Checked before bytes are taken from the host, which could not be given back.
     TRY(state.memory.copy_in({call.args[0]}, std::span(bytes).first(length)));
-    size_t got = TRY(state.console.read(std::span(bytes).first(length)));
+    size_t got = TRY(state.console.read(stream_of(call.args[2]), std::span(bytes).first(length)));
     TRY(state.memory.copy_out({call.args[0]}, std::span(bytes).first(got)));
     return static_cast<int64_t>(got);
 }
 
 Result<int64_t> console_write(SandboxState& state, const HypercallBlock& call) {
-    if (call.args[2] != 1 && call.args[2] != 2) return Errno::kINVAL;
     std::array<std::byte, kMaxTransfer> bytes;
     size_t length = std::min<uint64_t>(call.args[1], bytes.size());
     TRY(state.memory.copy_in({call.args[0]}, std::span(bytes).first(length)));
-    return static_cast<int64_t>(TRY(state.console.write(call.args[2], std::span(bytes).first(length))));
+    return static_cast<int64_t>(TRY(state.console.write(stream_of(call.args[2]), std::span(bytes).first(length))));
+}
+
+Result<int64_t> control_read(SandboxState& state, const HypercallBlock& call) {
+    const size_t length = std::min<uint64_t>(call.args[1], kMaxTransfer);
+    return static_cast<int64_t>(TRY(state.control.read(
+        length, [&](std::span<const std::byte> bytes) { return state.memory.copy_out({call.args[0]}, bytes); })));
+}
+
+Result<int64_t> control_write(SandboxState& state, const HypercallBlock& call) {
+    std::array<std::byte, kMaxTransfer> bytes;
+    size_t length = std::min<uint64_t>(call.args[1], bytes.size());
+    TRY(state.memory.copy_in({call.args[0]}, std::span(bytes).first(length)));
+    return static_cast<int64_t>(TRY(state.control.write(std::span(bytes).first(length))));
 }
 
 Result<int64_t> next_host_event(SandboxState& state, const HypercallBlock& call) {
@@ -90,6 +104,9 @@ Result<int64_t> answer(SandboxState& state, const HypercallBlock& call) {
         case HypercallNumber::kReleaseMemory: return to_result(state.memory.release({call.args[0]}, call.args[1]));
         case HypercallNumber::kConsoleRead: return console_read(state, call);
         case HypercallNumber::kConsoleWrite: return console_write(state, call);
+        case HypercallNumber::kConsoleClose: return to_result(state.console.close(stream_of(call.args[0])));
+        case HypercallNumber::kControlRead: return control_read(state, call);
+        case HypercallNumber::kControlWrite: return control_write(state, call);
         case HypercallNumber::kNextHostEvent: return next_host_event(state, call);
         case HypercallNumber::kGetTime: return get_time(state, call);
         case HypercallNumber::kDebugLevel: return int64_t{state.config.debug} | int64_t{state.config.strace} << 1;

@@ -5,7 +5,6 @@
 // run_sandbox() sets no_new_privs and a seccomp filter per thread kind itself (the last thing before guest code runs),
 // so nothing can be opened after it was called: everything it needs is in the configuration. All file descriptors stay
 // the caller's to close, but the process is expected to end with the code returned.
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -20,8 +19,6 @@ enum class PlatformChoice : uint8_t { kAuto, kKvm, kProcess };
 enum class PrivilegeChoice : uint8_t { kAuto, kRing0, kRing3 };
 enum class SeccompPolicy : uint8_t { kEnforce, kOff };  // kOff is for debuggers and sanitizers
 
-// Messages on SandboxConfig::control_fd (SOCK_SEQPACKET), CLI -> sandbox: one abi::HostEvent (24 bytes) per message, of
-// type kSignal, kWindowSize or kCrash; other messages are ignored with a line in the log.
 struct SandboxConfig {
     PlatformChoice platform = PlatformChoice::kAuto;
     int kvm_fd = -1;               // /dev/kvm, O_RDWR; -1: there is none, which kKvm cannot do without
@@ -32,11 +29,13 @@ struct SandboxConfig {
     int gofer_completion_fd = -1;  // eventfd that the gofer signals; raises kVectorGofer on vCPU 0; -1: none
     int gofer_lifeline_fd =
         -1;  // pidfd, pipe or socket: readable or hung up = the gofer is dead and the sandbox ends with 125; -1: none
-    std::array<int, 3> console_fds{
-        0, 1,
-        2};  // stdin, stdout, stderr of the application. May be blocking: they are polled first and never waited for
-    int control_fd = -1;  // HostEvents come by it; -1: none. Its hang-up (the CLI died) ends the sandbox
-    unsigned cpus = 0;    // 0: all that sched_getaffinity allows; at most abi::kMaxCpus
+    // What the first process has as descriptors 0, 1, 2 and so on; the sandbox closes them. They may be blocking ones
+    // (open_terminal_again() for terminals): they are polled first and never waited for.
+    std::vector<int> console_fds{0, 1, 2};
+    // A connected stream socket, for control frames (common/control/messages.hpp); -1: none. Its hang-up (the monitor
+    // died) ends the sandbox.
+    int control_fd = -1;
+    unsigned cpus = 0;  // 0: all that sched_getaffinity allows; at most abi::kMaxCpus
     uint64_t ram_size =
         0;  // bytes of guest RAM, rounded up to 2 MiB (NORESERVE: costs only what is touched); 0: all of the host's RAM
     PrivilegeChoice privilege = PrivilegeChoice::kAuto;
@@ -46,7 +45,7 @@ struct SandboxConfig {
     int log_fd = 2;                         // debug lines, panics, our own failures
     std::span<const std::byte> sentry_elf;  // the embedded Sentry of a KVM guest; must outlive the call
     std::span<const std::byte> process_sentry_elf;  // the one of the process platform; likewise
-    std::vector<std::byte> app_spec;                // records of common/abi/app_spec.hpp
+    std::vector<std::byte> app_spec;                // an encoded spec::SandboxSpec
 };
 
 // Runs the sandbox until its first process ended; returns that exit code, or host::kExitOwnFailure after one line

@@ -1,11 +1,12 @@
 #pragma once
-// What the threads of a running sandbox share. Locks: HostEvents' and the platform's own, never both; everything else
-// is constant or atomic.
+// What the threads of a running sandbox share. Locks: HostEvents', the control channel's two and the platform's own,
+// never two at a time; everything else is constant or atomic.
 #include <array>
 #include <atomic>
 #include <cstdint>
 
 #include "vmm/console.hpp"
+#include "vmm/control_channel.hpp"
 #include "vmm/guest_memory.hpp"
 #include "vmm/host_events.hpp"
 #include "vmm/sandbox.hpp"
@@ -57,12 +58,25 @@ class Platform {
 };
 
 struct SandboxState {
+    // `wake_fd`: an eventfd for the main loop.
+    SandboxState(const SandboxConfig& config, const host::Log& log, const GuestMemory& memory, const SentryElf& sentry,
+                 Platform& platform, int wake_fd)
+        : config(config),
+          log(log),
+          memory(memory),
+          sentry(sentry),
+          platform(platform),
+          console(config.console_fds, wake_fd),
+          control(config.control_fd, console, wake_fd),
+          ending(wake_fd) {}
+
     const SandboxConfig& config;
     const host::Log& log;
     const GuestMemory& memory;
     const SentryElf& sentry;
     Platform& platform;
     Console console;
+    ControlChannel control;
     HostEvents events;
     Ending ending;
 };

@@ -109,6 +109,53 @@ def start_up(runtime):
     return run_timed(runtime, ["/bench/true"])[1] * 1000
 
 
+def run_verb(runtime, *words):
+    """One verb, with files for the streams, which the container keeps."""
+    with tempfile.TemporaryFile() as output:
+        code = subprocess.run(runtime.verb(*words), stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, check=False).returncode
+        if code != 0:
+            output.seek(0)
+            raise Failed(f"{words[0]}: exit code {code}: " + last_words(output.read().decode(errors="replace")))
+
+
+def create(runtime, arguments):
+    """The ID of a container that was created, and the PID of its process, which is our child (become_subreaper)."""
+    runtime.bundle.write_config(arguments)
+    name, pid_file = runtime.next_id(), runtime.bundle.path / "pid"
+    run_verb(runtime, "create", "--bundle", str(runtime.bundle.path), "--pid-file", str(pid_file), name)
+    return name, int(pid_file.read_text())
+
+
+def life(runtime):
+    """Wall time in ms of create, start, the end of /bench/true, and delete."""
+    if runtime.verb() is None:
+        return start_up(runtime)  # natively a process has no other life
+    begun = time.perf_counter()
+    name, pid = create(runtime, ["/bench/true"])
+    run_verb(runtime, "start", name)
+    os.waitpid(pid, 0)
+    run_verb(runtime, "delete", name)
+    return (time.perf_counter() - begun) * 1000
+
+
+def exec_true(runtime, times=5):
+    """Wall time in ms of one exec of /bench/true in a container that sleeps."""
+    if runtime.verb() is None:
+        return start_up(runtime)
+    before = set(descendants(os.getpid(), children_map()))
+    name, _ = create(runtime, ["/bench/bench_guest", "idle"])
+    try:
+        run_verb(runtime, "start", name)
+        run_verb(runtime, "exec", name, "/bench/true")
+        begun = time.perf_counter()
+        for _ in range(times):
+            run_verb(runtime, "exec", name, "/bench/true")
+        return (time.perf_counter() - begun) * 1000 / times
+    finally:
+        subprocess.run(runtime.verb("delete", "--force", name), capture_output=True, timeout=60, check=False)
+        end_new(before)
+
+
 def become_subreaper():
     """Processes that a runtime detaches from itself become our children, so that the process tree stays whole."""
     ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER

@@ -7,7 +7,7 @@ LOWER, HIGHER = "lower", "higher"
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """kind, who measures it: "guest" (bench_guest METRIC in the small root), "start_up", "idle_memory", "program" (the wall time of `command` in the Debian root, seen from inside),
+    """kind, who measures it: "guest" (bench_guest METRIC in the small root), "start_up", "life", "exec_true", "idle_memory", "program" (the wall time of `command` in the Debian root, seen from inside),
     "script" (bench/programs/`command` in the Debian root, which prints the value)."""
     title: str
     unit: str
@@ -45,6 +45,8 @@ def redis(title, test):
 PYTHON = "/usr/bin/python3"
 METRICS = {
     "start_up": Metric("start-up of /bin/true", "ms", kind="start_up", kvm_counts=False),
+    "life": Metric("create + start + end + delete of /bin/true", "ms", kind="life", kvm_counts=False),
+    "exec_true": Metric("exec of /bin/true in a running container", "ms", kind="exec_true", kvm_counts=False),
     "idle_memory": Metric("memory when idle (PSS of all host processes)", "MB", kind="idle_memory", most_rounds=2, kvm_counts=False),
     "null_call": Metric("null system call (getppid)", "ns", "call"),
     "null_call_busy": Metric("null system call, a CPU hog per CPU beside it", "ns", "call", kvm_counts=False),

@@ -98,7 +98,10 @@ def check_aim(aim, results, target, holds=True):
     """{metric, target, aim, value, met, text, line}: line is the limit in the metric's own unit; what was not measured has value and met None; of an aim that does not hold on this host, met is None."""
     entry = METRICS[aim["metric"]]
     own, other_name = median_of(results, aim["metric"], target), aim.get("relative_to") or aim.get("beyond")
-    other = median_of(results, aim["metric"], other_name) if other_name else None
+    if "relative_to" in aim and other_name in METRICS:  # another metric of the same target
+        other = median_of(results, other_name, target)
+    else:
+        other = median_of(results, aim["metric"], other_name) if other_name else None
     least = "at_least" in aim
     limit, sign = (aim["at_least"], "≥") if least else (aim["at_most"], "≤")
     what = f"× {aim['relative_to']}" if "relative_to" in aim else entry.unit + (f" beyond {aim['beyond']}" if "beyond" in aim else "")

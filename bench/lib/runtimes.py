@@ -67,6 +67,10 @@ class Runtime:
     def command(self, arguments):
         raise NotImplementedError
 
+    def verb(self, *words):
+        """The command line of one of runc's verbs; None where there are none."""
+        return None
+
     def version(self):
         return ""
 
@@ -104,16 +108,19 @@ class Runc(Runtime):
     def state(self):
         return str(self.bundle.path / "runc-state")
 
+    def verb(self, *words):
+        return PRIVATE + ["runc", "--root", self.state(), *words]
+
     def command(self, arguments):
         self.bundle.write_config(arguments)
-        return PRIVATE + ["runc", "--root", self.state(), "run", "--bundle", str(self.bundle.path), self.next_id()]
+        return self.verb("run", "--bundle", str(self.bundle.path), self.next_id())
 
     def version(self):
         return first_line(["runc", "--version"])
 
     def clean(self):
         for one in pathlib.Path(self.state()).glob("*"):
-            subprocess.run(PRIVATE + ["runc", "--root", self.state(), "delete", "--force", one.name], capture_output=True, timeout=30, check=False)
+            subprocess.run(self.verb("delete", "--force", one.name), capture_output=True, timeout=30, check=False)
 
 
 class Runsc(Runtime):
@@ -135,9 +142,12 @@ class Runsc(Runtime):
     def base(self):
         return [str(self.program), "--root", str(self.bundle.path / "runsc-state"), "--platform=systrap", "--network=none", "--ignore-cgroups", *self.options]
 
+    def verb(self, *words):
+        return PRIVATE + self.base() + list(words)
+
     def command(self, arguments):
         self.bundle.write_config(arguments)
-        return PRIVATE + self.base() + ["run", "-bundle", str(self.bundle.path), self.next_id()]
+        return self.verb("run", "-bundle", str(self.bundle.path), self.next_id())
 
     def version(self):
         return first_line([str(self.program), "--version"])
@@ -173,6 +183,9 @@ class Kvmsbx(Runtime):
         if self.wanted != "auto":
             return self.wanted
         return "kvm" if has_kvm() or not knows_platforms(self.program) else "process"
+
+    def verb(self, *words):
+        return PRIVATE + [str(self.program), *self.options, "--root", str(self.bundle.path / f"{self.name}-state"), *words]
 
     def command(self, arguments):
         self.bundle.write_config(arguments)

@@ -10,7 +10,7 @@
 namespace kvmsbx::abi {
 
 inline constexpr uint64_t kBootInfoMagic = 0x31'78'62'73'6d'76'6bULL;  // "kvmsbx1"
-inline constexpr uint32_t kBootInfoVersion = 3;
+inline constexpr uint32_t kBootInfoVersion = 4;
 
 struct ProcessHost;
 
@@ -31,7 +31,7 @@ struct BootInfo {
     // gpa: a PML4 whose upper half every application's PML4 copies (8-byte entries 256..511).
     uint64_t user_pml4_template;
     uint64_t cpu_areas[kMaxCpus];          // Sentry-virtual addresses of the CpuAreas
-    uint64_t app_spec_gpa, app_spec_size;  // see app_spec.hpp
+    uint64_t app_spec_gpa, app_spec_size;  // an encoded spec::SandboxSpec
     uint64_t vdso_gpa, vdso_size;  // ELF image of the vDSO, page aligned; the page before it is reserved for VdsoData,
                                    // where its code expects it
     uint64_t vdso_sigreturn;       // offset of __kernel_rt_sigreturn in it

@@ -4,7 +4,8 @@
 // A frame is a FrameHeader and a body, which is the encoded message. Descriptors (SCM_RIGHTS) come with the first byte
 // of their frame: the streams of an Exec. The VMM passes frames through, in both directions, without looking into them;
 // but it numbers the streams that it takes, and writes the first number into the header (kConsoleRead and its kin use
-// these numbers). Streams 0, 1 and 2 are the first process's.
+// these numbers). Streams 0, 1 and 2 are the first process's, and those behind them its more_streams. A stream is
+// polled before it is read or written, so that it may be a blocking one; but a terminal has to be O_NONBLOCK.
 //
 // Each request is answered by one frame with the request's id: the reply named below, or Failed. An Exec's id names its
 // process from then on: in Signal, Resize and Exited. Id 0 is the first process's.
@@ -14,16 +15,17 @@
 namespace kvmsbx::control {
 
 inline constexpr uint32_t kMagic = 0x3178766b;        // "kvx1": the version is in it
-inline constexpr uint32_t kMaxFrame = 8 << 20;        // bytes with the header: an Exec with all arguments fits
+inline constexpr uint32_t kMaxFrame = 2 << 20;        // bytes with the header
 inline constexpr uint32_t kMaxStreams = 1024;         // that a sandbox process has at once
 inline constexpr uint32_t kMaxFrameDescriptors = 64;  // that one frame brings
+inline constexpr uint32_t kNoStream = ~0U;            // first_stream: there was no room, the streams are closed
 
 struct FrameHeader {
     uint32_t magic = kMagic;
     uint32_t size = 0;          // bytes of the frame, the header included
     uint16_t type = 0;          // kType of the message
     uint16_t descriptors = 0;   // that come with it
-    uint32_t first_stream = 0;  // written by the VMM
+    uint32_t first_stream = 0;  // written by the VMM; or kNoStream
     uint64_t id = 0;
     KVMSBX_WIRE_FIELDS(magic, size, type, descriptors, first_stream, id)
 };
@@ -39,18 +41,17 @@ inline constexpr uint32_t kHeaderSize = 24;
 // Failed, and the sandbox ends.
 struct Ready {
     KVMSBX_CONTROL_MESSAGE(Ready, 1);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // -> Done, when the first process runs its program.
 struct Start {
     KVMSBX_CONTROL_MESSAGE(Start, 2);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
-// A new process beside the first. -> Started; later Exited.
+// A new process beside the first. Its streams come with the frame: one for a terminal, else three; then more_streams.
+// -> Started; later Exited.
 template <typename Kind>
 struct Exec {
     KVMSBX_CONTROL_MESSAGE(Exec, 3);
@@ -64,7 +65,9 @@ struct Signal {
     uint64_t target = 0;  // id of an Exec, 0: the first process
     uint32_t number = 0;
     bool all = false;         // to every process of the sandbox
-    bool foreground = false;  // to the foreground group, where the target has a terminal
+    // A user's, from the keyboard: to the foreground group, where the target has a terminal; and without a handler it
+    // ends the first process, too, which other signals than SIGKILL else do not.
+    bool foreground = false;
     KVMSBX_WIRE_FIELDS(target, number, all, foreground)
 };
 
@@ -79,15 +82,13 @@ struct Resize {
 // -> Processes.
 struct Ps {
     KVMSBX_CONTROL_MESSAGE(Ps, 6);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // -> Usage.
 struct Stats {
     KVMSBX_CONTROL_MESSAGE(Stats, 7);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // -> Done. Fields that are 0 take a limit away.
@@ -100,8 +101,7 @@ struct Update {
 // What each task waits for. -> Report.
 struct Stacks {
     KVMSBX_CONTROL_MESSAGE(Stacks, 9);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // For tests of the Sentry's panic: kind 0 panics, 1 writes through a null pointer. No answer.
@@ -111,12 +111,29 @@ struct Crash {
     KVMSBX_WIRE_FIELDS(kind)
 };
 
+// ---- the monitor's, which the Sentry never sees
+
+// Stops the sandbox's processes, or lets them go on. -> Done.
+struct Pause {
+    KVMSBX_CONTROL_MESSAGE(Pause, 32);
+    KVMSBX_WIRE_FIELDS()
+};
+struct Resume {
+    KVMSBX_CONTROL_MESSAGE(Resume, 33);
+    KVMSBX_WIRE_FIELDS()
+};
+
+// The host's processes that stand for the container: the monitor and who waits for an Exec. -> HostPids.
+struct HostProcesses {
+    KVMSBX_CONTROL_MESSAGE(HostProcesses, 34);
+    KVMSBX_WIRE_FIELDS()
+};
+
 // ---- answers
 
 struct Done {
     KVMSBX_CONTROL_MESSAGE(Done, 64);
-    bool unused = false;
-    KVMSBX_WIRE_FIELDS(unused)
+    KVMSBX_WIRE_FIELDS()
 };
 
 // `text` says what failed and why, for people; `code` is the exit code that goes with it (125, 126 or 127).
@@ -180,6 +197,13 @@ struct Report {
     KVMSBX_CONTROL_MESSAGE(Report, 70);
     typename Kind::Text text;
     KVMSBX_WIRE_FIELDS(text)
+};
+
+template <typename Kind>
+struct HostPids {
+    KVMSBX_CONTROL_MESSAGE(HostPids, 96);
+    typename Kind::template List<int32_t> pids;
+    KVMSBX_WIRE_FIELDS(pids)
 };
 
 // kPROTO: shorter than a header, of another version, or sizes that cannot be.

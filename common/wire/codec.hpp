@@ -6,7 +6,7 @@
 // span and checks every length, count and bool; what it gives points into that span, which must be memory that nobody
 // changes.
 //
-// Structures exist in two kinds by a template parameter: wire::Viewed (texts and lists are views of the encoded bytes)
+// Structures exist in kinds by a template parameter: wire::Viewed (texts and lists are views of the encoded bytes)
 // for who reads, and wire::Owned (owned.hpp: std::string, std::vector) for who writes on the host.
 #include <concepts>
 #include <cstddef>
@@ -219,6 +219,13 @@ struct Viewed {
     using Text = std::string_view;
     template <typename T>
     using List = Sequence<T>;
+};
+
+// Borrowed texts and lists, for who writes without owning.
+struct Borrowed {
+    using Text = std::string_view;
+    template <typename T>
+    using List = std::span<const T>;
 };
 
 }  // namespace kvmsbx::wire

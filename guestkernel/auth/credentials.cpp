@@ -14,4 +14,10 @@ Result<RefPtr<Credentials>> Credentials::clone() const {
     return copy;
 }
 
+Result<RefPtr<Credentials>> kernel_credentials() {
+    auto root = TRY(make_ref<Credentials>());
+    root->effective.bits = CapabilitySet::kAll;
+    return root;
+}
+
 }  // namespace kvmsbx::auth

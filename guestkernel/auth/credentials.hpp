@@ -71,4 +71,7 @@ class Credentials : public RefCounted {
     Result<RefPtr<Credentials>> clone() const;
 };
 
+// Root with all capabilities: for what the Sentry itself does. ENOMEM.
+Result<RefPtr<Credentials>> kernel_credentials();
+
 }  // namespace kvmsbx::auth

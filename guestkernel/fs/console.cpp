@@ -1,76 +1,81 @@
 #include "guestkernel/fs/console.hpp"
 
 #include "guestkernel/fs/console_stream.hpp"
-#include "guestkernel/fs/tty/console_terminal.hpp"
-#include "guestkernel/fs/tty/pty.hpp"
-#include "guestkernel/task/registry.hpp"
-#include "guestkernel/task/signal_delivery.hpp"
+#include "guestkernel/lib/format.hpp"
 
 namespace kvmsbx::fs {
 namespace {
 
-RefPtr<ConsoleTerminal> console;
-bool has_streams;
+constexpr int kStandardFiles = 3;
 
-// The console by the name that fits best: ttyname(3) finds /dev/pts/0 so.
-Result<RefPtr<vfs::File>> open_console(task::Task& first) {
-    for (std::string_view name : {std::string_view("/dev/pts/0"), std::string_view("/dev/console")}) {
-        const auto place = vfs::walk(first.caller(), first.fs().root, name, vfs::Follow::kYes);
-        if (place.is_error() || place.value().inode().type() != vfs::kModeChar) continue;
-        if (name == "/dev/pts/0" && place.value().inode().fs().type_name() != "devpts") continue;
-        return TerminalFile::open(console, place.value(), vfs::kORdwr, true);
+RefPtr<ConsoleTerminal> console;
+
+// By the name that fits best: ttyname(3) finds /dev/pts/N so.
+Result<RefPtr<vfs::File>> open_terminal(task::Task& task, RefPtr<ConsoleTerminal> terminal) {
+    FixedText<24> name;
+    format_to(name, "/dev/pts/{}", terminal->index);
+    auto place = vfs::walk(task.caller(), task.fs().root, name.view(), vfs::Follow::kYes);
+    bool found = place.is_ok() && place.value().inode().type() == vfs::kModeChar &&
+                 place.value().inode().fs().type_name() == "devpts";
+    if (!found && terminal == console) {
+        place = vfs::walk(task.caller(), task.fs().root, "/dev/console", vfs::Follow::kYes);
+        found = place.is_ok() && place.value().inode().type() == vfs::kModeChar;
     }
-    return TerminalFile::open(console, vfs::Path(), vfs::kORdwr, true);
+    return TerminalFile::open(std::move(terminal), found ? place.release_value() : vfs::Path(), vfs::kORdwr, true);
 }
 
-Result<> install_terminal(task::Task& first) {
-    console->node.uid = first.credentials().euid;
-    auto file = TRY(open_console(first));
-    for (int fd = 0; fd < 3; ++fd) TRY(first.files().install_at(fd, file, false, 3));
-    if (first.process().session) console->attach_to(first.process());
+Result<> install_terminal(task::Task& task, ConsoleTerminal& terminal) {
+    terminal.node.uid = task.credentials().euid;
+    auto file = TRY(open_terminal(task, RefPtr<ConsoleTerminal>(terminal)));
+    for (int fd = 0; fd < kStandardFiles; ++fd) TRY(task.files().install_at(fd, file, false, kStandardFiles));
+    if (task.process().session) terminal.attach_to(task.process());
     return {};
+}
+
+// The standard streams are what their names say, even where the host's descriptor is for both: what one of them read
+// ahead would be lost for another of the same terminal.
+uint32_t access_of(HostStream& stream, int fd) {
+    if (fd < kStandardFiles) return fd == 0 ? vfs::kORdonly : vfs::kOWronly;
+    const platform::StreamAccess access = stream.access();
+    return access.readable && access.writable ? vfs::kORdwr : access.writable ? vfs::kOWronly : vfs::kORdonly;
+}
+
+HostStreams without_first(HostStreams streams, size_t count) {
+    for (size_t i = 0; i < count && !streams.empty(); ++i) streams.erase(0);
+    return streams;
 }
 
 }  // namespace
 
 Terminal* console_terminal() { return console.get(); }
 
-Result<> create_console(const abi::AppOptions& options) {
-    if (!options.terminal || console) return {};
-    console = TRY(
-        ConsoleTerminal::create({static_cast<uint16_t>(options.rows), static_cast<uint16_t>(options.columns), 0, 0}));
-    return {};
+Result<StandardFiles> make_console(HostStreams streams, bool terminal, const WindowSize& size) {
+    if (!terminal) return StandardFiles{nullptr, std::move(streams)};
+    // Output may go elsewhere (`run` in a pipe).
+    console = TRY(ConsoleTerminal::create(streams[0], streams[1], ConsoleTerminal::Unused::kStays, size));
+    return StandardFiles{console, without_first(std::move(streams), kStandardFiles)};
 }
 
-Result<> install_standard_files(task::Task& first, const abi::AppOptions& options) {
-    if (options.terminal) {
-        TRY(create_console(options));
-        return install_terminal(first);
+Result<StandardFiles> make_standard_files(HostStreams streams, bool terminal, const WindowSize& size) {
+    if (!terminal) return StandardFiles{nullptr, std::move(streams)};
+    auto made = TRY(ConsoleTerminal::create(streams[0], streams[0], ConsoleTerminal::Unused::kEnds, size));
+    return StandardFiles{std::move(made), without_first(std::move(streams), 1)};
+}
+
+Result<> install_standard_files(task::Task& task, StandardFiles& files) {
+    int fd = 0;
+    if (files.terminal) {
+        TRY(install_terminal(task, *files.terminal));
+        fd = kStandardFiles;
     }
-    has_streams = true;
-    for (int fd = 0; fd < 3; ++fd)
-        TRY(first.files().install_at(fd, TRY(open_console_stream(static_cast<unsigned>(fd), first.credentials())),
-                                     false, 3));
+    for (RefPtr<HostStream>& stream : files.streams) {
+        const uint32_t access = access_of(*stream, fd);
+        auto file = TRY(open_stream(std::move(stream), access, task.credentials()));
+        TRY(task.files().install_at(fd, std::move(file), false, static_cast<uint64_t>(fd) + 1));
+        ++fd;
+    }
+    files.streams.clear();
     return {};
-}
-
-void console_host_event(uint64_t stream) {
-    if (stream > 2) return;
-    if (console)
-        console->host_ready(static_cast<unsigned>(stream));
-    else if (has_streams)
-        host_stream(static_cast<unsigned>(stream)).host_ready();
-}
-
-void console_window_size(uint16_t rows, uint16_t columns) {
-    if (console) console->set_window_size({rows, columns, 0, 0});
-}
-
-void console_signal(int signal) {
-    if (signal < 1 || signal > task::kSigMax) return;
-    if (console && console->foreground_group() > 0)
-        return task::send_signal_from_host_to_group(console->foreground_group(), signal);
-    task::send_signal_from_host(task::first_process(), signal);
 }
 
 }  // namespace kvmsbx::fs

@@ -1,8 +1,8 @@
 #include "guestkernel/fs/console_stream.hpp"
 
+#include "guestkernel/fs/tty/byte_ring.hpp"
 #include "guestkernel/fs/tty/termios.hpp"
 #include "guestkernel/lib/format.hpp"
-#include "guestkernel/platform/host.hpp"
 #include "guestkernel/task/registry.hpp"
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/mount.hpp"
@@ -11,7 +11,6 @@ namespace kvmsbx::fs {
 namespace {
 
 constexpr unsigned kStreamPages = 16;  // 64 KiB, as much as a pipe and as one hypercall moves
-constexpr uint64_t kFirstInode = 1;
 
 class StreamFileSystem final : public vfs::FileSystem {
   public:
@@ -19,13 +18,47 @@ class StreamFileSystem final : public vfs::FileSystem {
     std::string_view type_name() const override { return "pipefs"; }
 };
 
+// Input is read ahead into a ring, so that poll and FIONREAD know what is there. Output is not buffered: a bounce ring
+// holds one write's bytes while the hypercall takes them; `busy` lets one writer at a time use it.
+class ByteStream final : public RefCounted, HostStream::User {
+  public:
+    ByteStream(RefPtr<HostStream> stream, uint32_t access) : stream(std::move(stream)), access(access) {
+        this->stream->set_user(this);
+    }
+    ~ByteStream() override { stream->set_user(nullptr); }
+    void fill();  // reads ahead what the host has
+    void file_opened() { ++files_; }
+    void file_closed() {
+        if (--files_ == 0) stream->close(), closed = true;
+    }
+
+    const RefPtr<HostStream> stream;
+    const uint32_t access;  // kORdonly, kOWronly or kORdwr
+    const uint64_t number = ++last_number;
+    ByteRing input, output;
+    bool ended = false;    // end of file came
+    bool broken = false;   // the reader is gone
+    bool blocked = false;  // a write met EAGAIN, no event since
+    bool busy = false;
+    bool closed = false;
+    sched::WaitQueue changed;
+
+  private:
+    void host_ready() override {
+        blocked = false;
+        changed.wake_all();
+    }
+    static inline uint64_t last_number;
+    unsigned files_ = 0;
+};
+
 class StreamInode final : public vfs::Inode {
   public:
-    StreamInode(RefPtr<vfs::FileSystem> fs, unsigned number, const auth::Credentials& owner)
-        : Inode(std::move(fs)), number(number), uid_(owner.euid), gid_(owner.egid) {}
+    StreamInode(RefPtr<vfs::FileSystem> fs, RefPtr<ByteStream> stream, const auth::Credentials& owner)
+        : Inode(std::move(fs)), stream_(std::move(stream)), uid_(owner.euid), gid_(owner.egid) {}
     Result<vfs::Attributes> attributes() override {
         vfs::Attributes attributes;
-        attributes.ino = kFirstInode + number;
+        attributes.ino = stream_->number;
         attributes.mode = vfs::kModeFifo | mode_;
         attributes.nlink = 1;
         attributes.uid = uid_;
@@ -41,15 +74,19 @@ class StreamInode final : public vfs::Inode {
     uint32_t type() const override { return vfs::kModeFifo; }
     Result<RefPtr<vfs::File>> open(const vfs::Path& path, uint32_t flags) override;
     bool opens_itself() const override { return true; }
-    const unsigned number;
 
   private:
+    const RefPtr<ByteStream> stream_;
     uint32_t mode_ = 0600, uid_, gid_;
 };
 
 class StreamFile final : public vfs::File {
   public:
-    StreamFile(HostStream& stream, const vfs::Path& path, uint32_t flags) : File(flags), stream_(stream), path_(path) {}
+    StreamFile(RefPtr<ByteStream> stream, const vfs::Path& path, uint32_t flags)
+        : File(flags), owned_(std::move(stream)), stream_(*owned_), path_(path) {
+        stream_.file_opened();
+    }
+    ~StreamFile() override { stream_.file_closed(); }
     Result<size_t> read(mm::IoBuffer& to) override;
     Result<size_t> write(mm::IoBuffer& from) override;
     Result<size_t> read_at(mm::IoBuffer&, uint64_t) override { return Errno::kSPIPE; }
@@ -63,36 +100,53 @@ class StreamFile final : public vfs::File {
     Result<String> describe() override;
 
   private:
+    // A FIFO can be opened for both, whatever its end is for.
+    bool gives() const { return readable() && stream_.access != vfs::kOWronly; }
+    bool takes() const { return writable() && stream_.access != vfs::kORdonly; }
     Result<> send(std::span<const uint8_t> bytes, size_t& done);
     Result<size_t> write_turn(mm::IoBuffer& from);
-    HostStream& stream_;
+    const RefPtr<ByteStream> owned_;
+    ByteStream& stream_;
     vfs::Path path_;
 };
 
 Result<RefPtr<vfs::File>> StreamInode::open(const vfs::Path& path, uint32_t flags) {
-    return RefPtr<vfs::File>(TRY(make_ref<StreamFile>(host_stream(number), path, flags)));
+    if (stream_->closed) return Errno::kNXIO;
+    return RefPtr<vfs::File>(TRY(make_ref<StreamFile>(stream_, path, flags)));
+}
+
+void ByteStream::fill() {
+    if (ended || closed || !input.empty()) return;
+    if (!input.room() && input.create(kStreamPages).is_error()) return;
+    const auto space = input.free_run();
+    const auto got = stream->read(std::as_writable_bytes(space));
+    if (got.is_error() && got.error() == Errno::kAGAIN) return;
+    if (got.is_ok() && got.value() > 0)
+        input.add(got.value());
+    else
+        ended = true;
 }
 
 Result<size_t> StreamFile::read(mm::IoBuffer& to) {
-    if (stream_.number != 0) return Errno::kBADF;
-    if (!stream_.ring.room() && stream_.ring.empty()) TRY(stream_.ring.create(kStreamPages));
+    if (!gives()) return Errno::kBADF;
+    if (!stream_.input.room() && stream_.input.empty()) TRY(stream_.input.create(kStreamPages));
     if (to.empty()) return size_t{0};
     stream_.fill();
-    if (stream_.ring.empty() && !stream_.ended) {
+    if (stream_.input.empty() && !stream_.ended) {
         if (nonblocking()) return Errno::kAGAIN;
         TRY(stream_.changed.wait([&] {
             stream_.fill();
-            return !stream_.ring.empty() || stream_.ended;
+            return !stream_.input.empty() || stream_.ended;
         }));
     }
     size_t done = 0;
-    while (!to.empty() && !stream_.ring.empty()) {
+    while (!to.empty() && !stream_.input.empty()) {
         // The bytes leave the ring before the copy, which may block and let another reader run.
         uint8_t chunk[1024];
-        const auto front = stream_.ring.front();
+        const auto front = stream_.input.front();
         const size_t size = std::min({front.size(), to.remaining(), sizeof chunk});
         memcpy(chunk, front.data(), size);
-        stream_.ring.drop(size);
+        stream_.input.drop(size);
         const auto copied = to.put(chunk, size);
         if (copied.is_error()) return done ? Result<size_t>(done) : copied.error();
         done += copied.value();
@@ -105,7 +159,7 @@ Result<size_t> StreamFile::read(mm::IoBuffer& to) {
 Result<> StreamFile::send(std::span<const uint8_t> bytes, size_t& done) {
     while (!bytes.empty()) {
         if (stream_.broken) return Errno::kPIPE;
-        const auto sent = platform::console_write(stream_.number, std::as_bytes(bytes));
+        const auto sent = stream_.stream->write(std::as_bytes(bytes));
         if (sent.is_ok()) {
             bytes = bytes.subspan(sent.value());
             done += sent.value();
@@ -126,8 +180,8 @@ Result<> StreamFile::send(std::span<const uint8_t> bytes, size_t& done) {
 Result<size_t> StreamFile::write_turn(mm::IoBuffer& from) {
     size_t done = 0;
     while (!from.empty()) {
-        stream_.ring.clear();
-        const auto space = stream_.ring.free_run();
+        stream_.output.clear();
+        const auto space = stream_.output.free_run();
         const auto taken = from.take(space.data(), space.size());
         if (taken.is_error()) return done ? Result<size_t>(done) : taken.error();
         const auto sent = send(space.first(taken.value()), done);
@@ -137,13 +191,13 @@ Result<size_t> StreamFile::write_turn(mm::IoBuffer& from) {
 }
 
 Result<size_t> StreamFile::write(mm::IoBuffer& from) {
-    if (stream_.number == 0) return Errno::kBADF;
+    if (!takes()) return Errno::kBADF;
     if (from.empty()) return size_t{0};
     if (stream_.busy) {
         if (nonblocking()) return Errno::kAGAIN;
         TRY(stream_.changed.wait([&] { return !stream_.busy; }));
     }
-    if (!stream_.ring.room()) TRY(stream_.ring.create(kStreamPages));
+    if (!stream_.output.room()) TRY(stream_.output.create(kStreamPages));
     stream_.busy = true;
     const auto done = write_turn(from);
     stream_.busy = false;
@@ -155,8 +209,8 @@ Result<size_t> StreamFile::write(mm::IoBuffer& from) {
 
 Result<int64_t> StreamFile::ioctl(mm::AddressSpace& space, uint32_t request, uint64_t argument) {
     if (request != kFionRead) return Errno::kNOTTY;
-    if (stream_.number == 0) stream_.fill();
-    const size_t waiting = stream_.number == 0 ? stream_.ring.size() : 0;
+    if (gives()) stream_.fill();
+    const size_t waiting = gives() ? stream_.input.size() : 0;
     TRY(mm::UserOut<int32_t>{argument}.store(space, static_cast<int32_t>(waiting)));
     return 0;
 }
@@ -164,11 +218,12 @@ Result<int64_t> StreamFile::ioctl(mm::AddressSpace& space, uint32_t request, uin
 vfs::PollState StreamFile::poll() {
     using namespace vfs;
     uint32_t events = 0;
-    if (stream_.number == 0) {
+    if (gives()) {
         stream_.fill();
-        if (!stream_.ring.empty()) events |= kPollIn | kPollRdNorm;
+        if (!stream_.input.empty()) events |= kPollIn | kPollRdNorm;
         if (stream_.ended) events |= kPollHup;
-    } else {
+    }
+    if (takes()) {
         if (!stream_.blocked && !stream_.busy) events |= kPollOut | kPollWrNorm;
         if (stream_.broken) events |= kPollErr;
     }
@@ -177,41 +232,20 @@ vfs::PollState StreamFile::poll() {
 
 Result<String> StreamFile::describe() {
     FixedText<32> text;
-    format_to(text, "pipe:[{}]", kFirstInode + stream_.number);
+    format_to(text, "pipe:[{}]", stream_.number);
     return String::create(text.view());
 }
 
 }  // namespace
 
-void HostStream::fill() {
-    if (ended || !ring.empty()) return;
-    if (!ring.room() && ring.create(kStreamPages).is_error()) return;
-    const auto space = ring.free_run();
-    const auto got = platform::console_read(number, std::as_writable_bytes(space));
-    if (got.is_error() && got.error() == Errno::kAGAIN) return;
-    if (got.is_ok() && got.value() > 0)
-        ring.add(got.value());
-    else
-        ended = true;
-}
-
-void HostStream::host_ready() {
-    blocked = false;
-    changed.wake_all();
-}
-
-HostStream& host_stream(unsigned number) {
-    static HostStream streams[3] = {HostStream(0), HostStream(1), HostStream(2)};
-    return streams[number];
-}
-
-Result<RefPtr<vfs::File>> open_console_stream(unsigned number, const auth::Credentials& owner) {
+Result<RefPtr<vfs::File>> open_stream(RefPtr<HostStream> stream, uint32_t access, const auth::Credentials& owner) {
     static RefPtr<vfs::FileSystem> file_system;
     if (!file_system) file_system = TRY(make_ref<StreamFileSystem>());
-    RefPtr<vfs::Inode> inode = TRY(make_ref<StreamInode>(file_system, number, owner));
+    auto bytes = TRY(make_ref<ByteStream>(std::move(stream), access));
+    RefPtr<vfs::Inode> inode = TRY(make_ref<StreamInode>(file_system, std::move(bytes), owner));
     auto dentry = TRY(vfs::Dentry::create_root(inode));
     auto mount = TRY(make_ref<vfs::Mount>(file_system, dentry, 0));
-    return inode->open(vfs::Path(mount, dentry), number == 0 ? vfs::kORdonly : vfs::kOWronly);
+    return inode->open(vfs::Path(mount, dentry), access);
 }
 
 }  // namespace kvmsbx::fs

@@ -4,13 +4,19 @@
 #include "guestkernel/lib/random.hpp"
 #include "guestkernel/vfs/device.hpp"
 #include "guestkernel/vfs/inode_file.hpp"
+#include "guestkernel/vfs/mount_point.hpp"
+#include "guestkernel/vfs/namei.hpp"
 
 namespace kvmsbx::fs {
 
 namespace {
 
 enum Minor : uint32_t { kNull = 3, kZero = 5, kFull = 7, kRandom = 8, kUrandom = 9 };
-constexpr uint32_t kMemoryMajor = 1;
+constexpr uint32_t kMemoryMajor = 1, kTtyMajor = 5, kLastTtyMinor = 2;  // tty, console, ptmx
+
+bool is_memory_device(uint32_t minor) {
+    return minor == kNull || minor == kZero || minor == kFull || minor == kRandom || minor == kUrandom;
+}
 
 class MemoryDevice final : public vfs::InodeFile {
   public:
@@ -62,8 +68,7 @@ class MemoryDevice final : public vfs::InodeFile {
 };
 
 Result<RefPtr<vfs::File>> open_memory_device(const vfs::Path& path, uint32_t minor, uint32_t flags) {
-    if (minor != kNull && minor != kZero && minor != kFull && minor != kRandom && minor != kUrandom)
-        return Errno::kNXIO;
+    if (!is_memory_device(minor)) return Errno::kNXIO;
     const uint32_t kept = flags & (vfs::kOAccMode | vfs::kOAppend | vfs::kONonblock | vfs::kOSync | vfs::kONoatime);
     return RefPtr<vfs::File>(TRY(make_ref<MemoryDevice>(path, kept | vfs::kOLargefile, minor)));
 }
@@ -72,8 +77,8 @@ struct NodeRow {
     std::string_view name;
     uint32_t major, minor;
 };
-constexpr NodeRow kNodes[] = {{"null", 1, kNull},       {"zero", 1, kZero}, {"full", 1, kFull}, {"random", 1, kRandom},
-                              {"urandom", 1, kUrandom}, {"tty", 5, 0},      {"console", 5, 1}};
+constexpr NodeRow kNodes[] = {{"null", 1, kNull},     {"zero", 1, kZero},       {"full", 1, kFull},
+                              {"random", 1, kRandom}, {"urandom", 1, kUrandom}, {"tty", 5, 0}};
 struct LinkRow {
     std::string_view name, target;
 };
@@ -91,7 +96,41 @@ Result<RefPtr<vfs::Inode>> make_devtmpfs(const vfs::MountOptions& options) {
     return root;
 }
 
+bool is_served(const spec::Device<wire::Viewed>& device) {
+    if (device.type == vfs::kModeFifo) return true;
+    if (device.type != vfs::kModeChar) return false;
+    return device.major == kMemoryMajor ? is_memory_device(device.minor)
+                                        : device.major == kTtyMajor && device.minor <= kLastTtyMinor;
+}
+
+// A node that devtmpfs brought along, or an earlier one of the list.
+bool may_be_replaced(const vfs::Inode& inode) {
+    const uint32_t type = inode.type();
+    return (type == vfs::kModeChar || type == vfs::kModeFifo) && inode.fs().type_name() == "tmpfs";
+}
+
 }  // namespace
+
+Result<> make_device(vfs::FsContext& context, const spec::Device<wire::Viewed>& device) {
+    if (!is_served(device)) return Errno::kNXIO;
+    RefPtr<auth::Credentials> credentials = TRY(auth::kernel_credentials());
+    const vfs::Caller caller{context, *credentials};
+    const size_t slash = device.path.rfind('/');
+    const std::string_view folder = slash == device.path.npos ? std::string_view() : device.path.substr(0, slash);
+    const std::string_view name = device.path.substr(slash + 1);
+    const vfs::Path parent = TRY(vfs::obtain_place(caller, folder, vfs::PlaceKind::kDirectory)).path;
+    const auto old = vfs::walk(caller, parent, name, vfs::Follow::kNo);
+    if (old.is_ok()) {
+        if (!may_be_replaced(old.value().inode())) return {};
+        TRY(vfs::unlink(caller, parent, name));
+    }
+    const uint64_t number = device.type == vfs::kModeChar ? vfs::make_device(device.major, device.minor) : uint64_t{0};
+    const vfs::Path made = TRY(vfs::make_node(caller, parent, name, device.type | (device.mode & 07777), number));
+    vfs::AttributeChange change;  // the umask does not count
+    change.valid = vfs::AttributeChange::kMode | vfs::AttributeChange::kUid | vfs::AttributeChange::kGid;
+    change.mode = device.mode & 07777, change.uid = device.uid, change.gid = device.gid;
+    return made.inode().set_attributes(change);
+}
 
 Result<> register_memory_devices() {
     TRY(vfs::register_char_device(kMemoryMajor, 0, 256, open_memory_device));

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/dev.hpp"
 #include "guestkernel/fs/ninep/ninep.hpp"
 #include "guestkernel/fs/pipe.hpp"
@@ -24,9 +23,9 @@ void report(std::string_view what, const Result<>& result) {
     if (result.is_error()) debug("{} failed: errno {}", what, static_cast<int32_t>(result.error()));
 }
 
-Result<> connect_gofer(bool shared_access) {
+Result<> connect_gofer() {
     uint8_t* channel = static_cast<uint8_t*>(platform::phys_to_virt(abi::kChannelGpa));
-    TRY(ninep::initialize({channel, platform::boot_info().channel_size}, platform::ring_gofer, shared_access));
+    TRY(ninep::initialize({channel, platform::boot_info().channel_size}, platform::ring_gofer));
     return {};
 }
 
@@ -38,7 +37,7 @@ void limit_names() {
 
 }  // namespace
 
-void register_file_systems(const abi::AppOptions& options) {
+void register_file_systems() {
     limit_names();
     report("registering tmpfs", vfs::register_file_system("tmpfs", make_tmpfs, kTmpfsOptions));
     report("registering memory devices", register_memory_devices());
@@ -46,12 +45,10 @@ void register_file_systems(const abi::AppOptions& options) {
     ipc::initialize_inotify();
     report("registering mqueue", ipc::register_mqueue());
     report("registering terminals", register_terminals());
-    report("making the console", create_console(options));
     report("registering proc", register_proc());
-    set_cgroup_cpu_limit(options.cpu_limit);
     report("registering sysfs", register_sys());
     ninep::start_blocking();
-    report("connecting to the gofer", connect_gofer(options.file_access_shared != 0));
+    report("connecting to the gofer", connect_gofer());
 }
 
 void write_back_everything() { report("writing data back at the end", ninep::write_back_all()); }

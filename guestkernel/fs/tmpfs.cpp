@@ -35,7 +35,7 @@ void Node::add_links(int count) {
 void Node::touch() { attributes_.mtime = attributes_.ctime = vfs::current_time(); }
 
 Result<> Super::take_pages(uint64_t count) {
-    if (max_pages && used_pages + count > max_pages) return Errno::kNOSPC;
+    if (limits.pages && used_pages + count > limits.pages) return Errno::kNOSPC;
     used_pages += count;
     return {};
 }
@@ -43,80 +43,12 @@ Result<> Super::take_pages(uint64_t count) {
 Result<vfs::FsStatistics> Super::statistics() {
     vfs::FsStatistics shown;
     shown.type = 0x01021994;  // TMPFS_MAGIC
-    shown.blocks = max_pages;
-    shown.blocks_free = shown.blocks_available = max_pages > used_pages ? max_pages - used_pages : 0;
-    shown.files = max_inodes;
-    shown.files_free = max_inodes > used_inodes ? max_inodes - used_inodes : 0;
+    shown.blocks = limits.pages;
+    shown.blocks_free = shown.blocks_available = limits.pages > used_pages ? limits.pages - used_pages : 0;
+    shown.files = limits.inodes;
+    shown.files_free = limits.inodes > used_inodes ? limits.inodes - used_inodes : 0;
     shown.id = device;
     return shown;
-}
-
-Result<String> Super::options() {
-    StringText text;
-    format_to(text, "size={}k", max_pages * (kPageSize / 1024));
-    if (root_mode != 01777) {
-        const char digits[] = {static_cast<char>('0' + (root_mode >> 9 & 7)),
-                               static_cast<char>('0' + (root_mode >> 6 & 7)),
-                               static_cast<char>('0' + (root_mode >> 3 & 7)), static_cast<char>('0' + (root_mode & 7))};
-        const std::string_view octal(digits, 4);
-        format_to(text, ",mode={}", digits[0] == '0' ? octal.substr(1) : octal);
-    }
-    return text.take();
-}
-
-namespace {
-
-Result<uint64_t> parse_number(std::string_view text, unsigned base) {
-    uint64_t value = 0;
-    if (text.empty()) return Errno::kINVAL;
-    for (char c : text) {
-        if (c < '0' || c >= static_cast<char>('0' + base)) return Errno::kINVAL;
-        if (__builtin_mul_overflow(value, static_cast<uint64_t>(base), &value)) return Errno::kINVAL;
-        if (__builtin_add_overflow(value, static_cast<uint64_t>(c - '0'), &value)) return Errno::kINVAL;
-    }
-    return value;
-}
-
-// "64m", "50%", "1024": units of `unit` bytes when without a suffix.
-Result<uint64_t> parse_size(std::string_view text) {
-    if (text.empty()) return Errno::kINVAL;
-    unsigned shift = 0;
-    const char last = static_cast<char>(text.back() | 0x20);
-    if (text.back() == '%')
-        return TRY(parse_number(text.substr(0, text.size() - 1), 10)) * (mm::memory_statistics().total / 100);
-    if (last == 'k') shift = 10;
-    if (last == 'm') shift = 20;
-    if (last == 'g') shift = 30;
-    if (shift) text.remove_suffix(1);
-    const uint64_t value = TRY(parse_number(text, 10));
-    if (value > ~0ULL >> shift) return Errno::kINVAL;
-    return value << shift;
-}
-
-}  // namespace
-
-Result<> Super::reconfigure(std::string_view data) {
-    std::string_view value;
-    uint64_t pages = max_pages, inodes = max_inodes;
-    if (vfs::mount_option(data, "size", value)) pages = pages_of(TRY(parse_size(value)));
-    if (vfs::mount_option(data, "nr_blocks", value)) pages = TRY(parse_size(value));
-    if (vfs::mount_option(data, "nr_inodes", value)) inodes = TRY(parse_size(value));
-    if ((pages && pages < used_pages) || (inodes && inodes < used_inodes)) return Errno::kINVAL;
-    // A limit can change but neither come nor go.
-    if ((pages && !max_pages) || (inodes && !max_inodes)) return Errno::kINVAL;
-    max_pages = pages, max_inodes = inodes;
-    return {};
-}
-
-Result<RefPtr<Super>> make_super(std::string_view type, const vfs::MountOptions& options) {
-    auto super = TRY(make_ref<Super>(type));
-    std::string_view value;
-    super->max_pages = mm::memory_statistics().total / 2 / kPageSize;
-    if (vfs::mount_option(options.data, "size", value)) super->max_pages = pages_of(TRY(parse_size(value)));
-    if (vfs::mount_option(options.data, "nr_blocks", value)) super->max_pages = TRY(parse_size(value));
-    super->max_inodes = mm::memory_statistics().total / 2 / kPageSize;
-    if (vfs::mount_option(options.data, "nr_inodes", value)) super->max_inodes = TRY(parse_size(value));
-    return super;
 }
 
 Result<RefPtr<Regular>> make_regular(RefPtr<Super> super, const vfs::NewNode& node) {
@@ -136,7 +68,7 @@ Result<MemfdHome*> memfd_home() {
     static MemfdHome home;
     if (home.mount) return &home;
     auto super = TRY(make_super("tmpfs", {}));
-    super->max_pages = super->max_inodes = 0;
+    super->limits.pages = super->limits.inodes = 0;
     auto root = TRY(make_ref<Directory>(super, vfs::NewNode{vfs::kModeDirectory | 0755, 0, 0}));
     auto dentry = TRY(vfs::Dentry::create_root(std::move(root)));
     home.mount = TRY(make_ref<vfs::Mount>(super, std::move(dentry), 0));
@@ -163,14 +95,7 @@ Result<RefPtr<vfs::Inode>> make_tmpfs(const vfs::MountOptions& options) { return
 Result<RefPtr<vfs::Inode>> make_tmpfs_named(std::string_view type, const vfs::MountOptions& options) {
     using namespace tmpfs;
     auto super = TRY(make_super(type, options));
-    vfs::NewNode root{01777, 0, 0};
-    std::string_view value;
-    if (vfs::mount_option(options.data, "mode", value))
-        root.mode = static_cast<uint32_t>(TRY(parse_number(value, 8))) & 07777;
-    if (vfs::mount_option(options.data, "uid", value)) root.uid = static_cast<uint32_t>(TRY(parse_number(value, 10)));
-    if (vfs::mount_option(options.data, "gid", value)) root.gid = static_cast<uint32_t>(TRY(parse_number(value, 10)));
-    super->root_mode = root.mode;
-    root.mode |= vfs::kModeDirectory;
+    const vfs::NewNode root{vfs::kModeDirectory | super->root_mode, super->root_uid, super->root_gid};
     return RefPtr<vfs::Inode>(TRY(make_ref<Directory>(std::move(super), root)));
 }
 

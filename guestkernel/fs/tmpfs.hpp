@@ -1,13 +1,14 @@
 #pragma once
 // tmpfs(5): a file system in memory. Files are page caches with nothing behind them; directories are trees of names,
 // with growing cookies for readdir. Options: size= (bytes, k, m, g, %; default half of RAM), nr_blocks=, nr_inodes=,
-// mode=, uid=, gid=. Names are kept here, not in the dentry cache.
+// mode=, uid=, gid=; huge=, mpol=, noswap are checked and shown. Names are kept here, not in the dentry cache.
 #include "guestkernel/vfs/file_system.hpp"
 #include "guestkernel/vfs/path.hpp"
 
 namespace kvmsbx::fs {
 
-inline constexpr std::string_view kTmpfsOptions = "size,nr_blocks,nr_inodes,mode,uid,gid,inode32,inode64";
+inline constexpr std::string_view kTmpfsOptions =
+    "size,nr_blocks,nr_inodes,mode,uid,gid,inode32,inode64,huge,mpol,noswap";
 // The factory of type "tmpfs". EINVAL: malformed options.
 Result<RefPtr<vfs::Inode>> make_tmpfs(const vfs::MountOptions& options);
 // The same under another type name (devtmpfs); the name must live for ever.

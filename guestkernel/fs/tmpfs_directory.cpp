@@ -12,7 +12,7 @@ constexpr int64_t kEntrySize = 20;  // what Linux counts per name in a tmpfs dir
 uint8_t entry_type(uint32_t mode) { return static_cast<uint8_t>((mode & vfs::kModeTypeMask) >> 12); }
 
 Result<> take_inode(Super& super) {
-    return super.max_inodes && super.used_inodes >= super.max_inodes ? Result<>(Errno::kNOSPC) : Result<>();
+    return super.limits.inodes && super.used_inodes >= super.limits.inodes ? Result<>(Errno::kNOSPC) : Result<>();
 }
 
 }  // namespace

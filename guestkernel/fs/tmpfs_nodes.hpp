@@ -21,6 +21,7 @@ class Super final : public vfs::FileSystem {
     Result<vfs::FsStatistics> statistics() override;
     std::string_view type_name() const override { return type_; }
     Result<String> options() override;
+    Result<> configure(std::string_view data);
     Result<> reconfigure(std::string_view data) override;
     bool has_file_handles() const override { return true; }
     uint64_t statx_attributes() const override { return 0x70; }  // immutable, append, nodump
@@ -32,11 +33,19 @@ class Super final : public vfs::FileSystem {
     Result<> take_xattr_bytes(uint64_t count);  // ENOSPC
     uint64_t xattr_bytes = 0;
 
-    uint64_t max_pages = 0, used_pages = 0, max_inodes = 0, used_inodes = 0, last_ino = 0;
-    uint32_t root_mode = 01777;
+    // What a remount can change.
+    struct Limits {
+        uint64_t pages = 0, inodes = 0;  // 0: none
+        uint8_t huge = 0;                // huge=, as it is shown: mm decides about huge pages
+        String policy;                   // mpol=, as it is shown
+        Result<> read(std::string_view data);
+    } limits;
+    uint64_t used_pages = 0, used_inodes = 0, last_ino = 0;
+    uint32_t root_mode = 01777, root_uid = 0, root_gid = 0;
 
   private:
     const std::string_view type_;
+    bool no_swap_ = false;
 };
 
 struct Xattr {

@@ -16,7 +16,7 @@ uint64_t cost(std::string_view name, size_t size) { return kOverhead + name.size
 }  // namespace
 
 Result<> Super::take_xattr_bytes(uint64_t count) {
-    const uint64_t limit = (max_inodes ? max_inodes : kUnlimitedInodes) * kBytesPerInode;
+    const uint64_t limit = (limits.inodes ? limits.inodes : kUnlimitedInodes) * kBytesPerInode;
     if (xattr_bytes + count > limit) return Errno::kNOSPC;
     xattr_bytes += count;
     return {};

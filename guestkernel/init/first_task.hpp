@@ -1,13 +1,15 @@
 #pragma once
-// From the application spec to the first instruction of the application, and the sandbox's end.
+// From the sandbox's spec to the first instruction of the application, and the sandbox's end.
 #include "guestkernel/task/task.hpp"
 
 namespace kvmsbx::init {
 
 // Ends the sandbox with a line, as there is no first process. EAGAIN, ENOMEM.
 [[noreturn]] void cannot_start(Errno error);
-// The first task's bootstrap: mounts, standard files, credentials, execve. Ends the sandbox with 126 or 127 and a line
-// on stderr if the program cannot be run.
+// linux.timeOffsets, before anything asks for the time. boot_sandbox() tells where that cannot be.
+void offset_clocks();
+// The first task's bootstrap: sandbox, process, execve. Ends the sandbox with 125, 126 or 127 if the program cannot be
+// run.
 void run_first_task(task::Task& task);
 // status as wait4(2) gives it.
 [[noreturn]] void exit_sandbox(int status);

@@ -1,7 +1,6 @@
 // The Sentry's start: sentry_start on every vCPU; vCPU 0 sets everything up and makes the first task, whose bootstrap
 // (first_task.cpp) goes on from there.
 #include "guestkernel/platform/start.hpp"
-#include "guestkernel/fs/console.hpp"
 #include "guestkernel/fs/ninep/channel.hpp"
 #include "guestkernel/init/first_task.hpp"
 #include "guestkernel/lib/assert.hpp"
@@ -41,6 +40,7 @@ void set_up_sentry(const abi::BootInfo& info) {
     mm::init_frames(info.ram_gpa, info.ram_size, info.ram_first_free, info.ram_backed);
     random::seed(info.random_seed);
     sched::init_clock();
+    offset_clocks();
     if (info.vdso_size) sched::update_vdso_data(platform::phys_to_virt(info.vdso_gpa - platform::kPageSize));
     syscalls::init_strace();
     task::dispatch_system_call = syscalls::dispatch;
@@ -58,7 +58,7 @@ extern "C" [[noreturn]] void sentry_start(const abi::BootInfo* info, platform::C
         prepare_cpu(*area);
         sched::lock_kernel();
         set_up_sentry(*info);
-        auto first = task::create_first_process(run_first_task);
+        auto first = task::create_process(run_first_task, nullptr);
         if (first.is_error()) cannot_start(first.error());
         sched::start(*first.value());
         __atomic_store_n(&started, true, __ATOMIC_RELEASE);

@@ -135,6 +135,7 @@ Result<int32_t> get(Table<T>& table, const auth::Credentials& who, int32_t key, 
 struct Limits {
     uint64_t shm_max = ~0ULL - (1ULL << 24), shm_all = ~0ULL - (1ULL << 24);  // bytes, pages
     int32_t shm_segments = 4096;
+    bool shm_destroys_orphans = false;  // shm_rmid_forced
     int32_t sem_per_set = 32000, sem_total = 1'024'000'000, sem_operations = 500, sem_sets = 32000;
     int32_t msg_size = 8192, msg_queue_bytes = 16384, msg_queues = 32000;
 };

@@ -1,6 +1,7 @@
 #include "guestkernel/ipc/sysv_shm.hpp"
 
 #include "guestkernel/lib/format.hpp"
+#include "guestkernel/task/task.hpp"
 #include "guestkernel/vfs/file.hpp"
 
 namespace kvmsbx::ipc::sysv {
@@ -44,6 +45,36 @@ const char SegmentFile::kTag = 0;
 
 }  // namespace
 
+class Creations final : public RefCounted {
+  public:
+    // exit_shm.
+    ~Creations() override {
+        segments.for_each([this](Segment& segment) {
+            if (segment.created_by == this) segment.created_by = nullptr;
+        });
+        destroy_orphans();
+    }
+};
+
+namespace {
+
+Result<> remember_creation(Segment& segment) {
+    task::Task& creator = task::current();
+    if (!creator.created_segments) creator.created_segments = TRY(make_ref<Creations>());
+    // SAFETY: nobody else puts anything there.
+    segment.created_by = static_cast<const Creations*>(creator.created_segments.get());
+    return {};
+}
+
+}  // namespace
+
+void destroy_orphans() {
+    if (!limits.shm_destroys_orphans) return;
+    for (int32_t index = segments.highest_index(); index >= 0; --index)
+        if (RefPtr<Segment> segment = segments.at(index); segment && !segment->created_by && segment->attachments == 0)
+            segments.remove(*segment);
+}
+
 Segment::Segment(const auth::Credentials& creator_of, int32_t object_key, uint32_t flags, uint64_t bytes)
     : SharedMemory((bytes + kPageSize - 1) / kPageSize),
       Identity(creator_of, object_key, flags),
@@ -66,7 +97,8 @@ void Segment::mapping_removed() {
     --attachments;
     detached = seconds_now();
     last = current_process_id();
-    if (attachments == 0 && (mode & kDestroy) && !removed) segments.remove(*this);
+    const bool destroyed = (mode & kDestroy) || limits.shm_destroys_orphans;
+    if (attachments == 0 && destroyed && !removed) segments.remove(*this);
 }
 
 Result<int32_t> get_segment(const auth::Credentials& who, int32_t key, uint64_t size, uint32_t flags) {
@@ -80,7 +112,9 @@ Result<int32_t> get_segment(const auth::Credentials& who, int32_t key, uint64_t 
         if (total_pages + pages < total_pages || total_pages + pages > limits.shm_all) return Errno::kNOSPC;
         // There is no pool of huge pages.
         if (flags & kHugetlb) return who.has(Capability::kIpcLock) ? Errno::kNOMEM : Errno::kPERM;
-        return segments.add(TRY(make_ref<Segment>(who, key, flags, size)), limits.shm_segments);
+        auto segment = TRY(make_ref<Segment>(who, key, flags, size));
+        TRY(remember_creation(*segment));
+        return segments.add(std::move(segment), limits.shm_segments);
     });
 }
 

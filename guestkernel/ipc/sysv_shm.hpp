@@ -7,6 +7,9 @@
 
 namespace kvmsbx::ipc::sysv {
 
+// The segments that a thread has created: with the thread it goes.
+class Creations;
+
 class Segment final : public mm::SharedMemory, public Identity {
   public:
     static constexpr uint32_t kDestroy = 01000, kLocked = 02000;  // marks in mode
@@ -16,8 +19,9 @@ class Segment final : public mm::SharedMemory, public Identity {
 
     const uint64_t size;  // bytes
     uint64_t attachments = 0;
-    int64_t attached = 0, detached = 0;  // times
-    int32_t creator = 0, last = 0;       // processes
+    int64_t attached = 0, detached = 0;     // times
+    int32_t creator = 0, last = 0;          // processes
+    const Creations* created_by = nullptr;  // null: its thread has ended. Only to compare
 
   protected:
     void mapping_added() override;
@@ -26,6 +30,8 @@ class Segment final : public mm::SharedMemory, public Identity {
 
 extern Table<Segment> segments;
 uint64_t total_segment_pages();
+// With kernel.shm_rmid_forced set: segments that nobody has attached and whose creators have ended go.
+void destroy_orphans();
 
 struct SegmentStatus {  // struct shmid64_ds
     UserPermissions permissions;

@@ -2,7 +2,10 @@
 
 namespace kvmsbx::format_detail {
 
-void put_unsigned(TextSink& sink, uint64_t value, Spec spec) {
+namespace {
+
+// printf's: blanks before the sign, zeroes behind it.
+void put_number(TextSink& sink, std::string_view sign, uint64_t value, Spec spec) {
     char digits[24];
     unsigned at = sizeof digits;
     const unsigned base = spec.hex ? 16 : 10;
@@ -10,13 +13,22 @@ void put_unsigned(TextSink& sink, uint64_t value, Spec spec) {
         digits[--at] = "0123456789abcdef"[value % base];
         value /= base;
     } while (value);
-    for (unsigned length = sizeof digits - at; length < spec.width; ++length) sink.put(std::string_view(&spec.fill, 1));
+    const bool zeroes = spec.fill == '0';
+    if (zeroes) sink.put(sign);
+    for (size_t length = sizeof digits - at + sign.size(); length < spec.width; ++length)
+        sink.put(std::string_view(&spec.fill, 1));
+    if (!zeroes) sink.put(sign);
     sink.put(std::string_view(digits + at, sizeof digits - at));
 }
 
+}  // namespace
+
+void put_unsigned(TextSink& sink, uint64_t value, Spec spec) { put_number(sink, "", value, spec); }
+
 void put_signed(TextSink& sink, int64_t value, Spec spec) {
-    if (value < 0) sink.put("-");
-    put_unsigned(sink, value < 0 ? -static_cast<uint64_t>(value) : static_cast<uint64_t>(value), spec);
+    const bool negative = value < 0;
+    put_number(sink, negative ? "-" : "", negative ? -static_cast<uint64_t>(value) : static_cast<uint64_t>(value),
+               spec);
 }
 
 Spec put_literal(TextSink& sink, std::string_view& rest) {

@@ -60,9 +60,9 @@ inline constexpr InetOption kInetOptions[] = {
     {kSolIpv6, kIpv6Tclass, 0, 0, 255, kNumber, kForAll, 0},
     {kSolTcp, kTcpNodelay, 0, 0, 1, kSwitch, kForTcp},
     {kSolTcp, kTcpCork, 0, 0, 1, kSwitch, kForTcp},
-    {kSolTcp, kTcpKeepidle, 7200, 1, 32767, kNumber, kForTcp},
-    {kSolTcp, kTcpKeepintvl, 75, 1, 32767, kNumber, kForTcp},
-    {kSolTcp, kTcpKeepcnt, 9, 1, 127, kNumber, kForTcp},
+    {kSolTcp, kTcpKeepidle, 0, 1, 32767, kNumber, kForTcp},  // 0 in these three: as Settings has it
+    {kSolTcp, kTcpKeepintvl, 0, 1, 32767, kNumber, kForTcp},
+    {kSolTcp, kTcpKeepcnt, 0, 1, 127, kNumber, kForTcp},
     {kSolTcp, kTcpSyncnt, 6, 1, 127, kNumber, kForTcp},
     {kSolTcp, kTcpQuickack, 1, 0, 1, kSwitch, kForTcp},
     {kSolTcp, kTcpUserTimeout, 0, 0, kAnyInt, kNumber, kForTcp},

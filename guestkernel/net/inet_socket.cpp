@@ -2,6 +2,7 @@
 
 #include "guestkernel/lib/random.hpp"
 #include "guestkernel/net/control_message.hpp"
+#include "guestkernel/net/settings.hpp"
 
 namespace kvmsbx::net {
 
@@ -38,7 +39,7 @@ Result<> InetSocket::check_address(const Endpoint& wanted) const {
 Result<> InetSocket::bind(task::Task& task, const Address& address) {
     const Endpoint wanted = TRY(parse_endpoint(address, domain));
     if (!is_v6()) TRY(check_address(wanted));
-    if (wanted.port && wanted.port < first_unprivileged_port &&
+    if (wanted.port && wanted.port < settings.first_unprivileged_port &&
         !task.credentials().has(auth::Capability::kNetBindService))
         return Errno::kACCES;
     TRY(check_may_bind());
@@ -205,14 +206,14 @@ bool PortTable::in_use(uint16_t port) const {
 }
 
 uint16_t PortTable::choose(const InetSocket& socket, const InetAddress& address) const {
-    constexpr unsigned kCount = kLastLocalPort - kFirstLocalPort + 1;
-    const auto first = static_cast<unsigned>(random::next64() % kCount);
-    for (unsigned i = 0; i < kCount; ++i) {
-        const auto port = static_cast<uint16_t>(kFirstLocalPort + (first + i) % kCount);
+    const unsigned lowest = settings.first_local_port, count = settings.last_local_port - lowest + 1U;
+    const auto first = static_cast<unsigned>(random::next64() % count);
+    for (unsigned i = 0; i < count; ++i) {
+        const auto port = static_cast<uint16_t>(lowest + (first + i) % count);
         if (!in_use(port)) return port;
     }
-    for (unsigned i = 0; i < kCount; ++i) {
-        const auto port = static_cast<uint16_t>(kFirstLocalPort + (first + i) % kCount);
+    for (unsigned i = 0; i < count; ++i) {
+        const auto port = static_cast<uint16_t>(lowest + (first + i) % count);
         if (check_conflict(socket, {address, port}).is_ok()) return port;
     }
     return 0;

@@ -62,6 +62,8 @@ class InetSocket : public Socket {
     // EAFNOSUPPORT, EINVAL, ENETUNREACH.
     Result<Endpoint> parse_destination(const Address& address) const;
     int32_t value(size_t option) const { return values_[option]; }
+    // 0: not set by anybody.
+    int32_t own_or(size_t option, int32_t usual) const { return values_[option] ? values_[option] : usual; }
     // An option of kInetOptions.
     Result<> set_table_option(size_t index, std::span<const std::byte> value);
     static Result<int32_t> integer(std::span<const std::byte> value);  // EINVAL
@@ -111,9 +113,6 @@ class PortTable {
     Tree<InetSocket, &InetSocket::port_hook, boost::intrusive::key_of_value<KeyOf>> sockets_;
 };
 
-inline constexpr uint16_t kFirstLocalPort = 32768, kLastLocalPort = 60999;
-// To bind a port below it wants CAP_NET_BIND_SERVICE (sysctl net.ipv4.ip_unprivileged_port_start).
-inline uint32_t first_unprivileged_port = 1024;
 PortTable& tcp_ports();
 PortTable& udp_ports();
 

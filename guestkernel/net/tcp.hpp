@@ -152,7 +152,7 @@ class TcpSocket final : public InetSocket {
     List<TcpSocket, &TcpSocket::waiting_hook> waiting_;
     sched::WaitQueue connection_came_, connect_ended_, changed_;
     bool send_buffer_set_ = false;
-    int32_t maximum_segment_ = 0, linger2_ = 60, fastopen_ = 0, window_clamp_ = 0;
+    int32_t maximum_segment_ = 0, linger2_ = 0, fastopen_ = 0, window_clamp_ = 0;
     uint8_t defer_accept_ = 0;  // in retransmissions, as Linux counts
     uint8_t congestion_ = 0;    // index of a name
 };

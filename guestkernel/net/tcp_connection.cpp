@@ -1,12 +1,12 @@
 // How TCP connections begin and end.
 #include <algorithm>
 
+#include "guestkernel/net/settings.hpp"
 #include "guestkernel/net/tcp.hpp"
 
 namespace kvmsbx::net {
 namespace {
 
-constexpr uint32_t kMaxBacklog = 4096;  // net.core.somaxconn
 // As Linux's autotuning leaves the send buffer of a connection over loopback.
 constexpr uint32_t kConnectedSendBuffer = 2626560, kFirstSendBuffer = 16384, kFirstReceiveBuffer = 131072;
 constexpr sched::Nanoseconds kSecond = 1'000'000'000;
@@ -191,7 +191,7 @@ Result<> TcpSocket::listen(int backlog) {
         listen_key = port_key;
         listeners().insert(*this);
     }
-    backlog_ = std::min(wanted, kMaxBacklog);
+    backlog_ = std::min(wanted, static_cast<uint32_t>(settings.somaxconn));
     let_waiting_in();
     return {};
 }

@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "guestkernel/net/control_message.hpp"
+#include "guestkernel/net/settings.hpp"
 #include "guestkernel/net/tcp.hpp"
 #include "guestkernel/platform/cpu.hpp"
 
@@ -11,7 +12,7 @@ namespace {
 
 constexpr int kSoSndbuf = 7, kSoSndbufforce = 32, kSoIncomingCpu = 49;
 constexpr int32_t kMinSegment = 88, kMaxSegment = 32767, kDefaultSegment = 536;
-constexpr int32_t kDefaultLinger2 = 60, kMaxLinger2 = 120, kMinClamp = 1152, kMaxRetransmissions = 255;
+constexpr int32_t kMaxLinger2 = 120, kMinClamp = 1152, kMaxRetransmissions = 255;
 constexpr std::string_view kCongestionNames[] = {"cubic", "reno"};
 constexpr size_t kCongestionNameSize = 16;  // TCP_CA_NAME_MAX
 
@@ -90,9 +91,7 @@ Result<> TcpSocket::set_tcp_option(int name, std::span<const std::byte> value) {
             if (number != 0 && (number < kMinSegment || number > kMaxSegment)) return Errno::kINVAL;
             maximum_segment_ = number;
             return {};
-        case kTcpLinger2:
-            linger2_ = number < 0 ? -1 : number == 0 ? kDefaultLinger2 : std::min(number, kMaxLinger2);
-            return {};
+        case kTcpLinger2: linger2_ = number < 0 ? -1 : std::min(number, kMaxLinger2); return {};
         case kTcpDeferAccept: defer_accept_ = retransmissions_in(number); return {};
         case kTcpWindowClamp:
             if (number == 0 && state_ != TcpState::kClose) return Errno::kINVAL;
@@ -120,7 +119,11 @@ Result<size_t> TcpSocket::get_option(task::Task& task, int level, int name, std:
 Result<size_t> TcpSocket::get_tcp_option(int name, std::span<std::byte> out) {
     switch (name) {
         case kTcpMaxseg: return put_integer(out, shown_segment());
-        case kTcpLinger2: return put_integer(out, linger2_);
+        case kTcpLinger2: return put_integer(out, linger2_ ? linger2_ : settings.fin_timeout);
+        case kTcpKeepidle: return put_integer(out, own_or(inet_option(kSolTcp, kTcpKeepidle), settings.keepalive_time));
+        case kTcpKeepintvl:
+            return put_integer(out, own_or(inet_option(kSolTcp, kTcpKeepintvl), settings.keepalive_interval));
+        case kTcpKeepcnt: return put_integer(out, own_or(inet_option(kSolTcp, kTcpKeepcnt), settings.keepalive_probes));
         case kTcpDeferAccept: return put_integer(out, seconds_of(defer_accept_));
         case kTcpWindowClamp: return put_integer(out, window_clamp_);
         case kTcpFastopen: return put_integer(out, fastopen_);

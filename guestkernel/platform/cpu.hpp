@@ -2,6 +2,7 @@
 // vCPUs: the one that the caller runs on and its stack, what interrupts a vCPU, its timer, and how it waits.
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "common/abi/cpu_area.hpp"
 #include "common/abi/layout.hpp"
@@ -38,6 +39,10 @@ inline StackHeader& stack_header() {
 }
 #endif
 inline Cpu& cpu() { return *stack_header().cpu; }
+
+// Where a stack that the Sentry has left goes on: return addresses, innermost first, and how many. `context`: as
+// sched/fcontext.hpp has it.
+size_t return_addresses(const void* context, std::span<uint64_t> out);
 
 // Told of a stack that is about to be used, perhaps again (what its last thread left on it means nothing).
 void prepare_stack(void* stack);

@@ -39,6 +39,34 @@ Result<size_t> console_write(unsigned stream, std::span<const std::byte> bytes) 
     return std::min(static_cast<size_t>(sent), bytes.size());
 }
 
+StreamAccess console_access(unsigned stream) {
+    std::byte nothing{};
+    const uint64_t at = virt_to_phys(&nothing);
+    return {hypercall(HypercallNumber::kConsoleRead, at, 0, stream) >= 0,
+            hypercall(HypercallNumber::kConsoleWrite, at, 0, stream) >= 0};
+}
+
+void console_close(unsigned stream) { hypercall(HypercallNumber::kConsoleClose, stream); }
+
+Result<size_t> control_read(std::span<std::byte> to) {
+    const int64_t got = hypercall(HypercallNumber::kControlRead, virt_to_phys(to.data()), to.size());
+    if (got < 0) return error_of(got);
+    if (got == 0 || static_cast<size_t>(got) > to.size()) return Errno::kIO;
+    return static_cast<size_t>(got);
+}
+
+Result<size_t> control_write(std::span<const std::byte> bytes) {
+    const int64_t sent = hypercall(HypercallNumber::kControlWrite, virt_to_phys(bytes.data()), bytes.size());
+    if (sent < 0) return error_of(sent);
+    if (sent == 0) return Errno::kIO;
+    return std::min(static_cast<size_t>(sent), bytes.size());
+}
+
+bool has_monitor() {
+    std::byte nothing{};
+    return hypercall(HypercallNumber::kControlWrite, virt_to_phys(&nothing), 0) >= 0;
+}
+
 std::optional<abi::HostEvent> next_host_event() {
     abi::HostEvent event{};
     if (hypercall(HypercallNumber::kNextHostEvent, virt_to_phys(&event)) != 1) return std::nullopt;

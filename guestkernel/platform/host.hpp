@@ -46,11 +46,26 @@ abi::HostTime host_time();
 
 // The VMM's services. No call blocks. All memory that is passed lies in the direct map, which stacks and heap do.
 
-// The host's stdin (stream 0), stdout (1) and stderr (2). A read gives the number of bytes, 0 at the end of the file; a
-// write gives how many bytes went out, at least one. EAGAIN: not now, and a HostEvent of type kConsole follows. EPIPE:
-// a write to a stream that nobody reads. EIO: other failures.
+// Streams of the host by number: 0, 1 and 2 are the first process's stdin, stdout and stderr. A read gives the number of
+// bytes, 0 at the end of the file; a write gives how many bytes went out, at least one. EAGAIN: not now, and a HostEvent
+// of type kConsole follows. EPIPE: a write to a stream that nobody reads. EBADF: there is no such stream, or it is not
+// for that. EIO: other failures.
 Result<size_t> console_read(unsigned stream, std::span<std::byte> to);
 Result<size_t> console_write(unsigned stream, std::span<const std::byte> bytes);
+// What the stream can be used for; neither: there is none.
+struct StreamAccess {
+    bool readable, writable;
+};
+StreamAccess console_access(unsigned stream);
+// Gives the stream up; its number may come again.
+void console_close(unsigned stream);
+
+// Control frames (common/control/messages.hpp): bytes of whole frames from the monitor, and bytes to it. EAGAIN: none,
+// or no room; a HostEvent of type kControl follows. EPIPE: there is no monitor.
+Result<size_t> control_read(std::span<std::byte> to);
+Result<size_t> control_write(std::span<const std::byte> bytes);
+bool has_monitor();
+
 // The next event that the VMM has for the Sentry; none: all were taken.
 std::optional<abi::HostEvent> next_host_event();
 

@@ -12,7 +12,10 @@ constexpr Nanoseconds kResync = 60'000'000'000;
 constexpr Nanoseconds kFirstResync = 1'000'000'000;  // a longer base line soon makes the rate exact
 constexpr Nanoseconds kJump = 50'000'000;            // the host is that far ahead: it was suspended, or we were
 
+constexpr int64_t kMostSet = INT64_MAX / 2;  // Linux: KTIME_SEC_MAX / 2
+
 abi::VdsoData data;
+ClockOffsets offsets;
 ClockSample last_sample;
 uint64_t nominal_mult;
 uint64_t next_sync_ticks = ~0ULL;  // TSC ticks after tsc_base
@@ -29,7 +32,9 @@ ClockSample ask_host() {
         const uint64_t after = platform::read_tsc();
         if (after - before >= shortest) continue;
         shortest = after - before;
-        best = {before + (after - before) / 2, time.realtime_ns, time.monotonic_ns, time.boottime_ns};
+        best = {before + (after - before) / 2, time.realtime_ns,
+                time.monotonic_ns + static_cast<uint64_t>(offsets.monotonic),
+                time.boottime_ns + static_cast<uint64_t>(offsets.boottime)};
     }
     return best;
 }
@@ -118,6 +123,20 @@ void init_clock() {
     data = {0, 0, last_sample.tsc, nominal_mult, last_sample.monotonic, last_sample.realtime, last_sample.boottime};
     next_sync_ticks = ns_to_ticks(kFirstResync);
 }
+
+Result<> set_clock_offsets(const ClockOffsets& wanted) {
+    const auto fits = [](Nanoseconds time, int64_t offset) {
+        const __int128 moved = __int128{time} + offset;
+        return moved >= 0 && moved <= kMostSet;
+    };
+    if (!fits(now(), wanted.monotonic) || !fits(boottime_now(), wanted.boottime)) return Errno::kRANGE;
+    offsets = wanted;
+    init_clock();
+    publish();
+    return {};
+}
+
+const ClockOffsets& clock_offsets() { return offsets; }
 
 void update_vdso_data(void* page) {
     user_page = static_cast<abi::VdsoData*>(page);

@@ -10,6 +10,15 @@ namespace kvmsbx::sched {
 
 // Once at start, on vCPU 0, before anything asks for the time.
 void init_clock();
+// Offsets of a time namespace (time_namespaces(7)), ns: CLOCK_MONOTONIC and CLOCK_BOOTTIME, and all that is derived from
+// them, are that far from the host's.
+struct ClockOffsets {
+    int64_t monotonic = 0, boottime = 0;
+};
+// Once at start, right after init_clock(): no time that was asked for before is comparable. ERANGE: a clock would be
+// before 0, or beyond 146 years.
+Result<> set_clock_offsets(const ClockOffsets& offsets);
+const ClockOffsets& clock_offsets();
 // Fills an application-visible VdsoData page, and keeps it up to date from then on (one page for all).
 void update_vdso_data(void* page);
 

@@ -62,6 +62,9 @@ bool timer_is_due(const Cpu& area);
 bool thread_waits();      // for this vCPU
 void announce_waiting();  // Tells other vCPUs of the threads that wait, where they do not know
 Nanoseconds time_slice(const Thread& thread);
+uint32_t nice_weight(int nice);  // Linux's, 1024 for 0
+// The thread has used so much CPU time.
+void charge(Thread& thread, Nanoseconds time);
 
 // The rare part of before_resume, and whether threads wait for a vCPU.
 void share_work_before_resume();

@@ -9,6 +9,7 @@
 #include "guestkernel/platform/host.hpp"
 #include "guestkernel/sched/kernel_lock.hpp"
 #include "guestkernel/sched/load.hpp"
+#include "guestkernel/sched/quota.hpp"
 #include "guestkernel/sched/scheduler.hpp"
 
 namespace kvmsbx::sched {
@@ -18,6 +19,7 @@ bool slice_over[abi::kMaxCpus];
 bool kernel_lock_word;
 uint32_t waiting_threads;
 CpuState cpus[abi::kMaxCpus];
+Nanoseconds quota_time;
 
 namespace {
 
@@ -100,12 +102,17 @@ constexpr uint32_t kWeights[40] = {88761, 71755, 56483, 46273, 36291, 29154, 232
                                    9548,  7620,  6100,  4904,  3906,  3121,  2501,  1991,  1586,  1277,
                                    1024,  820,   655,   526,   423,   335,   272,   215,   172,   137,
                                    110,   87,    70,    56,    45,    36,    29,    23,    18,    15};
+}  // namespace
+
+uint32_t nice_weight(int nice) { return kWeights[std::clamp(nice, -20, 19) + 20]; }
+
+namespace {
+
 constexpr Nanoseconds kShortestSlice = 1'000'000, kLongestSlice = 100'000'000;
 
 Nanoseconds slice_of(const Thread& thread) {
     if (thread.nice == 0) return kTimeSlice;
-    const int index = thread.nice < -20 ? 0 : thread.nice > 19 ? 39 : thread.nice + 20;
-    const Nanoseconds slice = kTimeSlice * kWeights[index] / kWeights[20];
+    const Nanoseconds slice = kTimeSlice * nice_weight(thread.nice) / nice_weight(0);
     return slice < kShortestSlice ? kShortestSlice : slice > kLongestSlice ? kLongestSlice : slice;
 }
 
@@ -407,6 +414,15 @@ struct Scheduler : Switching {
         return false;
     }
 
+    // What it has run before is no part of the quota.
+    static void share_quota(Thread& thread) {
+        const Nanoseconds time = now();
+        thread.cpu_time += time - thread.started_;
+        thread.started_ = time;
+        thread.shares_quota = true;
+        if (quota_is_set) watch_quota();
+    }
+
     static void end_slice(const Cpu& area) {
         slice_over[area.cpu_id] = true;
         platform::kick(area);
@@ -451,14 +467,16 @@ void Switching::switch_away() {
     else
         next = &cpu.idle;
     const Nanoseconds time = now();
-    previous.cpu_time += time - previous.started_;
+    charge(previous, time - previous.started_);
     next->started_ = time;
     next->state_ = Thread::State::kRunning;
     next->last_cpu = cpu.area;
-    slice_over[cpu.area->cpu_id] = false;
+    slice_over[cpu.area->cpu_id] = quota_used_up;
     cpu.slice_end = kNever;
     if (next == &previous) return;
     cpu.running = next;
+    if (quota_is_set && next->shares_quota) [[unlikely]]
+        watch_quota();
     ++switches;
     ++(previous.state_ == Thread::State::kRunnable ? previous.involuntary_switches : previous.voluntary_switches);
     VERIFY(platform::stack_header().canary == platform::kStackCanary);
@@ -480,6 +498,12 @@ void start(Thread& thread) {
 void wake(Thread& thread) { Scheduler::wake(thread); }
 void block(Interruptible interruptible, Nanoseconds deadline) { Scheduler::block(interruptible, deadline); }
 void yield() { Scheduler::yield(); }
+void make_way() { quota_used_up&& current().shares_quota ? wait_for_quota() : yield(); }
+void share_quota(Thread& thread) { Scheduler::share_quota(thread); }
+void charge(Thread& thread, Nanoseconds time) {
+    thread.cpu_time += time;
+    if (thread.shares_quota) quota_time += time;
+}
 void move_to_allowed_cpu(Thread& thread) { Scheduler::move_to_allowed_cpu(thread); }
 void exit_thread() {
     Scheduler::exit_current();

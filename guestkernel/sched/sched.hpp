@@ -55,6 +55,8 @@ class Thread : public RefCounted {
     // Bit n: vCPU n can run it, as the platform has it. Where no vCPU of the affinity can, others are taken.
     uint64_t usable_cpus = ~0ULL;
     Nanoseconds cpu_time = 0;        // time on a vCPU so far, Sentry and application
+    bool shares_quota = false;       // runs a program: see quota.hpp
+    bool awaits_quota = false;       // blocked, but only for it: runnable for who looks at it
     int nice = 0;                    // weighs the time slice
     uint8_t real_time_priority = 0;  // 1..99 goes before all others; 0: shares the time fairly
     bool keeps_cpu = false;          // real-time without a time slice (SCHED_FIFO)
@@ -62,6 +64,10 @@ class Thread : public RefCounted {
     struct {
         uint64_t read = 0, written = 0;
     } storage;  // bytes from and to files of the host
+    // Where a blocked thread waits: return addresses, innermost first, and how many.
+    size_t waits_at(std::span<uint64_t> out) const {
+        return state_ == State::kBlocked && context_ ? platform::return_addresses(context_, out) : 0;
+    }
     // cpu_time with the present run included.
     Nanoseconds total_cpu_time() const { return cpu_time + (state_ == State::kRunning ? now() - started_ : 0); }
 
@@ -96,11 +102,14 @@ void wake(Thread& thread);
 void block(Interruptible interruptible, Nanoseconds deadline = kNever);
 // Gives the vCPU to the next runnable thread, if there is one.
 void yield();
+// On the way to ring 3, when should_yield() says so: yields, or waits for a quota of CPU time.
+void make_way();
 // After a change of affinity: the thread leaves a vCPU that it may no longer use (at once if it is the caller).
 void move_to_allowed_cpu(Thread& thread);
 // Ends the caller; never returns. The scheduler drops its reference to the thread.
 [[noreturn]] void exit_thread();
-// True if another thread waits for this vCPU and the caller's time slice is over (asked on the way back to ring 3).
+// True if the caller shall make_way(): another thread waits for this vCPU and the caller's time slice is over, or its
+// quota is used up (asked on the way back to ring 3).
 extern bool slice_over[abi::kMaxCpus];  // by vCPU; the scheduler's own
 inline bool should_yield() { return slice_over[platform::cpu().cpu_id]; }
 

@@ -30,6 +30,7 @@ struct CpuState {
     Nanoseconds slice_end = kNever;  // of what runs here; kNever: it may run on, as far as is known
 };
 extern CpuState cpus[abi::kMaxCpus];
+extern Nanoseconds quota_time;  // that threads which share the quota have run, without their present runs
 
 inline CpuState& this_cpu() { return cpus[platform::cpu().cpu_id]; }
 

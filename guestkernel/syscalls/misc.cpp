@@ -40,7 +40,9 @@ Result<int64_t> set_name(Task& task, UserBuffer name, int32_t length, Result<> (
 }  // namespace
 
 Result<int64_t> sys_uname(Task& task, UserOut<task::UtsName> out) {
-    TRY(out.store(task.space(), task::uts()));
+    task::UtsName name = task::uts();
+    task::apply_personality(name, task.process().personality);
+    TRY(out.store(task.space(), name));
     return 0;
 }
 

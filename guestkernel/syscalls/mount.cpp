@@ -51,7 +51,7 @@ Result<> remount(const Path& place, uint64_t flags, std::string_view data) {
     if (!place.mount().in_namespace || !vfs::is_mounted(place)) return Errno::kINVAL;
     bool readonly = flags & vfs::kMsRdonly;
     String options;
-    TRY(split_super_flags(data, readonly, options));
+    TRY(vfs::split_super_flags(data, readonly, options));
     TRY(vfs::check_mount_options(place.mount().fs().type_name(), options));
     TRY(vfs::reconfigure(place.mount().fs(), readonly, options));
     return vfs::change_flags(place, remount_change(place, flags), CopyWhat::kOneMount);
@@ -67,7 +67,7 @@ Result<> mount_new(const Path& place, uint64_t flags, const MountTexts& texts, b
     if (!has_type) return Errno::kINVAL;
     bool readonly = flags & vfs::kMsRdonly;
     String options;
-    TRY(split_super_flags(texts.data, readonly, options));
+    TRY(vfs::split_super_flags(texts.data, readonly, options));
     RefPtr<vfs::Inode> root = TRY(make_new_file_system(texts.type, texts.source, options, readonly));
     return vfs::mount_file_system(std::move(root), texts.source.empty() ? "none" : texts.source.view(),
                                   vfs::mount_flags_of(flags), place);

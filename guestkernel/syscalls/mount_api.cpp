@@ -96,7 +96,7 @@ const char FsConfiguration::kTag = 0;
 Result<> FsConfiguration::set(std::string_view key, const String* value) {
     if (phase_ != Phase::kParameters && phase_ != Phase::kReconfigure) return Errno::kBUSY;
     if (key.empty()) return Errno::kINVAL;
-    if (take_super_flag(key, readonly_)) return {};
+    if (vfs::take_super_flag(key, readonly_)) return {};
     if (key == "source") {
         if (!value || !source_.empty()) return Errno::kINVAL;
         source_ = TRY(value->clone());

@@ -13,12 +13,7 @@ inline Result<> may_mount(Task& task) {
 // A string argument; one that is too long is EINVAL here.
 Result<String> load_mount_text(Task& task, UserString text, size_t limit = 4096);
 
-// mount_options.cpp: options that every type takes (vfs_parse_sb_flag of Linux). True: the key is one of them; `ro` and
-// `rw` change `readonly`.
-bool take_super_flag(std::string_view key, bool& readonly);
-// Takes those out of "a=1,ro,b"; what is left is the type's own.
-Result<> split_super_flags(std::string_view data, bool& readonly, String& rest);
-// ENODEV, EINVAL (options), EPERM (9p: what the gofer serves is the bundle's business).
+// mount_options.cpp: ENODEV, EINVAL (options), EPERM (9p: what the gofer serves is the bundle's business).
 Result<RefPtr<vfs::Inode>> make_new_file_system(std::string_view type, std::string_view source,
                                                 std::string_view options, bool readonly);
 

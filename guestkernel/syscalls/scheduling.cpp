@@ -3,14 +3,17 @@
 #include "guestkernel/platform/host.hpp"
 #include "guestkernel/syscalls/handlers_misc.hpp"
 #include "guestkernel/task/registry.hpp"
+#include "guestkernel/task/scheduling.hpp"
 
 namespace kvmsbx::syscalls {
 
 using auth::Capability;
+using task::SchedulingRequest;
+using enum task::SchedulingPolicy;
+using task::is_real_time;
 
 namespace {
 
-enum Policy : int32_t { kOther = 0, kFifo = 1, kRoundRobin = 2, kBatch = 3, kIdle = 5, kDeadline = 6 };
 constexpr int32_t kResetOnFork = 0x40000000;
 enum AttributeFlag : uint32_t {
     kAttrResetOnFork = 1,
@@ -18,10 +21,6 @@ enum AttributeFlag : uint32_t {
     kAttrKeepParameters = 16,
     kAttrKnown = 0x1f
 };
-uint64_t online_cpus() {
-    const uint32_t count = platform::boot_info().cpu_count;
-    return count >= 64 ? ~0ULL : (1ULL << count) - 1;
-}
 
 Result<Task*> target_of(Task& task, int32_t tid) {
     if (tid < 0) return Errno::kINVAL;
@@ -33,20 +32,13 @@ Result<Task*> target_of(Task& task, int32_t tid) {
 // sched_setaffinity and its kin know no invalid number, only one that nobody has.
 Result<Task*> affinity_target(Task& task, int32_t tid) { return tid < 0 ? Errno::kSRCH : target_of(task, tid); }
 
-struct Wanted {
-    int32_t policy = 0, priority = 0, nice = 0;
-    bool sets_nice = false, reset_on_fork = false;
-};
-
-bool is_real_time(int32_t policy) { return policy == kFifo || policy == kRoundRobin; }
-
 // is_nice_reduction_ok: RLIMIT_NICE counts from 20 downwards.
 bool may_have_nice(const Task& target, int nice) {
     return static_cast<uint64_t>(20 - nice) <= target.limit(task::kRlimitNice);
 }
 
 // What needs no privilege (user_check_sched_setscheduler).
-bool may_change_freely(const Task& caller, const Task& target, const Wanted& wanted) {
+bool may_change_freely(const Task& caller, const Task& target, const SchedulingRequest& wanted) {
     if (wanted.sets_nice && wanted.nice < target.nice && !may_have_nice(target, wanted.nice)) return false;
     if (is_real_time(wanted.policy)) {
         const uint64_t limit = target.limit(task::kRlimitRtprio);
@@ -54,31 +46,23 @@ bool may_change_freely(const Task& caller, const Task& target, const Wanted& wan
         if (wanted.policy != target.scheduling_policy && limit == 0) return false;
         if (priority > target.real_time_priority && priority > limit) return false;
     }
-    if (target.scheduling_policy == kIdle && wanted.policy != kIdle && !may_have_nice(target, target.nice))
+    if (target.scheduling_policy == kSchedIdle && wanted.policy != kSchedIdle && !may_have_nice(target, target.nice))
         return false;
     if (target.reset_scheduling_on_fork && !wanted.reset_on_fork) return false;
     return has_same_owner(caller, target);
 }
 
-Result<int64_t> set_scheduling(Task& task, Task& target, const Wanted& wanted) {
-    if (wanted.policy == kDeadline) return Errno::kPERM;
-    if (!is_real_time(wanted.policy) && wanted.policy != kOther && wanted.policy != kBatch && wanted.policy != kIdle)
-        return Errno::kINVAL;
-    if (wanted.priority < 0 || wanted.priority > 99 || is_real_time(wanted.policy) != (wanted.priority != 0))
-        return Errno::kINVAL;
+Result<int64_t> set_scheduling(Task& task, Task& target, const SchedulingRequest& wanted) {
+    TRY(task::check_scheduling(wanted));
     if (!may_change_freely(task, target, wanted) && !task.credentials().has(Capability::kSysNice)) return Errno::kPERM;
-    target.scheduling_policy = static_cast<uint8_t>(wanted.policy);
-    target.real_time_priority = static_cast<uint8_t>(wanted.priority);
-    target.keeps_cpu = wanted.policy == kFifo;
-    target.reset_scheduling_on_fork = wanted.reset_on_fork;
-    if (wanted.sets_nice && !is_real_time(wanted.policy)) target.nice = wanted.nice;
+    task::set_scheduling(target, wanted);
     return 0;
 }
 
 // sched_setscheduler(2) and sched_setparam(2), which keeps the policy (-1).
 Result<int64_t> set_policy(Task& task, int32_t tid, int32_t policy, UserIn<int32_t> priority) {
     if (!priority || tid < 0) return Errno::kINVAL;
-    Wanted wanted;
+    SchedulingRequest wanted;
     wanted.priority = TRY(priority.load(task.space()));
     Task* target = TRY(target_of(task, tid));
     wanted.reset_on_fork = policy < 0 ? target->reset_scheduling_on_fork : (policy & kResetOnFork) != 0;
@@ -127,7 +111,7 @@ Result<int64_t> sys_getcpu(Task& task, UserOut<uint32_t> cpu, UserOut<uint32_t> 
 Result<int64_t> sys_sched_getaffinity(Task& task, Pid tid, uint32_t size, UserBuffer mask) {
     if (size % 8 != 0 || static_cast<uint64_t>(size) * 8 < platform::boot_info().cpu_count) return Errno::kINVAL;
     Task* target = TRY(affinity_target(task, tid));
-    const uint64_t bits = target->affinity & online_cpus();
+    const uint64_t bits = target->affinity & task::online_cpus();
     TRY(mm::copy_to_user(task.space(), mask.address, &bits, sizeof bits));
     return sizeof bits;
 }
@@ -137,9 +121,7 @@ Result<int64_t> sys_sched_setaffinity(Task& task, Pid tid, uint32_t size, UserBu
     TRY(mm::copy_from_user(task.space(), &bits, mask.address, size < sizeof bits ? size : sizeof bits));
     Task* target = TRY(affinity_target(task, tid));
     if (!has_same_owner(task, *target) && !task.credentials().has(Capability::kSysNice)) return Errno::kPERM;
-    if ((bits & online_cpus()) == 0) return Errno::kINVAL;
-    target->affinity = bits & online_cpus();
-    sched::move_to_allowed_cpu(*target);
+    TRY(task::set_affinity(*target, bits));
     return 0;
 }
 
@@ -170,7 +152,7 @@ Result<int64_t> sys_sched_setattr(Task& task, Pid tid, UserInOut<SchedulingAttri
     if (static_cast<int32_t>(loaded.policy) < 0 || loaded.flags & ~static_cast<uint64_t>(kAttrKnown))
         return Errno::kINVAL;
     Task* target = TRY(target_of(task, tid));
-    Wanted wanted;
+    SchedulingRequest wanted;
     wanted.policy = loaded.flags & kAttrKeepPolicy ? target->scheduling_policy : static_cast<int32_t>(loaded.policy);
     wanted.priority = static_cast<int32_t>(loaded.priority);
     wanted.nice = loaded.nice < -20 ? -20 : loaded.nice > 19 ? 19 : loaded.nice;
@@ -201,14 +183,14 @@ Result<int64_t> sys_sched_getattr(Task& task, Pid tid, UserOut<SchedulingAttribu
 }
 
 Result<int64_t> sys_sched_get_priority_max(Task&, int32_t policy) {
-    if (policy == kFifo || policy == kRoundRobin) return 99;
-    if (policy == kOther || policy == kBatch || policy == kIdle || policy == kDeadline) return 0;
+    if (policy == kSchedFifo || policy == kSchedRoundRobin) return 99;
+    if (policy == kSchedOther || policy == kSchedBatch || policy == kSchedIdle || policy == kSchedDeadline) return 0;
     return Errno::kINVAL;
 }
 
 Result<int64_t> sys_sched_get_priority_min(Task&, int32_t policy) {
-    if (policy == kFifo || policy == kRoundRobin) return 1;
-    if (policy == kOther || policy == kBatch || policy == kIdle || policy == kDeadline) return 0;
+    if (policy == kSchedFifo || policy == kSchedRoundRobin) return 1;
+    if (policy == kSchedOther || policy == kSchedBatch || policy == kSchedIdle || policy == kSchedDeadline) return 0;
     return Errno::kINVAL;
 }
 

@@ -10,7 +10,6 @@ using namespace kvmsbx::task;
 namespace {
 
 enum Operation : uint32_t { kSetModeStrict = 0, kSetModeFilter = 1, kGetActionAvailable = 2 };
-enum FilterFlag : uint32_t { kTsync = 1, kLog = 2, kSpecAllow = 4, kTsyncEsrch = 16 };
 
 struct Program {  // struct sock_fprog
     uint16_t length;
@@ -30,10 +29,10 @@ Result<Vector<bpf::Instruction>> load_program(Task& task, uint64_t address) {
 }
 
 Result<int64_t> set_filter(Task& task, uint32_t flags, uint64_t address) {
-    if (flags & ~(kTsync | kLog | kSpecAllow | kTsyncEsrch)) return Errno::kINVAL;
+    if (flags & ~kSeccompFlags) return Errno::kINVAL;
     const int32_t other = TRY(add_seccomp_filter(task, TRY(load_program(task, address)),
-                                                 flags & kTsync ? AllThreads::kYes : AllThreads::kNo));
-    if (other && flags & kTsyncEsrch) return Errno::kSRCH;
+                                                 flags & kSeccompFlagTsync ? AllThreads::kYes : AllThreads::kNo));
+    if (other && flags & kSeccompFlagTsyncEsrch) return Errno::kSRCH;
     return other;
 }
 

@@ -1,4 +1,5 @@
 // Making sockets and connecting them.
+#include "guestkernel/net/settings.hpp"
 #include "guestkernel/syscalls/socket_helpers.hpp"
 
 namespace kvmsbx::syscalls {
@@ -54,9 +55,9 @@ Result<int64_t> sys_connect(Task& task, Fd fd, UserBuffer address, int32_t lengt
 }
 
 Result<int64_t> sys_listen(Task& task, Fd fd, int32_t backlog) {
-    constexpr int32_t kMost = 4096;  // net.core.somaxconn
+    const int32_t most = net::settings.somaxconn;
     const RefPtr<Socket> socket = TRY(socket_of(task, fd));
-    if (backlog < 0 || backlog > kMost) backlog = kMost;
+    if (backlog < 0 || backlog > most) backlog = most;
     return done(socket->listen(backlog));
 }
 

@@ -63,6 +63,7 @@ Result<sched::Nanoseconds> clock_resolution(Task& task, int32_t clock);
 // CPU time so far.
 CpuUsage usage_of(const Task& task);
 CpuUsage usage_of(const Process& process);  // all its threads, also those that ended
+CpuUsage usage_of_all();                    // of processes that live, and of those that are gone
 template <typename Who>
 sched::Nanoseconds cpu_time_of(const Who& who) {
     const CpuUsage usage = usage_of(who);

@@ -6,6 +6,7 @@
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/life.hpp"
 #include "guestkernel/task/pidfd.hpp"
+#include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/seccomp.hpp"
 #include "guestkernel/task/trace.hpp"
 
@@ -107,6 +108,7 @@ void copy_thread_state(Task& parent, Task& child, const CloneRequest& request) {
         child.rseq_cpu = ~0U;  // to be written at its first switch
     }
     child.timer_slack = parent.timer_slack;
+    child.shares_quota = true;
     child.audit = parent.audit;
     child.memory_policy = parent.memory_policy;
     child.blocked = parent.blocked;
@@ -150,9 +152,10 @@ Result<> give_descriptor(Task& parent, Task& child, const CloneRequest& request,
     return mm::UserOut<int32_t>{request.pidfd}.store(parent.space(), fd);
 }
 
-void adopt(Process& process, Process& parent) {
-    process.parent = &parent;
-    parent.children.push_back(process);
+// parent: null: of a process that was started from outside, by CLONE_PARENT.
+void adopt(Process& process, Process* parent) {
+    process.parent = parent;
+    if (parent) parent->children.push_back(process);
     register_process(process);
 }
 
@@ -167,6 +170,7 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     const uint64_t flags = request.flags;
     TRY(check_flags(parent, flags));
     TRY(check_process_limit(parent));
+    PidCharge charge = TRY(PidCharge::take());
     if (flags & kCloneSettls && request.tls >= platform::user_end) return Errno::kPERM;
     const int32_t number = TRY(number_for(request));
     RefPtr<Process> process = flags & kCloneThread ? parent.process_ : TRY(new_process(parent, number, request));
@@ -187,9 +191,10 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     inherit_seccomp(parent, *child);
     if (number_was_taken(request, number)) return Errno::kEXIST;
     descriptor.keep();
+    charge.keep();
     process->threads.push_back(*child);
     register_task(*child);
-    if (!(flags & kCloneThread)) adopt(*process, flags & kCloneParent ? *parent.process().parent : parent.process());
+    if (!(flags & kCloneThread)) adopt(*process, flags & kCloneParent ? parent.process().parent : &parent.process());
     child->vfork_parent_waits = flags & kCloneVfork;
     const TraceEvent event = trace_child(parent, *child, flags, request.exit_signal);
     sched::start(*child);
@@ -204,7 +209,9 @@ Result<int32_t> clone(Task& parent, const CloneRequest& request) {
     return number;
 }
 
-Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&)) {
+Result<RefPtr<Task>> create_process(void (*bootstrap)(Task&), RefPtr<Outside> outside) {
+    constexpr char kName[] = "kvmsbx";  // until its program runs
+    PidCharge charge = TRY(PidCharge::take());
     const int32_t pid = TRY(allocate_number());
     auto process = TRY(make_ref<Process>(pid));
     process->session = TRY(make_ref<Session>(pid));
@@ -219,6 +226,7 @@ Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&)) {
     process->limits[kRlimitNice] = {0, 0};
     process->limits[kRlimitRtprio] = {0, 0};
     process->start_time = sched::boottime_now();
+    process->outside = std::move(outside);
     auto task = TRY(make_ref<Task>(pid, process));
     task->space_ = TRY(mm::AddressSpace::create());
     task->files_ = TRY(make_ref<vfs::FdTable>());
@@ -226,7 +234,9 @@ Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&)) {
     TRY(task->create_stack());
     TRY(allocate_fpu(*task));
     task->bootstrap = bootstrap;
+    memcpy(task->name, kName, sizeof kName);
     task->start_time = process->start_time;
+    charge.keep();
     process->threads.push_back(*task);
     register_task(*task);
     register_process(*process);

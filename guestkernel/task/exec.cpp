@@ -3,6 +3,7 @@
 
 #include "guestkernel/auth/transitions.hpp"
 #include "guestkernel/platform/user_context.hpp"
+#include "guestkernel/sched/quota.hpp"
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
 #include "guestkernel/task/life.hpp"
@@ -190,6 +191,7 @@ Result<> execute(Task& task, ExecRequest request) {
     task.robust_list = 0;
     task.rseq_address = 0;
     set_name(task, name);
+    if (!task.shares_quota) sched::share_quota(task);  // its first program: the way to it was the Sentry's
     start_program(task, program);
     trace_exec(task, old_tid);
     return {};

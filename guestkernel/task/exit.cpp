@@ -8,6 +8,7 @@
 #include "guestkernel/task/fpu.hpp"
 #include "guestkernel/task/futex.hpp"
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/pids.hpp"
 #include "guestkernel/task/signal_delivery.hpp"
 #include "guestkernel/task/timers.hpp"
 #include "guestkernel/task/trace.hpp"
@@ -32,6 +33,9 @@ SigInfo child_signal(Process& child) {
     return info;
 }
 
+// What was used by processes without a parent that have ended.
+CpuUsage parentless_usage;
+
 Process& new_parent_of(Process& process) {
     for (Process* at = process.parent; at; at = at->parent)
         if (at->child_subreaper && at->state == Process::State::kAlive && !at->exiting) return *at;
@@ -55,6 +59,24 @@ void reparent_children(Process& process) {
     }
 }
 
+void tell_parent(Process& process, Process& parent) {
+    const SigAction& action = parent.actions->of(kSigChld);
+    const bool reap_at_once =
+        process.exit_signal == kSigChld && (action.handler == kSigIgn || (action.flags & kSaNocldwait));
+    if (process.exit_signal && process.exit_signal <= kSigMax && !(reap_at_once && action.handler == kSigIgn))
+        send_signal(parent, child_signal(process));
+    hang_up_if_orphaned(process, parent);
+    if (reap_at_once) process.unlink_all();
+    parent.child_events.wake_all();
+}
+
+void reap_parentless(Process& process) {
+    const RefPtr<Outside> outside = std::move(process.outside);
+    const int32_t status = process.exit_status;
+    process.unlink_all();
+    if (outside) outside->process_ended(status);
+}
+
 // The kernel lock is held: from here to the zombie's notice nothing blocks.
 void finish_process(Process& process) {
     process.state = Process::State::kZombie;
@@ -64,15 +86,10 @@ void finish_process(Process& process) {
         process.session->terminal->session_leader_exited();
     if (process.pid == 1) sandbox_exit(process.exit_status);
     reparent_children(process);
-    Process& parent = *process.parent;
-    const SigAction& action = parent.actions->of(kSigChld);
-    const bool reap_at_once =
-        process.exit_signal == kSigChld && (action.handler == kSigIgn || (action.flags & kSaNocldwait));
-    if (process.exit_signal && process.exit_signal <= kSigMax && !(reap_at_once && action.handler == kSigIgn))
-        send_signal(parent, child_signal(process));
-    hang_up_if_orphaned(process, parent);
-    if (reap_at_once) process.unlink_all();
-    parent.child_events.wake_all();
+    if (process.parent)
+        tell_parent(process, *process.parent);
+    else
+        reap_parentless(process);
 }
 
 }  // namespace
@@ -89,10 +106,9 @@ void hang_up_if_orphaned(const Process& member, const Process& parent) {
 }
 
 void Process::unlink_all() {
-    if (parent) {
-        parent->children_usage += usage_of(*this);
-        parent->children_usage += children_usage;
-    }
+    CpuUsage& heir = parent ? parent->children_usage : parentless_usage;
+    heir += usage_of(*this);
+    heir += children_usage;
     state = State::kReaped;
     // Files of /proc may keep the object for long: what is large goes now.
     actions = nullptr;
@@ -101,6 +117,16 @@ void Process::unlink_all() {
     sibling_hook.unlink();
     parent = nullptr;
     unregister_process(*this);
+    release_pid();
+}
+
+CpuUsage usage_of_all() {
+    CpuUsage sum = parentless_usage;
+    for_each_process([&](Process& process) {
+        sum += usage_of(process);
+        sum += process.children_usage;
+    });
+    return sum;
 }
 
 CpuUsage Task::usage() const {
@@ -145,6 +171,7 @@ void exit_thread(Task& task, int status) {
     task.space_ = nullptr;
     release_vfork_parent(task);
     task.semaphore_undo = nullptr;
+    task.created_segments = nullptr;
     task.files_ = nullptr;  // may block: closes write back
     task.fs_ = nullptr;
     process.dead_threads_usage += task.usage();

@@ -68,8 +68,9 @@ struct ExecRequest {
 // execve(2). On success the task's registers are those of the new program.
 Result<> execute(Task& task, ExecRequest request);
 
-// The first process (pid 1), whose only task runs `bootstrap` before it goes to ring 3.
-Result<RefPtr<Task>> create_first_process(void (*bootstrap)(Task&));
+// A process without a parent, in a session of its own, whose only task runs `bootstrap` before it goes to ring 3; it has
+// no root yet. The first one has pid 1. outside: who is told of its end; null: the sandbox ends with it. EAGAIN, ENOMEM.
+Result<RefPtr<Task>> create_process(void (*bootstrap)(Task&), RefPtr<Outside> outside);
 
 struct WaitRequest {
     enum class Which : uint8_t { kAny, kPid, kGroup } which = Which::kAny;

@@ -17,6 +17,8 @@ int64_t oom_badness(Process& process) {
 
 namespace {
 
+uint64_t kills;
+
 bool is_dying(const Process& process) { return process.exiting || process.pending.set.has(kSigKill); }
 
 // The current thread needs memory and there is none: frees what is only kept for later, or kills the process with the
@@ -41,6 +43,7 @@ bool kill_for_memory() {
     if (!memory_is_on_its_way) {
         if (!victim) victim = &needy.process();  // nobody else may be chosen
         debug("out of memory: the container's limit is reached; process {}, of {} pages, is killed", victim->pid, most);
+        ++kills;
         send_signal(*victim, kernel_signal(kSigKill));
         if (victim->pid == 1) force_signal(*victim->leader(), kernel_signal(kSigKill));
     }
@@ -50,6 +53,8 @@ bool kill_for_memory() {
 }
 
 }  // namespace
+
+uint64_t oom_kills() { return kills; }
 
 void install_oom_killer() { mm::relieve_memory = kill_for_memory; }
 

@@ -8,6 +8,8 @@ namespace kvmsbx::task {
 inline constexpr int64_t kOomNever = INT64_MIN;  // -1000, or nothing to free
 int64_t oom_badness(Process& process);
 
+uint64_t oom_kills();  // so far
+
 // From now on a page fault that finds no memory, of an application or of a call that uses its memory, kills the process
 // with the most badness (SIGKILL, exit 137) and is tried again.
 void install_oom_killer();

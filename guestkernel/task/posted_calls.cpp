@@ -270,7 +270,7 @@ class PaidPoller final : public sched::Thread {
             (void)poll(platform::cpu(), served,
                        [&] { return sched::now() >= end || homes[home.cpu_id].task != payer_.get(); });
         const sched::Nanoseconds took = sched::now() - begin;
-        payer_->cpu_time += took;
+        sched::charge(*payer_, took);
         if (homes[home.cpu_id].task == payer_.get()) sched::end_slice(home);
         if (served * kTrapCost < took) paused_until_ = platform::read_tsc() + ticks(kPaidPause);
         payer_ = {};

@@ -2,6 +2,7 @@
 
 #include "guestkernel/lib/assert.hpp"
 #include "guestkernel/task/life.hpp"
+#include "guestkernel/task/pids.hpp"
 
 namespace kvmsbx::task {
 namespace {
@@ -44,7 +45,9 @@ void register_task(Task& task) {
 }
 uint64_t tasks_started() { return started_tasks; }
 void unregister_task(Task& task) {
-    if (task.registry_hook.is_linked()) task.registry_hook.unlink();
+    if (!task.registry_hook.is_linked()) return;
+    task.registry_hook.unlink();
+    if (task.tid != task.process().pid) release_pid();  // a leader counts until it is waited for
 }
 void register_process(Process& process) {
     process.ref();

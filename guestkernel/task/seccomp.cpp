@@ -1,5 +1,7 @@
 #include "guestkernel/task/seccomp.hpp"
 
+#include <algorithm>
+
 #include "guestkernel/platform/user_context.hpp"
 #include "guestkernel/task/exit.hpp"
 #include "guestkernel/task/registry.hpp"
@@ -147,6 +149,26 @@ Result<int32_t> add_seccomp_filter(Task& task, Vector<bpf::Instruction> program,
         other.credentials_ = credentials.release_value();
     }
     return 0;
+}
+
+Result<> install_profile(Task& task, Vector<bpf::Instruction> program, uint32_t flags) {
+    if (flags & ~kSeccompFlags) return Errno::kINVAL;
+    TRY(add_seccomp_filter(task, std::move(program), AllThreads::kNo));
+    return {};
+}
+
+Result<> seccomp_allows_program(const Task& task) {
+    constexpr int32_t kExecve = 59;
+    const bpf::CallRecord record{kExecve, kArchitecture, 0, {}};
+    const uint32_t answer = ask_filters(task.seccomp_filter.get(), record), data = answer & 0xffff;
+    switch (answer & 0xffff'0000) {
+        case kSeccompAllow:
+        case kSeccompLog: return {};
+        case kSeccompErrno: return data ? Result<>(static_cast<Errno>(std::min(data, kMostErrno))) : Result<>();
+        case kSeccompTrace:
+        case kSeccompNotify: return Errno::kNOSYS;  // nobody listens
+        default: return Errno::kPERM;
+    }
 }
 
 void inherit_seccomp(const Task& parent, Task& child) {

@@ -19,6 +19,15 @@ enum SeccompAction : uint32_t {
     kSeccompAllow = 0x7fff'0000,
 };
 
+// SECCOMP_FILTER_FLAG_*, but SECCOMP_FILTER_FLAG_NEW_LISTENER and what needs it.
+enum SeccompFlag : uint32_t {
+    kSeccompFlagTsync = 1,
+    kSeccompFlagLog = 2,
+    kSeccompFlagSpecAllow = 4,
+    kSeccompFlagTsyncEsrch = 16,
+    kSeccompFlags = kSeccompFlagTsync | kSeccompFlagLog | kSeccompFlagSpecAllow | kSeccompFlagTsyncEsrch,
+};
+
 enum class AllThreads : bool { kNo, kYes };
 
 // EINVAL: in filter mode already.
@@ -26,6 +35,12 @@ Result<> enter_strict_mode(Task& task);
 // EINVAL (program, strict mode), ENOMEM. With kYes all threads get the filter, unless one has filters of its own: then
 // its number is the result, which is 0 otherwise.
 Result<int32_t> add_seccomp_filter(Task& task, Vector<bpf::Instruction> program, AllThreads all);
+// linux.seccomp: the filter of a process that the host starts, right before its program, as its only thread. EINVAL
+// (program, flags), ENOMEM.
+Result<> install_profile(Task& task, Vector<bpf::Instruction> program, uint32_t flags);
+// What the task's filters make of execve(2), which the Sentry is about to do for it: the errno that they answer, or
+// EPERM where they would end the process.
+Result<> seccomp_allows_program(const Task& task);
 void inherit_seccomp(const Task& parent, Task& child);
 unsigned seccomp_filter_count(const Task& task);
 

@@ -48,8 +48,12 @@ void send_fault_signal(Task& task, int signal, int code, uint64_t address);
 // on another vCPU.
 void interrupt_task(Task& task);
 
-// From outside the sandbox (host event): pid 1's default action applies.
-void send_signal_from_host(Process& process, int signal);
+// Whether a signal without a handler ends pid 1. Linux spares it, but for SIGKILL and SIGSTOP from outside; a user who
+// presses ^C in front of a sandbox wants it to end.
+enum class FirstProcess : bool { kIsSpared, kCanBeEnded };
+// From outside the sandbox.
+void send_signal_from_host(Process& process, int signal, FirstProcess first);
+// To the foreground group of a terminal.
 void send_signal_from_host_to_group(int32_t group, int signal);
 
 // Sends with a queue limit: EAGAIN (sigqueue(3) beyond RLIMIT_SIGPENDING).

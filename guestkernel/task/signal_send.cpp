@@ -10,7 +10,8 @@ namespace {
 
 // Linux's sig_ignored(): what is blocked is kept, since the handler may change before it is unblocked.
 bool is_ignored(const Task& target, const SigInfo& info) {
-    if (target.blocked.has(info.signo) || target.trace) return false;  // a tracer sees what is ignored, too
+    // A tracer sees what is ignored, too; but SIGKILL, which it is never shown.
+    if (target.blocked.has(info.signo) || (target.trace && info.signo != kSigKill)) return false;
     const uint64_t handler = target.process().actions->of(info.signo).handler;
     if (handler == kSigIgn) return true;
     if (handler != kSigDfl) return false;
@@ -136,22 +137,23 @@ SigInfo user_signal(const Task& sender, int signal, int code) {
 
 namespace {
 
-SigInfo host_signal(int signal) {
+SigInfo host_signal(int signal, FirstProcess first) {
     SigInfo info;
     info.signo = signal;
     info.code = kSiUser;
-    info.internal = kSignalForced;
+    const bool as_linux = first == FirstProcess::kIsSpared && !kUnblockable.has(signal);
+    info.internal = as_linux ? 0 : kSignalForced;
     return info;
 }
 
 }  // namespace
 
-void send_signal_from_host(Process& process, int signal) {
-    if (signal >= 1 && signal <= kSigMax) send_signal(process, host_signal(signal));
+void send_signal_from_host(Process& process, int signal, FirstProcess first) {
+    if (signal >= 1 && signal <= kSigMax) send_signal(process, host_signal(signal, first));
 }
 
 void send_signal_from_host_to_group(int32_t group, int signal) {
-    if (signal >= 1 && signal <= kSigMax) send_signal_to_group(group, host_signal(signal));
+    if (signal >= 1 && signal <= kSigMax) send_signal_to_group(group, host_signal(signal, FirstProcess::kCanBeEnded));
 }
 
 void force_signal(Task& task, const SigInfo& info) {

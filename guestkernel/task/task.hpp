@@ -147,7 +147,8 @@ class Task final : public sched::Thread {
     RefPtr<vfs::FdTable> files_;
     RefPtr<vfs::FsContext> fs_;
     RefPtr<auth::Credentials> credentials_;
-    RefPtr<RefCounted> semaphore_undo;  // SEM_UNDO adjustments, applied when the last task that shares them ends
+    RefPtr<RefCounted> semaphore_undo;    // SEM_UNDO adjustments, applied when the last task that shares them ends
+    RefPtr<RefCounted> created_segments;  // of shared memory; null: none (ipc/sysv_shm.cpp)
 
     SignalSet blocked;
     SignalSet saved_blocked;    // sigsuspend, ppoll: restored after the handler's frame is set up
@@ -208,13 +209,22 @@ class Task final : public sched::Thread {
     TreeHook registry_hook;  // by tid
 };
 
+// Who started a process from outside the sandbox, and wants to know its end.
+class Outside : public RefCounted {
+  public:
+    // The process is gone, with this status as wait4(2) gives it. Must not block.
+    virtual void process_ended(int32_t status) = 0;
+};
+
 // A thread group.
 class Process : public RefCounted {
   public:
     explicit Process(int32_t pid) : pid(pid) {}
     const int32_t pid;
-    Process* parent = nullptr;  // null for the first process
-    int32_t forked_by = 0;      // the parent's thread: whom PTRACE_TRACEME means
+    // Null for processes that were started from outside, and their children by CLONE_PARENT: nobody waits for these.
+    Process* parent = nullptr;
+    RefPtr<Outside> outside;  // null: a process of the sandbox started it
+    int32_t forked_by = 0;    // the parent's thread: whom PTRACE_TRACEME means
     int32_t group = 0;
     RefPtr<Session> session;
     enum class State : uint8_t { kAlive, kZombie, kReaped } state = State::kAlive;

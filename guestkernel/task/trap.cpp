@@ -59,7 +59,7 @@ bool becomes_system_call(Task& task) {
 [[gnu::noinline]] void work_before_return(Task& task) {
     if (task.rseq_pending) rseq_resume(task);
     if (has_signal_work(task)) deliver_signals(task);
-    if (sched::should_yield()) sched::yield();
+    if (sched::should_yield()) sched::make_way();
 }
 
 // The host has ended what the application ran in, or has no memory for it: the task's process ends, as by the host's OOM killer.

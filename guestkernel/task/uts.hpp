@@ -12,6 +12,8 @@ struct UtsName {  // struct new_utsname; NUL-terminated, zero-filled
 static_assert(sizeof(UtsName) == 390);
 
 const UtsName& uts();
+// What uname(2) tells a process of this personality(2): PER_LINUX32 is another machine, UNAME26 an old release.
+void apply_personality(UtsName& name, uint32_t personality);
 // EINVAL beyond 64 bytes.
 Result<> set_hostname(std::string_view name);
 Result<> set_domainname(std::string_view name);

@@ -35,6 +35,29 @@ Result<RefPtr<Inode>> make_file_system(std::string_view name, const MountOptions
 
 std::span<const FileSystemType> file_system_types() { return types.span(); }
 
+bool take_super_flag(std::string_view key, bool& readonly) {
+    constexpr std::string_view kWithoutEffect[] = {"async",      "dirsync", "lazytime", "mand",
+                                                   "nolazytime", "nomand",  "sync"};
+    if (key == "ro" || key == "rw") {
+        readonly = key == "ro";
+        return true;
+    }
+    for (std::string_view known : kWithoutEffect)
+        if (key == known) return true;
+    return false;
+}
+
+Result<> split_super_flags(std::string_view data, bool& readonly, String& rest) {
+    while (!data.empty()) {
+        const std::string_view option = data.substr(0, data.find(','));
+        data.remove_prefix(option.size() < data.size() ? option.size() + 1 : data.size());
+        if (option.empty() || take_super_flag(option, readonly)) continue;
+        if (!rest.empty()) TRY(rest.append(','));
+        TRY(rest.append(option));
+    }
+    return {};
+}
+
 bool mount_option(std::string_view data, std::string_view key, std::string_view& value) {
     while (!data.empty()) {
         const std::string_view option = data.substr(0, data.find(','));

@@ -138,13 +138,18 @@ Result<RefPtr<File>> open_found(const Caller& caller, const Path& path, uint32_t
     return open_existing(caller, path, flags & ~(kOCreat | kOExcl), false);
 }
 
-Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std::string_view path,
-                                     Follow follow_last) {
-    const Path found = TRY(walk(caller, base, path, follow_last));
+Result<Path> find_executable(const Caller& caller, const Path& base, std::string_view path, Follow follow_last) {
+    Path found = TRY(walk(caller, base, path, follow_last));
     if (found.inode().is_link()) return Errno::kLOOP;
     if (found.inode().type() != kModeRegular || (found.mount().flags & kMsNoexec)) return Errno::kACCES;
     TRY(check_permission(caller.credentials, found.inode(), kExecute));
     if (found.inode().writers) return Errno::kTXTBSY;
+    return found;
+}
+
+Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std::string_view path,
+                                     Follow follow_last) {
+    const Path found = TRY(find_executable(caller, base, path, follow_last));
     RefPtr<File> file = TRY(found.inode().open(found, kORdonly | kOLargefile));
     report(found, kWatchOpen);
     return file;

@@ -63,6 +63,11 @@ Result<Path> walk(const Caller& caller, const Path& base, std::string_view path,
 // open(2) without the descriptor. mode: permission bits for O_CREAT (umask is applied here).
 Result<RefPtr<File>> open(const Caller& caller, const Path& base, std::string_view path, uint32_t flags, uint32_t mode);
 
+// An absolute path's directory; the missing parts are made (obtain_place()).
+Result<Path> obtain_directory(const Caller& caller, std::string_view path);
+
+// What open_executable() would open, not opened.
+Result<Path> find_executable(const Caller& caller, const Path& base, std::string_view path, Follow follow_last);
 // For execve(2): walks, wants a regular file with execute permission on a mount without noexec (EACCES, ENOENT, ...),
 // opens it for reading.
 Result<RefPtr<File>> open_executable(const Caller& caller, const Path& base, std::string_view path, Follow follow_last);
@@ -80,11 +85,14 @@ Result<> check_permission(const auth::Credentials& credentials, Inode& inode, ui
 // maskedPaths. All of them may ask the gofer.
 struct SpecMount {
     std::string_view type, source, destination, data;
-    uint64_t flags;  // MS_*
+    uint64_t flags;              // MS_*
+    bool shared_access = false;  // 9p: what the host changes is seen
+    bool copy_up = false;        // tmpfs: begins with what is below
 };
 Result<RefPtr<FsContext>> mount_root(const SpecMount& root);
-// Makes a mount point that does not exist (as runc does), or gives the error of making it. ENODEV: the Sentry does not
-// have the type. A tmpfs on /dev becomes a "devtmpfs".
+// Makes a mount point that does not exist (as runc does; obtain_place()), or gives the error of making it. ENODEV: the
+// Sentry does not have the type; EINVAL: the type does not have such an option. A tmpfs on /dev becomes a "devtmpfs"; a
+// tmpfs without mode= takes over the mode of the folder below.
 Result<> mount_spec(FsContext& context, const SpecMount& mount);
 // linux.readonlyPaths: the path is mounted read-only over itself; maskedPaths: /dev/null over a file, an empty
 // read-only tmpfs over a directory. A path that is not there is fine.

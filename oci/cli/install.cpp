@@ -69,22 +69,23 @@ int report(const Outcome<>& outcome, Reporter& reporter) {
 
 }  // namespace
 
-void add_install(CLI::App& app, Action& action) {
-    CLI::App* verb = app.add_subcommand("install", "Register this executable as a runtime of Docker");
+void add_install(const Verbs& verbs) {
+    CLI::App* verb = verbs.add("install", kHostGroup, "Register this executable as a runtime of Docker");
     const auto options = add_common_options(*verb);
     verb->add_flag("--podman", options->podman, "Print what Podman needs instead; no file is changed");
     verb->add_flag("--containerd", options->containerd, "Print what containerd needs instead; no file is changed");
     verb->add_option("arguments", options->registration.runtime_args,
                      "After --: global flags that Docker gives with every call");
-    verb->callback(
-        [&action, options] { action = [options](Reporter& reporter) { return report(install(*options), reporter); }; });
+    verb->callback([verbs, options] {
+        verbs.action = [options](Reporter& reporter) { return report(install(*options), reporter); };
+    });
 }
 
-void add_uninstall(CLI::App& app, Action& action) {
-    CLI::App* verb = app.add_subcommand("uninstall", "Remove the registration that install made");
+void add_uninstall(const Verbs& verbs) {
+    CLI::App* verb = verbs.add("uninstall", kHostGroup, "Remove the registration that install made");
     const auto options = add_common_options(*verb);
-    verb->callback([&action, options] {
-        action = [options](Reporter& reporter) { return report(uninstall(*options), reporter); };
+    verb->callback([verbs, options] {
+        verbs.action = [options](Reporter& reporter) { return report(uninstall(*options), reporter); };
     });
 }
 

@@ -24,12 +24,23 @@ def test_exit_codes_of_signals(world):
         assert done.code == code, (name, done)
 
 
+def changed(bundle, **process):
+    """The bundle's path, with these fields of process in its config.json."""
+    file = bundle.path / "config.json"
+    document = json.loads(file.read_text())
+    document["process"].update(process)
+    file.write_text(json.dumps(document))
+    return bundle.path
+
+
 @sandbox
 def test_missing_program_is_127(world):
     done = world.call("run", world.bundle(["/bin/missing"]).path)
-    assert done.code == 127 and "/bin/missing" in done.err, done
+    assert done.code == 127 and 'exec: "/bin/missing": stat /bin/missing: no such file or directory; ' in done.err, done
     done = world.call("run", world.bundle(["missing-too"]).path)
-    assert done.code == 127 and "missing-too" in done.err, done
+    assert done.code == 127 and 'exec: "missing-too": executable file not found in $PATH; ' in done.err, done
+    done = world.call("run", changed(world.bundle(["true"]), env=["HOME=/"]))  # no PATH at all
+    assert done.code == 127 and 'exec: "true": executable file not found in $PATH; ' in done.err, done
 
 
 @sandbox
@@ -38,7 +49,38 @@ def test_not_executable_is_126(world):
     (bundle.root / "plain").write_text("#!/bin/sh\n")
     (bundle.root / "plain").chmod(0o644)
     done = world.call("run", bundle.path)
-    assert done.code == 126 and "/plain" in done.err, done
+    assert done.code == 126 and 'exec: "/plain": permission denied; ' in done.err, done
+    done = world.call("run", world.bundle(["/bin"]).path)
+    assert done.code == 126 and 'exec: "/bin": permission denied; ' in done.err, done
+    (bundle.root / "strange").write_bytes(b"\0\1\2")
+    (bundle.root / "strange").chmod(0o755)
+    done = world.call("run", world.bundle(["/strange"]).path)
+    assert done.code == 126 and 'cannot run "/strange": Exec format error; ' in done.err, done
+    (bundle.root / "orphan").write_text("#!/no/interpreter\n")
+    (bundle.root / "orphan").chmod(0o755)
+    done = world.call("run", world.bundle(["/orphan"]).path)
+    assert done.code == 127 and 'cannot run "/orphan": No such file or directory; ' in done.err, done
+
+
+@sandbox
+def test_environment_of_the_first_process(world):
+    bundle = world.bundle(["/bin/sh", "-c", "echo $HOME $A"])
+    (bundle.root / "etc").mkdir(exist_ok=True)
+    (bundle.root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n" + "# " + "x" * 5000 + "\nuser:x:1000:1000::/home/user:/bin/sh\n")
+    for user, home in ((0, "/root"), (1000, "/home/user"), (1001, "/")):
+        path = changed(bundle, env=["A=1", "PATH=/bin", "A=2"], user={"uid": user, "gid": user})
+        done = world.call("run", path)
+        assert (done.code, done.out) == (0, f"{home} 2\n"), (user, done)
+    for env, what in ((["PATH=/bin", "WRONG"], 'invalid environment variable "WRONG": it has no "="'), (["=x"], 'invalid environment variable "=x": its name is empty')):
+        done = world.call("run", changed(bundle, env=env))
+        assert done.code == OWN_FAILURE and what in done.err, done
+
+
+@sandbox
+def test_working_directory_is_made(world):
+    bundle = world.bundle(["/bin/sh", "-c", "pwd; stat -c '%a %u' . .."])
+    done = world.call("run", changed(bundle, cwd="/made/for/it", user={"uid": 1000, "gid": 1000, "umask": 0o77}))
+    assert (done.code, done.out) == (0, "/made/for/it\n755 0\n755 0\n"), done
 
 
 @sandbox

@@ -12,7 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string text(data, data + size);
     const Outcome<Spec> spec = parse_spec(text, "config.json");
     if (spec.is_ok()) {
-        if (encode_app_spec(spec.value(), {}).size() % 8 != 0) std::abort();
+        const auto bytes = kvmsbx::wire::encode(make_sandbox_spec(spec.value(), {}));
+        if (kvmsbx::wire::decode<kvmsbx::spec::SandboxSpec<kvmsbx::wire::Viewed>>(bytes).is_error()) std::abort();
     } else {
         const std::string& message = spec.error().message;
         if (!message.starts_with("config.json: ") || message.size() > 1100 || message.find('\n') != std::string::npos)

@@ -1,1 +1,2 @@
 kvmsbx_fuzz_target(vmm_sentry_elf kvmsbx_vmm)
+kvmsbx_fuzz_target(control_frames kvmsbx_vmm)

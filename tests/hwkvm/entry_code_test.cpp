@@ -16,6 +16,7 @@
 #include <span>
 #include <string>
 
+#include "common/control/messages.hpp"
 #include "vmm/sandbox.hpp"
 
 extern "C" const std::byte mini_sentry_image[], mini_sentry_image_end[];
@@ -43,7 +44,7 @@ constexpr Scenario kScenarios[] = {
     {"mmio", 1, 125, "where there is nothing", "write to an address without a device"},
     {"none", 1, 125, "hypercall without a number", "a hypercall that stands in no block of its vCPU"},
     {"kill", 1, 125, "the guest died", "a guest beyond repair"},
-    {"control", 1, 0, "all checks hold", "control socket: an event"},
+    {"control", 1, 0, "all checks hold", "control socket: a request, and an answer"},
     {"wait", 2, 125, "the gofer", "death of the gofer"},
     {"wait", 2, 125, "the process that started", "death of the process behind the control socket"},
 };
@@ -102,17 +103,19 @@ std::string collect(int fd, int& input, pid_t child, int seconds) {
     }
 }
 
-// The CLI's side of the control socket: a message that the sandbox ignores with a line in the log, and an event.
-bool send_event(int control) {
-    const abi::HostEvent event{abi::HostEventType::kSignal, 0, 15, 77};
-    return write(control, "?", 1) == 1 && write(control, &event, sizeof event) == sizeof event;
+// The monitor's side of the control socket: a request.
+bool send_request(int control) {
+    uint8_t frame[64];
+    const auto size =
+        static_cast<ssize_t>(control::encode_frame(frame, 77, control::Signal{.number = 15, .foreground = true}));
+    return write(control, frame, size) == size;
 }
 
 // Pipes and the control socket of one run; [0] is the sandbox's end of input, lifeline and control, [1] of output.
 struct Wires {
     int output[2], input[2], lifeline[2], control[2];
     bool open() {
-        return !pipe(output) && !pipe(input) && !pipe(lifeline) && !socketpair(AF_UNIX, SOCK_SEQPACKET, 0, control);
+        return !pipe(output) && !pipe(input) && !pipe(lifeline) && !socketpair(AF_UNIX, SOCK_STREAM, 0, control);
     }
     void close_sandbox_ends() { close(output[1]), close(input[0]), close(lifeline[0]), close(control[0]); }
     void close_our_ends() { close(output[0]), close(input[1]), close(lifeline[1]), close(control[1]); }
@@ -128,7 +131,7 @@ bool run_one(const Scenario& scenario, vmm::PrivilegeChoice choice, int seconds)
     }
     wires.close_sandbox_ends();
     std::string_view what = scenario.what;
-    bool good = !what.starts_with("control") || send_event(wires.control[1]);
+    bool good = !what.starts_with("control") || send_request(wires.control[1]);
     if (what.starts_with("death")) {
         usleep(300'000);
         int& end = what.ends_with("gofer") ? wires.lifeline[1] : wires.control[1];

@@ -2,6 +2,7 @@
 // started. The app spec is a word that picks the scenario. Freestanding, linked at kSentryBase, no privileged
 // instruction.
 #include "common/abi/mailbox.hpp"
+#include "common/control/messages.hpp"
 #include "tests/hwkvm/mini_runtime.hpp"
 
 #include <cstring>
@@ -315,7 +316,9 @@ void test_hypercalls() {
     CHECK_EQUAL(hypercall(HypercallNumber::kNextHostEvent, page), 0);
     memcpy(bytes, "console\n", 8);
     CHECK_EQUAL(hypercall(HypercallNumber::kConsoleWrite, page, 8, 1), 8);
-    CHECK_EQUAL(hypercall(HypercallNumber::kConsoleWrite, page, 8, 3), -22);
+    CHECK_EQUAL(hypercall(HypercallNumber::kConsoleWrite, page, 8, 3), -9);
+    CHECK_EQUAL(hypercall(HypercallNumber::kConsoleWrite, page, 8, 1ULL << 32 | 1), -9);
+    CHECK_EQUAL(hypercall(HypercallNumber::kConsoleClose, 3), -9);
 }
 
 // stdin is a pipe to which the harness writes "in" when it reads that we wait.
@@ -396,14 +399,21 @@ void run_all() {
 
 void write_at(uint64_t gpa) { *reinterpret_cast<volatile uint32_t*>(kDirectMap + gpa) = 0; }
 
-// The host sends a signal: the event comes as it was sent.
-void take_signal() {
-    uint64_t page = allocate_page();
-    auto* event = direct<HostEvent>(page);
+// The monitor sends a request: an event says so, and the frame comes as it was sent. An answer goes out.
+void take_request() {
+    const uint64_t page = allocate_page();
+    CHECK_EQUAL(hypercall(HypercallNumber::kControlWrite, page, 0), 0);
     while (hypercall(HypercallNumber::kNextHostEvent, page) == 0) wait(kHostEventBit);
-    CHECK_EQUAL(event->type, HostEventType::kSignal);
-    CHECK_EQUAL(event->arg, 15);
-    CHECK_EQUAL(event->id, 77);
+    CHECK_EQUAL(direct<HostEvent>(page)->type, HostEventType::kControl);
+    const int64_t size = hypercall(HypercallNumber::kControlRead, page, 4096);
+    const auto* frame = direct<uint8_t>(page);
+    const auto header = kvmsbx::control::decode_header({frame, static_cast<size_t>(size)});
+    CHECK_EQUAL(header.is_ok() && header.value().size == size, true);
+    CHECK_EQUAL(header.value().type, kvmsbx::control::Signal::kType);
+    CHECK_EQUAL(header.value().id, 77u);
+    CHECK_EQUAL(hypercall(HypercallNumber::kControlRead, page, 4096), -11);
+    CHECK_EQUAL(hypercall(HypercallNumber::kControlWrite, 0x1000, 8), -14);
+    CHECK_EQUAL(hypercall(HypercallNumber::kControlWrite, page, size), size);
     finish();
 }
 
@@ -425,7 +435,7 @@ void take_signal() {
             break;
         }
         case 'x': hypercall(HypercallNumber::kExit, 7); break;
-        case 'c': take_signal(); break;
+        case 'c': take_request(); break;
         case 'k':
             memset(reinterpret_cast<void*>(kGateBase + 0x2000), 0, 4096);
             write_at(0);

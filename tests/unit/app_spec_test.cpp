@@ -1,84 +1,56 @@
+// From a config.json to the spec that the Sentry reads: what oci/ writes and wire::Viewed gives back.
 #include "oci/app_spec.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 
-#include <cstring>
 #include <string>
-
-#include "common/abi/app_spec.hpp"
-#include "oci/default_spec.hpp"
 
 namespace kvmsbx::oci {
 namespace {
 
-struct Record {
-    abi::AppSpecTag tag;
-    std::string payload;
+using Read = spec::SandboxSpec<wire::Viewed>;
+
+class Encoded {
+  public:
+    explicit Encoded(const Spec& spec, const AppOptions& options = {})
+        : bytes_(wire::encode(make_sandbox_spec(spec, options))) {}
+    Read read() const { return wire::decode<Read>(bytes_).release_value(); }
+    const std::vector<uint8_t>& bytes() const { return bytes_; }
+
+  private:
+    std::vector<uint8_t> bytes_;
 };
 
-// Reads the blob as the Sentry does: header, payload, zero padding to 8.
-std::vector<Record> decode(const std::vector<std::byte>& blob) {
-    std::vector<Record> records;
-    size_t at = 0;
-    while (at + sizeof(abi::AppSpecHeader) <= blob.size()) {
-        abi::AppSpecHeader header;
-        std::memcpy(&header, blob.data() + at, sizeof header);
-        at += sizeof header;
-        if (at + header.length > blob.size()) ADD_FAILURE() << "a record runs over the end";
-        std::string payload(header.length, '\0');
-        std::memcpy(payload.data(), blob.data() + at, header.length);
-        records.push_back({header.tag, payload});
-        const size_t end = (at + header.length + 7) / 8 * 8;
-        for (size_t i = at + header.length; i < end; ++i) EXPECT_EQ(blob.at(i), std::byte{0});
-        at = end;
-    }
-    EXPECT_EQ(at, blob.size());
-    return records;
-}
-
-std::vector<std::string> payloads(const std::vector<Record>& records, abi::AppSpecTag tag) {
+std::vector<std::string> texts(const wire::Sequence<std::string_view>& list) {
     std::vector<std::string> out;
-    for (const Record& record : records) {
-        if (record.tag == tag) out.push_back(record.payload);
-    }
+    for (std::string_view text : list) out.emplace_back(text);
     return out;
 }
 
-template <typename T>
-T as(const std::string& payload) {
-    T value{};
-    EXPECT_GE(payload.size(), sizeof value);
-    std::memcpy(&value, payload.data(), std::min(sizeof value, payload.size()));
-    return value;
-}
-
-std::string mount_payload(uint64_t flags, std::initializer_list<std::string> words) {
-    std::string payload(8, '\0');
-    std::memcpy(payload.data(), &flags, 8);
-    for (const std::string& word : words) payload += word + '\0';
-    return payload;
-}
-
-TEST(AppSpec, StringsKeepTheirOrder) {
+TEST(AppSpec, TextsKeepTheirOrder) {
     Spec spec;
     spec.process.args = {"sh", "-c", ""};
     spec.process.env = {"A=1"};
     spec.process.cwd = "/tmp";
     spec.hostname = "box";
     spec.masked_paths = {"/proc/kcore"};
-    spec.readonly_paths = {"/proc/sys"};
+    spec.readonly_paths = {"/proc/sys", "/proc/irq"};
     spec.sysctl = {{"net.x", "1"}};
-    const std::vector<Record> records = decode(encode_app_spec(spec, {}));
-    EXPECT_EQ(payloads(records, abi::AppSpecTag::kArg), (std::vector<std::string>{"sh", "-c", ""}));
-    EXPECT_EQ(payloads(records, abi::AppSpecTag::kEnv), std::vector<std::string>{"A=1"});
-    EXPECT_EQ(payloads(records, abi::AppSpecTag::kCwd), std::vector<std::string>{"/tmp"});
-    EXPECT_EQ(payloads(records, abi::AppSpecTag::kHostname), std::vector<std::string>{"box"});
-    EXPECT_TRUE(payloads(records, abi::AppSpecTag::kDomainname).empty());
-    EXPECT_EQ(payloads(records, abi::AppSpecTag::kMaskedPath), std::vector<std::string>{"/proc/kcore"});
-    EXPECT_EQ(payloads(records, abi::AppSpecTag::kReadonlyPath), std::vector<std::string>{"/proc/sys"});
-    EXPECT_EQ(payloads(records, abi::AppSpecTag::kSysctl), std::vector<std::string>{"net.x=1"});
-    EXPECT_EQ(records.back().tag, abi::AppSpecTag::kEnd);
+    const Encoded encoded(spec);
+    const Read read = encoded.read();
+    EXPECT_EQ(read.version, spec::kSandboxSpecVersion);
+    EXPECT_EQ(texts(read.process.args), (std::vector<std::string>{"sh", "-c", ""}));
+    EXPECT_EQ(texts(read.process.env), std::vector<std::string>{"A=1"});
+    EXPECT_EQ(read.process.cwd, "/tmp");
+    EXPECT_EQ(read.hostname, "box");
+    EXPECT_EQ(read.domainname, "");
+    EXPECT_EQ(texts(read.masked_paths), std::vector<std::string>{"/proc/kcore"});
+    EXPECT_EQ(texts(read.readonly_paths), (std::vector<std::string>{"/proc/sys", "/proc/irq"}));
+    ASSERT_EQ(read.sysctls.size(), 1u);
+    EXPECT_EQ(read.sysctls.front().name, "net.x");
+    EXPECT_EQ(read.sysctls.front().value, "1");
+    EXPECT_FALSE(read.wait_for_start);
 }
 
 TEST(AppSpec, MountsRootFirstAndBindsByIndex) {
@@ -87,51 +59,73 @@ TEST(AppSpec, MountsRootFirstAndBindsByIndex) {
     spec.mounts = {{"/proc", "proc", "proc", MS_NOSUID, ""},
                    {"/data", "bind", "/srv", MS_RDONLY, ""},
                    {"/tmp", "tmpfs", "tmpfs", 0, "size=1m"}};
-    const auto mounts = payloads(decode(encode_app_spec(spec, {})), abi::AppSpecTag::kMount);
-    ASSERT_EQ(mounts.size(), 4u);
-    EXPECT_EQ(mounts[0], mount_payload(MS_RDONLY, {"9p", "", "/", ""}));
-    EXPECT_EQ(mounts[1], mount_payload(MS_NOSUID, {"proc", "proc", "/proc", ""}));
-    EXPECT_EQ(mounts[2], mount_payload(MS_RDONLY, {"9p", "1", "/data", ""}));
-    EXPECT_EQ(mounts[3], mount_payload(0, {"tmpfs", "tmpfs", "/tmp", "size=1m"}));
+    const Encoded encoded(spec);
+    std::vector<std::string> lines;
+    for (const auto& mount : encoded.read().mounts)
+        lines.push_back(std::string(mount.type) + " " + std::string(mount.source) + " " +
+                        std::string(mount.destination) + " " + std::string(mount.data) + " " +
+                        std::to_string(mount.flags));
+    EXPECT_EQ(lines, (std::vector<std::string>{"9p  /  1", "proc proc /proc  2", "9p 1 /data  1",
+                                               "tmpfs tmpfs /tmp size=1m 0"}));
 }
 
-TEST(AppSpec, CredentialsWithGroups) {
+TEST(AppSpec, CredentialsAndLimitsOfTheProcess) {
     Spec spec;
     spec.process.user = {1000, 100, 027, {7, 8}};
     spec.process.no_new_privileges = true;
     spec.process.capabilities = {1, 2, 4, 8, 16};
-    const auto records = payloads(decode(encode_app_spec(spec, {})), abi::AppSpecTag::kCredentials);
-    ASSERT_EQ(records.size(), 1u);
-    ASSERT_EQ(records[0].size(), sizeof(abi::AppCredentials) + 8);
-    const auto credentials = as<abi::AppCredentials>(records[0]);
-    EXPECT_EQ(credentials.uid, 1000u);
-    EXPECT_EQ(credentials.gid, 100u);
-    EXPECT_EQ(credentials.umask, 027u);
-    EXPECT_EQ(credentials.no_new_privileges, 1u);
-    EXPECT_EQ(credentials.inheritable, 4u);
-    EXPECT_EQ(credentials.ambient, 16u);
-    EXPECT_EQ(as<uint32_t>(records[0].substr(sizeof(abi::AppCredentials) + 4)), 8u);
+    spec.process.rlimits = {{7, 10, 20}};
+    const Encoded encoded(spec);
+    const auto process = encoded.read().process;
+    EXPECT_EQ(process.uid, 1000u);
+    EXPECT_EQ(process.gid, 100u);
+    EXPECT_EQ(process.umask, 027u);
+    EXPECT_TRUE(process.no_new_privileges);
+    EXPECT_EQ(process.capabilities.effective, 2u);
+    EXPECT_EQ(process.capabilities.ambient, 16u);
+    std::vector<uint32_t> groups;
+    for (uint32_t gid : process.groups) groups.push_back(gid);
+    EXPECT_EQ(groups, (std::vector<uint32_t>{7, 8}));
+    ASSERT_EQ(process.rlimits.size(), 1u);
+    EXPECT_EQ(process.rlimits.front().resource, 7u);
+    EXPECT_EQ(process.rlimits.front().soft, 10u);
+    EXPECT_EQ(process.rlimits.front().hard, 20u);
 }
 
-TEST(AppSpec, OptionsAndLimits) {
+TEST(AppSpec, OptionsOfTheCommandLine) {
     Spec spec;
-    spec.process.rlimits = {{7, 10, 20}};
+    spec.limits = {1 << 30, 50'000, 200'000};
     AppOptions options;
+    EXPECT_EQ(Encoded(spec, options).read().limits.cpu_quota, 50'000u);
+    EXPECT_EQ(Encoded(spec, options).read().limits.cpu_period, 200'000u);
     options.terminal = true;
     options.console_size = {24, 80};
     options.file_access = FileAccess::kShared;
     options.overlay = true;
-    const auto records = decode(encode_app_spec(spec, options));
-    const auto app = as<abi::AppOptions>(payloads(records, abi::AppSpecTag::kOptions).at(0));
-    EXPECT_EQ(app.terminal, 1u);
-    EXPECT_EQ(app.rows, 24u);
-    EXPECT_EQ(app.columns, 80u);
-    EXPECT_EQ(app.file_access_shared, 1u);
-    EXPECT_EQ(app.overlay, 1u);
-    const auto limit = as<abi::AppRlimit>(payloads(records, abi::AppSpecTag::kRlimit).at(0));
-    EXPECT_EQ(limit.resource, 7u);
-    EXPECT_EQ(limit.soft, 10u);
-    EXPECT_EQ(limit.hard, 20u);
+    options.cpus = 3;
+    options.wait_for_start = true;
+    const Encoded encoded(spec, options);
+    const Read read = encoded.read();
+    EXPECT_TRUE(read.process.terminal);
+    EXPECT_EQ(read.process.rows, 24u);
+    EXPECT_EQ(read.process.columns, 80u);
+    EXPECT_TRUE(read.mounts.front().shared_access);
+    EXPECT_TRUE(read.overlay);
+    EXPECT_TRUE(read.wait_for_start);
+    EXPECT_EQ(read.limits.memory, 1u << 30);
+    EXPECT_EQ(read.limits.cpu_quota, 300'000u);
+    EXPECT_EQ(read.limits.cpu_period, 100'000u);
+}
+
+TEST(AppSpec, NoTruncatedSpecIsTaken) {
+    Spec spec;
+    spec.process.args = {"sh"};
+    spec.mounts = {{"/proc", "proc", "proc", 0, ""}};
+    std::vector<uint8_t> bytes = Encoded(spec).bytes();
+    for (size_t size = 0; size < bytes.size(); size++)
+        EXPECT_EQ(wire::decode<Read>(std::span(bytes).first(size)).error(), Errno::kPROTO) << size;
+    bytes.push_back(0);
+    EXPECT_EQ(wire::decode<Read>(bytes).error(), Errno::kPROTO);
 }
 
 }  // namespace

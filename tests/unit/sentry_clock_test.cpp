@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "guestkernel/platform/test/machine.hpp"
+
 namespace kvmsbx::sched {
 namespace {
 
@@ -40,6 +42,22 @@ TEST(Clock, JumpsForwardAfterASuspend) {
         synchronize(start(), {1000, 0, 5000, 0}, {1000 + kMinute, 0, 5000 + 100 * kMinute, 0}, kNominal);
     EXPECT_EQ(next.monotonic_base, 5000 + 100 * kMinute);
     EXPECT_EQ(next.mult, kNominal);  // that rate was not believed
+}
+
+// A time namespace.
+TEST(Clock, OffsetsMoveTwoOfThree) {
+    platform::test::Machine machine;
+    constexpr int64_t kDay = 86'400'000'000'000;
+    const Nanoseconds monotonic = now(), boottime = boottime_now(), realtime = realtime_now();
+    ASSERT_TRUE(set_clock_offsets({kDay, 2 * kDay}).is_ok());
+    EXPECT_NEAR(static_cast<double>(now() - monotonic), kDay, 60e9);
+    EXPECT_NEAR(static_cast<double>(boottime_now() - boottime), 2 * kDay, 60e9);
+    EXPECT_NEAR(static_cast<double>(realtime_now() - realtime), 0, 60e9);
+    EXPECT_EQ(set_clock_offsets({-kDay * 365 * 100, 0}).error(), Errno::kRANGE);
+    EXPECT_EQ(set_clock_offsets({0, INT64_MAX}).error(), Errno::kRANGE);
+    EXPECT_EQ(clock_offsets().monotonic, kDay);
+    EXPECT_TRUE(set_clock_offsets({}).is_ok());
+    EXPECT_GE(now(), monotonic);
 }
 
 }  // namespace

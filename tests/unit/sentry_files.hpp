@@ -14,14 +14,16 @@
 
 namespace kvmsbx::vfs {
 
+enum class Access : bool { kExclusive, kShared };  // of 9p
+
 class Files {
   public:
-    explicit Files(std::string_view type = "tmpfs", std::string_view source = "") {
-        static const bool registered = register_file_system("tmpfs", fs::make_tmpfs).is_ok();
+    explicit Files(std::string_view type = "tmpfs", std::string_view source = "", Access access = Access::kExclusive) {
+        static const bool registered = register_file_system("tmpfs", fs::make_tmpfs, fs::kTmpfsOptions).is_ok();
         EXPECT_TRUE(registered);
         credentials = make_ref<auth::Credentials>().release_value();
         become_root();
-        auto mounted = mount_root({type, source, "/", "mode=755", 0});
+        auto mounted = mount_root({type, source, "/", "mode=755", 0, access == Access::kShared});
         EXPECT_TRUE(mounted.is_ok());
         if (mounted.is_ok()) context = mounted.release_value();
     }

@@ -53,12 +53,10 @@ class NineP : public testing::Test {
         for (int i = 0; i < count; ++i) EXPECT_EQ(files.walk_error("/n" + std::to_string(i)), kNoError);
     }
     // Runs the body with the gofer's root mounted.
-    void with_root(std::function<void(Files&)> body, bool shared = false) {
+    void with_root(std::function<void(Files&)> body, vfs::Access access = vfs::Access::kExclusive) {
         machine.run([&] {
-            ASSERT_TRUE(initialize(
-                            region, [] {}, shared)
-                            .is_ok());
-            Files files("9p");
+            ASSERT_TRUE(initialize(region, [] {}).is_ok());
+            Files files("9p", "", access);
             body(files);
             ignore(write_back_all(), "some bodies end the connection");
         });
@@ -95,6 +93,23 @@ TEST_F(NineP, ReadsAndWritesFiles) {
         files.write_file("/made", "!", vfs::kOWronly | vfs::kOAppend);
         EXPECT_EQ(on_host("made"), "from the sandbox!");
         EXPECT_EQ(files.stat("/made").size, 17u);
+    });
+}
+
+TEST_F(NineP, WhatTheHostChangesIsSeenWhereAccessIsShared) {
+    make_on_host("given", "first");
+    with_root([&](Files& files) {
+        const vfs::SpecMount bind{"9p", "", "/bind", "", 0, true};
+        ASSERT_TRUE(vfs::mount_spec(*files.context, bind).is_ok());
+        EXPECT_EQ(files.read_file("/given"), "first");
+        EXPECT_EQ(files.read_file("/bind/given"), "first");
+        EXPECT_EQ(files.walk_error("/late"), Errno::kNOENT);
+        make_on_host("given", "the second");
+        make_on_host("late", "x");
+        EXPECT_EQ(files.read_file("/bind/given"), "the second");
+        EXPECT_EQ(files.read_file("/bind/late"), "x");
+        EXPECT_EQ(files.read_file("/given"), "first");
+        EXPECT_EQ(files.walk_error("/late"), Errno::kNOENT);
     });
 }
 
@@ -139,7 +154,7 @@ TEST_F(NineP, SharedAccessSeesWhatTheHostChanges) {
             std::filesystem::remove(gofer.root() / "f");
             EXPECT_EQ(files.walk_error("/f"), Errno::kNOENT);
         },
-        true);
+        vfs::Access::kShared);
 }
 
 TEST_F(NineP, NamesAndLinks) {

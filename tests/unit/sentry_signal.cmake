@@ -1,6 +1,8 @@
 kvmsbx_unit_test(sentry_signal kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_pids kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_futex kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_credentials kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_strace kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_random kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_clock kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_control kvmsbx_sentry_host)

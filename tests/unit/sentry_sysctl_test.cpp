@@ -20,6 +20,18 @@ TEST(Sysctl, SetsWhatAWriteToProcSysSets) {
         EXPECT_EQ(set_sysctl("net.ipv4.ping_group_range", "0 2147483647").error(), kNone);
         EXPECT_EQ(set_sysctl("net.ipv4.ping_group_range", "0 2147483648").error(), Errno::kINVAL);
         EXPECT_EQ(set_sysctl("net.ipv4.ip_unprivileged_port_start", "70000").error(), Errno::kINVAL);
+        for (const auto& [name, value] : {std::pair{"kernel.shm_rmid_forced", "1"},
+                                          {"net.core.somaxconn", "128"},
+                                          {"net.ipv4.ip_local_port_range", "2000 3000"},
+                                          {"net.ipv4.tcp_keepalive_time", "60"},
+                                          {"net.ipv4.tcp_keepalive_intvl", "6"},
+                                          {"net.ipv4.tcp_keepalive_probes", "3"},
+                                          {"net.ipv4.tcp_fin_timeout", "10"},
+                                          {"kernel.shmmax", "1000000"},
+                                          {"kernel.msgmax", "100"},
+                                          {"kernel.sem", "250 32000 32 128"},
+                                          {"fs.mqueue.msg_max", "20"}})
+            EXPECT_EQ(set_sysctl(name, value).error(), kNone) << name;
     });
 }
 

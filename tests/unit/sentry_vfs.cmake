@@ -1,4 +1,5 @@
 kvmsbx_unit_test(sentry_vfs kvmsbx_sentry_host)
+kvmsbx_unit_test(sentry_spec_mounts kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_pipe kvmsbx_sentry_host)
 kvmsbx_unit_test(sentry_ninep kvmsbx_sentry_host kvmsbx_gofer)
 kvmsbx_unit_test(sentry_sysctl kvmsbx_sentry_host)

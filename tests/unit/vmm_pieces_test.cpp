@@ -3,16 +3,19 @@
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstring>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "common/host/log.hpp"
 #include "vmm/console.hpp"
@@ -113,29 +116,19 @@ TEST(PageTables, MapsPagesAndHugePages) {
     EXPECT_EQ(tables.map(abi::kDirectMap, {0x5000}, 4096, 0).error(), Errno::kEXIST);
 }
 
-TEST(HostEvents, KeepsOrderAndBounds) {
+TEST(HostEvents, TellsEachStreamOnce) {
     HostEvents events;
     abi::HostEvent event{};
     EXPECT_FALSE(events.pop(event));
-    unsigned taken = 0;
-    while (events.push({abi::HostEventType::kSignal, 0, taken, 0})) taken++;
-    EXPECT_GE(taken, 64u);
-    for (unsigned i = 0; i < taken; i++) {
+    events.push_control(), events.push_control();
+    for (unsigned stream : {2u, 0u, 2u, 1023u}) events.push_console(stream);
+    for (unsigned stream : {0u, 2u, 1023u}) {
         ASSERT_TRUE(events.pop(event));
-        EXPECT_EQ(event.arg, i);
+        EXPECT_EQ(event.type, abi::HostEventType::kConsole);
+        EXPECT_EQ(event.arg, stream);
     }
-    EXPECT_FALSE(events.pop(event));
-}
-
-TEST(HostEvents, TellsAStreamOnce) {
-    HostEvents events;
-    abi::HostEvent event{};
-    events.push_console(2), events.push_console(0), events.push_console(2);
     ASSERT_TRUE(events.pop(event));
-    EXPECT_EQ(event.type, abi::HostEventType::kConsole);
-    EXPECT_EQ(event.arg, 0u);
-    ASSERT_TRUE(events.pop(event));
-    EXPECT_EQ(event.arg, 2u);
+    EXPECT_EQ(event.type, abi::HostEventType::kControl);
     EXPECT_FALSE(events.pop(event));
 }
 
@@ -149,29 +142,46 @@ struct Pipe {
     ~Pipe() { close(read_end), close(write_end); }
 };
 
+int copy_of(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 3); }
+
+std::vector<pollfd> wanted(Console& console) {
+    std::vector<pollfd> polled;
+    console.prepare_poll(polled);
+    return polled;
+}
+
 TEST(Console, ReadsWhatIsThereAndArmsOtherwise) {
     Pipe input;
     int wake = eventfd(0, EFD_NONBLOCK);
-    Console console({input.read_end, -1, -1}, wake);
+    const int mine = copy_of(input.read_end);
+    Console console(std::array{mine, -1, -1}, wake);
     std::byte bytes[16];
-    EXPECT_EQ(console.wanted(0).fd, -1);
-    EXPECT_EQ(console.read(bytes).error(), Errno::kAGAIN);
-    EXPECT_EQ(console.wanted(0).fd, input.read_end);
+    EXPECT_TRUE(wanted(console).empty());
+    EXPECT_EQ(console.read(0, bytes).error(), Errno::kAGAIN);
+    auto polled = wanted(console);
+    ASSERT_EQ(polled.size(), 1u);
+    EXPECT_EQ(polled[0].fd, mine);
+    EXPECT_EQ(polled[0].events, POLLIN);
     uint64_t count = 0;
     EXPECT_EQ(read(wake, &count, sizeof count), 8);
-    console.disarm(0);
-    EXPECT_EQ(console.wanted(0).fd, -1);
+    HostEvents events;
+    abi::HostEvent event{};
+    EXPECT_FALSE(console.take_ready(polled, events));
+    polled[0].revents = POLLIN;
+    EXPECT_TRUE(console.take_ready(polled, events));
+    EXPECT_TRUE(events.pop(event) && event.arg == 0);
+    EXPECT_TRUE(wanted(console).empty());
     ASSERT_EQ(write(input.write_end, "ab", 2), 2);
-    EXPECT_EQ(console.read(bytes).value(), 2u);
+    EXPECT_EQ(console.read(0, bytes).value(), 2u);
     close(input.write_end);
-    EXPECT_EQ(console.read(bytes).value(), 0u);
+    EXPECT_EQ(console.read(0, bytes).value(), 0u);
     close(wake);
 }
 
 TEST(Console, NeverBlocksOnAFullPipe) {
     Pipe output;
     int wake = eventfd(0, EFD_NONBLOCK);
-    Console console({-1, output.write_end, -1}, wake);
+    Console console(std::array{-1, copy_of(output.write_end), -1}, wake);
     std::vector<std::byte> bytes(1 << 20);
     size_t sent = 0;
     Result<size_t> put = console.write(1, bytes);
@@ -181,7 +191,8 @@ TEST(Console, NeverBlocksOnAFullPipe) {
     }
     EXPECT_EQ(put.error(), Errno::kAGAIN);
     EXPECT_GT(sent, 4096u);
-    EXPECT_EQ(console.wanted(1).fd, output.write_end);
+    ASSERT_EQ(wanted(console).size(), 1u);
+    EXPECT_EQ(wanted(console)[0].events, POLLOUT);
     signal(SIGPIPE, SIG_IGN);
     close(output.read_end);
     EXPECT_EQ(console.write(1, bytes).error(), Errno::kPIPE);
@@ -200,7 +211,7 @@ TEST(Console, NeverBlocksOnAFullSocketOrTerminal) {
     EXPECT_NE(again, terminal);
     EXPECT_EQ(open_terminal_again(ends[0]), ends[0]);
     EXPECT_EQ(fcntl(terminal, F_GETFL) & O_NONBLOCK, 0);
-    Console console({-1, ends[0], again}, wake);
+    Console console(std::array{-1, ends[0], again}, wake);
     std::vector<std::byte> bytes(100'000);
     for (unsigned stream : {1, 2}) {
         Result<size_t> put = console.write(stream, bytes);
@@ -208,6 +219,66 @@ TEST(Console, NeverBlocksOnAFullSocketOrTerminal) {
         EXPECT_EQ(put.error(), Errno::kAGAIN);
     }
     for (int fd : {wake, ends[0], ends[1], master, terminal, again}) close(fd);
+}
+
+std::vector<host::Fd> some_pipes(unsigned count, const Pipe& pipe) {
+    std::vector<host::Fd> fds;
+    for (unsigned i = 0; i < count; i++) fds.emplace_back(copy_of(i == 0 ? pipe.read_end : pipe.write_end));
+    return fds;
+}
+
+TEST(Console, StreamsComeInARowAndGoForBothSides) {
+    Pipe pipe;
+    int wake = eventfd(0, EFD_NONBLOCK);
+    Console console(std::array{-1, -1, -1}, wake);
+    EXPECT_EQ(console.add(some_pipes(3, pipe)).value(), 3u);
+    EXPECT_EQ(console.add(some_pipes(2, pipe)).value(), 6u);
+    std::byte bytes[4]{};
+    EXPECT_EQ(console.write(3, bytes).error(), Errno::kBADF);  // a read end
+    EXPECT_EQ(console.read(4, bytes).error(), Errno::kBADF);
+    EXPECT_EQ(console.read(4, std::span(bytes).first(0)).error(), Errno::kBADF);
+    EXPECT_EQ(console.write(4, bytes).value(), 4u);
+    EXPECT_EQ(console.read(6, bytes).value(), 4u);
+    EXPECT_EQ(console.read(8, bytes).error(), Errno::kBADF);
+    EXPECT_EQ(console.read(~0u, bytes).error(), Errno::kBADF);
+    EXPECT_TRUE(console.close(4).is_ok());
+    EXPECT_EQ(console.close(4).error(), Errno::kBADF);
+    EXPECT_EQ(console.write(4, bytes).error(), Errno::kBADF);
+    EXPECT_EQ(console.add(some_pipes(2, pipe)).value(), 8u);  // one free number is no row of two
+    EXPECT_EQ(console.add(some_pipes(1, pipe)).value(), 4u);
+    close(wake);
+}
+
+TEST(Console, ClosedStreamsLetTheirReadersSeeTheEnd) {
+    Pipe pipe;
+    int wake = eventfd(0, EFD_NONBLOCK);
+    Console console(std::array{-1, copy_of(pipe.write_end), -1}, wake);
+    close(std::exchange(pipe.write_end, -1));
+    EXPECT_TRUE(console.close(1).is_ok());
+    EXPECT_TRUE(wanted(console).empty());
+    char byte;
+    EXPECT_EQ(read(pipe.read_end, &byte, 1), 0);
+    close(wake);
+}
+
+TEST(Console, RefusesMoreStreamsThanTheProcessMayHave) {
+    Pipe pipe;
+    int wake = eventfd(0, EFD_NONBLOCK);
+    rlimit before{};
+    getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit few{700, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    Console console({}, wake);
+    unsigned streams = 0;
+    auto added = console.add(some_pipes(10, pipe));
+    for (; added.is_ok(); added = console.add(some_pipes(10, pipe))) streams += 10;
+    EXPECT_EQ(added.error(), Errno::kMFILE);
+    EXPECT_GE(streams, 300u);
+    EXPECT_LT(streams, 400u);
+    setrlimit(RLIMIT_NOFILE, &before);
+    for (unsigned i = 0; i < streams; i++) EXPECT_TRUE(console.close(i).is_ok());
+    wanted(console);
+    close(wake);
 }
 
 int exit_status_under_filter(ThreadKind kind, void (*act)()) {

@@ -117,8 +117,7 @@ Result<int> KvmGuest::run(const host::Log& log, const SandboxConfig& config) {
     host::Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake.is_open()) return log.fail(host::last_errno(), "eventfd: %m");
     KvmPlatform platform(vm_, machine, *ram_);
-    SandboxState state{
-        config, log, memory_, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};
+    SandboxState state(config, log, memory_, *sentry, platform, wake.get());
     return run_threads(state, vcpus_, wake.get());
 }
 

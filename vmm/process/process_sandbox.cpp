@@ -139,8 +139,7 @@ Result<int> run_on_process(const host::Log& log, const SandboxConfig& config) {
     host::Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake.is_open()) return log.fail(host::last_errno(), "eventfd: %m");
     ProcessPlatform platform(*host, machine, memory.size(), children.get(), config.gofer_completion_fd);
-    SandboxState state{
-        config, log, memory, *sentry, platform, Console(config.console_fds, wake.get()), {}, Ending(wake.get())};
+    SandboxState state(config, log, memory, *sentry, platform, wake.get());
     platform.set_state(state);
     set_process_vcpu_context({&state, host.get(), &machine});
     run_threads(state, *host, cpus, wake.get());

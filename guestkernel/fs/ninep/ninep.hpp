@@ -5,7 +5,7 @@
 // - Each inode has a fid to walk from (an O_PATH descriptor of the gofer). Open fids belong to the inode, not to open
 //   files: one for reading, one for writing (and reading), opened when first needed and kept for a while, so that open
 //   and close of a file known here cost no round trip.
-// - exclusive access (the default): nobody else changes the files. Names (also those that do not exist), attributes and
+// - Access is per Super (MountOptions::shared_access). exclusive: nobody else changes the files. Names (also those that do not exist), attributes and
 //   pages are cached without asking again; writes go to the page cache and are flushed at 256 KiB, fsync, close, and at
 //   the sandbox's end.
 // - shared access: names and attributes are asked for at each walk, open and stat; pages go when a file has changed;
@@ -20,9 +20,9 @@
 
 namespace kvmsbx::fs::ninep {
 
-// Called once at start, before mount_root: takes the channel into use, negotiates, registers type "9p". shared:
-// --file-access=shared. Until start_blocking() requests are waited for by spinning.
-Result<> initialize(std::span<uint8_t> channel, void (*doorbell)(), bool shared);
+// Called once at start, before mount_root: takes the channel into use, negotiates, registers type "9p". Until
+// start_blocking() requests are waited for by spinning.
+Result<> initialize(std::span<uint8_t> channel, void (*doorbell)());
 void start_blocking();
 // Writes all dirty data back (sync(2), the end of the sandbox). May block. The first error.
 Result<> write_back_all();

@@ -77,14 +77,13 @@ namespace {
 
 struct Connection {
     Client client{transport()};
-    bool shared = false;
 };
 Connection* connection;
 
 Result<RefPtr<vfs::Inode>> make_ninep(const vfs::MountOptions& options) {
     if (!connection) return Errno::kNODEV;
     Client& client = connection->client;
-    auto super = TRY(make_ref<Super>(client, connection->shared));
+    auto super = TRY(make_ref<Super>(client, options.shared_access));
     super->root_fid = client.transport().new_fid();
     Result<p9::Attr> root = client.attach(super->root_fid, options.source);
     if (root.is_error()) {
@@ -99,13 +98,12 @@ Result<RefPtr<vfs::Inode>> make_ninep(const vfs::MountOptions& options) {
 
 }  // namespace
 
-Result<> initialize(std::span<uint8_t> channel, void (*doorbell)(), bool shared) {
+Result<> initialize(std::span<uint8_t> channel, void (*doorbell)()) {
     TRY(transport().initialize(channel, doorbell));
     if (!connection) {
         connection = TRY(make_own<Connection>()).leak();
         TRY(vfs::register_file_system("9p", make_ninep));
     }
-    connection->shared = shared;
     mm::reclaim = drop_pages;
     mm::evict = evict_pages;
     return connection->client.negotiate();

@@ -1,5 +1,7 @@
 // /proc/PID/ns (namespaces(7)): links whose target is a file of nsfs, with which one can compare.
 #include "guestkernel/fs/proc/process_files.hpp"
+#include "guestkernel/sched/clock.hpp"
+#include "guestkernel/task/clocks.hpp"
 #include "guestkernel/vfs/dentry.hpp"
 #include "guestkernel/vfs/mount.hpp"
 
@@ -82,7 +84,27 @@ class NamespaceDirectory final : public SyntheticNode {
     const ProcSubject subject_;
 };
 
+// The seconds are rounded downwards.
+void put_time_offset(TextSink& sink, std::string_view clock, int64_t offset) {
+    constexpr auto kSecond = static_cast<int64_t>(task::kNsPerSecond);
+    const int64_t seconds = offset / kSecond - (offset % kSecond < 0), rest = offset - seconds * kSecond;
+    put_left(sink, clock, 10);
+    format_to(sink, " {10} {9}\n", seconds, rest);
+}
+
 }  // namespace
+
+Result<> put_time_offsets(const ProcSubject& subject, TextSink& sink) {
+    if (!subject.alive()) return Errno::kSRCH;
+    put_time_offset(sink, "monotonic", sched::clock_offsets().monotonic);
+    put_time_offset(sink, "boottime", sched::clock_offsets().boottime);
+    return {};
+}
+
+// Offsets are set while a time namespace is empty.
+Result<> store_time_offsets(const ProcSubject&, std::string_view) {
+    return task::current().credentials().has(auth::Capability::kSysTime) ? Errno::kACCES : Errno::kPERM;
+}
 
 Result<RefPtr<vfs::Inode>> make_namespace_directory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject) {
     return RefPtr<vfs::Inode>(TRY(make_ref<NamespaceDirectory>(std::move(fs), ino, std::move(subject))));

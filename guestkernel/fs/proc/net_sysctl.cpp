@@ -1,21 +1,55 @@
 // /proc/sys/net: what servers look up before they start. The numbers are those that the sockets keep to.
 #include "guestkernel/fs/proc/net_directory.hpp"
 #include "guestkernel/fs/proc/sysvipc.hpp"
-#include "guestkernel/net/inet_socket.hpp"
+#include "guestkernel/net/settings.hpp"
 
 namespace kvmsbx::fs {
 namespace {
 
+template <int32_t net::Settings::*kField>
+Result<> put_setting(TextSink& sink) {
+    format_to(sink, "{}\n", net::settings.*kField);
+    return {};
+}
+template <int32_t net::Settings::*kField, uint64_t kLeast, uint64_t kMost>
+Result<> store_setting(std::string_view text) {
+    uint64_t value[1];
+    TRY(parse_numbers(text, value, kMost));
+    if (value[0] < kLeast) return Errno::kINVAL;
+    net::settings.*kField = static_cast<int32_t>(value[0]);
+    return {};
+}
+template <int32_t net::Settings::*kField, uint64_t kLeast, uint64_t kMost>
+constexpr StaticEntry setting_entry(std::string_view name) {
+    return text_entry(name, put_setting<kField>, 0644, store_setting<kField, kLeast, kMost>);
+}
+constexpr uint64_t kMostNumber = 0x7fffffff, kMostSeconds = kMostNumber / 1000, kMostByte = 255;
+
 Result<> put_first_port(TextSink& sink) {
-    format_to(sink, "{}\n", net::first_unprivileged_port);
+    format_to(sink, "{}\n", net::settings.first_unprivileged_port);
     return {};
 }
 
-// Below the ports that the stack gives away itself (ipv4_privileged_ports).
+// Not above the ports that the stack gives away itself (ipv4_privileged_ports).
 Result<> store_first_port(std::string_view text) {
     uint64_t port[1];
-    TRY(parse_numbers(text, port, net::kFirstLocalPort));
-    net::first_unprivileged_port = static_cast<uint32_t>(port[0]);
+    TRY(parse_numbers(text, port, net::settings.first_local_port));
+    net::settings.first_unprivileged_port = static_cast<uint32_t>(port[0]);
+    return {};
+}
+
+Result<> put_local_ports(TextSink& sink) {
+    format_to(sink, "{}\t{}\n", net::settings.first_local_port, net::settings.last_local_port);
+    return {};
+}
+
+// ipv4_local_port_range.
+Result<> store_local_ports(std::string_view text) {
+    uint64_t ports[2];
+    TRY(parse_numbers(text, ports, UINT16_MAX));
+    if (ports[0] == 0 || ports[1] < ports[0] || ports[0] < net::settings.first_unprivileged_port) return Errno::kINVAL;
+    net::settings.first_local_port = static_cast<uint16_t>(ports[0]);
+    net::settings.last_local_port = static_cast<uint16_t>(ports[1]);
     return {};
 }
 
@@ -40,7 +74,7 @@ Result<> store_ping_groups(std::string_view text) {
 
 constexpr StaticEntry kCore[] = {
     constant_entry("optmem_max", "131072\n"),   constant_entry("rmem_default", "212992\n"),
-    constant_entry("rmem_max", "4194304\n"),    constant_entry("somaxconn", "4096\n"),
+    constant_entry("rmem_max", "4194304\n"),    setting_entry<&net::Settings::somaxconn, 0, kMostNumber>("somaxconn"),
     constant_entry("wmem_default", "212992\n"), constant_entry("wmem_max", "4194304\n"),
 };
 
@@ -48,7 +82,7 @@ constexpr StaticEntry kIpv4[] = {
     constant_entry("igmp_max_memberships", "20\n"),
     constant_entry("ip_default_ttl", "64\n"),
     constant_entry("ip_forward", "0\n"),
-    constant_entry("ip_local_port_range", "32768\t60999\n"),
+    text_entry("ip_local_port_range", put_local_ports, 0644, store_local_ports),
     constant_entry("ip_local_reserved_ports", "\n"),
     constant_entry("ip_nonlocal_bind", "0\n"),
     text_entry("ip_unprivileged_port_start", put_first_port, 0644, store_first_port),
@@ -57,10 +91,10 @@ constexpr StaticEntry kIpv4[] = {
     constant_entry("tcp_available_congestion_control", "cubic reno\n"),
     constant_entry("tcp_congestion_control", "cubic\n"),
     constant_entry("tcp_fastopen", "0\n"),
-    constant_entry("tcp_fin_timeout", "60\n"),
-    constant_entry("tcp_keepalive_intvl", "75\n"),
-    constant_entry("tcp_keepalive_probes", "9\n"),
-    constant_entry("tcp_keepalive_time", "7200\n"),
+    setting_entry<&net::Settings::fin_timeout, 0, kMostSeconds>("tcp_fin_timeout"),
+    setting_entry<&net::Settings::keepalive_interval, 0, kMostSeconds>("tcp_keepalive_intvl"),
+    setting_entry<&net::Settings::keepalive_probes, 0, kMostByte>("tcp_keepalive_probes"),
+    setting_entry<&net::Settings::keepalive_time, 0, kMostSeconds>("tcp_keepalive_time"),
     constant_entry("tcp_max_syn_backlog", "4096\n"),
     constant_entry("tcp_mtu_probing", "0\n"),
     constant_entry("tcp_no_metrics_save", "0\n"),

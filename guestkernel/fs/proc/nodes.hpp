@@ -15,7 +15,7 @@ namespace kvmsbx::fs {
 
 inline constexpr uint8_t kDtDirectory = 4, kDtRegular = 8, kDtLink = 10;
 
-class SyntheticFileSystem final : public vfs::FileSystem {
+class SyntheticFileSystem : public vfs::FileSystem {
   public:
     // type: lives for ever. magic: statfs(2)'s f_type.
     SyntheticFileSystem(std::string_view type, uint64_t magic) : type_(type), magic_(magic) { cacheable_names = false; }

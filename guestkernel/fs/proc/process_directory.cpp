@@ -2,6 +2,7 @@
 
 #include "guestkernel/fs/proc/net_directory.hpp"
 #include "guestkernel/fs/proc/process_files.hpp"
+#include "guestkernel/fs/proc/super.hpp"
 #include "guestkernel/task/registry.hpp"
 
 namespace kvmsbx::fs {
@@ -77,13 +78,15 @@ constexpr TextRow kTexts[] = {
     {"statm", 0444, put_statm, nullptr},
     {"status", 0444, put_status, nullptr},
     {"syscall", 0400, put_syscall, nullptr},
+    {"timens_offsets", 0644, put_time_offsets, store_time_offsets},
     {"timerslack_ns", 0666, put_timer_slack, store_timer_slack},
     {"uid_map", 0644, put_id_map, refuse_store},
     {"wchan", 0444, put_wchan, nullptr},
     {"children", 0444, put_children, nullptr},
 };
-// The last one is about threads alone; timerslack_ns and coredump_filter are about processes, as is oom_adj's kin.
-constexpr std::string_view kThreadsOnly[] = {"children"}, kProcessesOnly[] = {"coredump_filter", "timerslack_ns"};
+// The last one is about threads alone; the two others are about processes, as is oom_adj's kin.
+constexpr std::string_view kThreadsOnly[] = {"children"},
+                           kProcessesOnly[] = {"coredump_filter", "timens_offsets", "timerslack_ns"};
 
 bool is_shown(const TextRow& row, bool thread) {
     for (std::string_view name : kThreadsOnly)
@@ -125,6 +128,12 @@ class ProcessDirectory final : public SyntheticNode {
           subject_(std::move(subject)) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
+    // What permission checks ask: hidepid= closes the directory to others.
+    Result<vfs::Ownership> ownership() override {
+        // SAFETY: directories of processes are proc's.
+        if (!static_cast<const ProcFileSystem&>(fs()).opens(subject_)) return Errno::kPERM;
+        return SyntheticNode::ownership();
+    }
     const void* class_tag() const override { return &kTag; }
     static const char kTag;
     const ProcSubject subject_;

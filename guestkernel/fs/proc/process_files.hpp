@@ -15,6 +15,10 @@ Result<RefPtr<vfs::Inode>> make_place_link(RefPtr<vfs::FileSystem> fs, uint64_t 
 // /proc/PID/ns: every process is in the one namespace of each kind.
 Result<RefPtr<vfs::Inode>> make_namespace_directory(RefPtr<vfs::FileSystem> fs, uint64_t ino, ProcSubject subject);
 
+// /proc/PID/timens_offsets (time_namespaces(7)).
+Result<> put_time_offsets(const ProcSubject& subject, TextSink& sink);
+Result<> store_time_offsets(const ProcSubject& subject, std::string_view text);
+
 // A link that leads to an object, not to its name (proc(5)), for those who may look into the subject.
 class MagicLink : public SyntheticNode {
   public:

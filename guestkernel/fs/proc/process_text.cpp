@@ -15,19 +15,6 @@ namespace {
 constexpr uint64_t kPageShift = 12, kKilobyte = 1024;
 constexpr uint32_t kFlagForkNoExec = 0x40, kFlagRandomize = 0x400000;  // PF_*
 
-char state_of(const ProcSubject& subject) {
-    if (subject.process->state != task::Process::State::kAlive) return 'Z';
-    const task::Task* task = subject.task();
-    if (!task) return 'Z';
-    if (task->trace && task->trace->stopped) return 't';
-    if (subject.process->stopped && !task->resumed_by_tracer) return 'T';
-    switch (task->state()) {
-        case sched::Thread::State::kBlocked: return task->interruptible() ? 'S' : 'D';
-        case sched::Thread::State::kDead: return 'X';
-        default: return 'R';
-    }
-}
-
 std::string_view state_name(char state) {
     switch (state) {
         case 'R': return "R (running)";
@@ -183,6 +170,19 @@ void put_security(const ProcSubject& subject, const task::Task& task, TextSink& 
 
 }  // namespace
 
+char state_of(const ProcSubject& subject) {
+    if (subject.process->state != task::Process::State::kAlive) return 'Z';
+    const task::Task* task = subject.task();
+    if (!task) return 'Z';
+    if (task->trace && task->trace->stopped) return 't';
+    if (subject.process->stopped && !task->resumed_by_tracer) return 'T';
+    switch (task->state()) {
+        case sched::Thread::State::kBlocked: return task->awaits_quota ? 'R' : task->interruptible() ? 'S' : 'D';
+        case sched::Thread::State::kDead: return 'X';
+        default: return 'R';
+    }
+}
+
 Result<> put_stat(const ProcSubject& subject, TextSink& sink) {
     if (!subject.alive()) return Errno::kSRCH;
     task::Process& process = *subject.process;
@@ -192,11 +192,11 @@ Result<> put_stat(const ProcSubject& subject, TextSink& sink) {
     format_to(sink, " {} {} {} {} {} {} {} {}", usage.minor_faults, process.children_usage.minor_faults,
               usage.major_faults, process.children_usage.major_faults, ticks(usage.user), ticks(usage.system),
               ticks(process.children_usage.user), ticks(process.children_usage.system));
-    const int nice = task ? task->nice : 0;
+    const int nice = task ? task->nice : 0, real_time = task ? task->real_time_priority : 0;
     MemoryUse use;
     RefPtr<mm::AddressSpace> space = task ? task->space_ : RefPtr<mm::AddressSpace>();
     if (space) use = memory_use(*space);
-    format_to(sink, " {} {} {} 0 {} {} {} {}", 20 + nice, nice, thread_count(process),
+    format_to(sink, " {} {} {} 0 {} {} {} {}", real_time ? -1 - real_time : 20 + nice, nice, thread_count(process),
               ticks(subject.thread && task ? task->start_time : process.start_time), use.size,
               use.resident >> kPageShift, process.limits[task::kRlimitRss].soft);
     const bool visible = space && may_inspect(subject).is_ok();  // addresses are not for everybody
@@ -206,9 +206,9 @@ Result<> put_stat(const ProcSubject& subject, TextSink& sink) {
         format_to(sink, " {} {} 0 0 0", space ? 1 : 0, space ? 1 : 0);
     const SignalSummary signals = signals_of(subject);
     constexpr uint64_t kOldSet = 0x7fffffff;
-    format_to(sink, " {} {} {} {} 0 0 0 {} {} 0 {} 0 0 0", signals.thread_pending & kOldSet, signals.blocked & kOldSet,
+    format_to(sink, " {} {} {} {} 0 0 0 {} {} {} {} 0 0 0", signals.thread_pending & kOldSet, signals.blocked & kOldSet,
               signals.ignored & kOldSet, signals.caught & kOldSet, process.exit_signal,
-              task && task->last_cpu ? task->last_cpu->cpu_id : 0, task ? task->scheduling_policy : 0);
+              task && task->last_cpu ? task->last_cpu->cpu_id : 0, real_time, task ? task->scheduling_policy : 0);
     if (visible)
         format_to(sink, " {} {} {} {} {} {} {} {}\n", space->data_start, space->data_end, space->break_start,
                   space->arguments_start, space->arguments_end, space->environment_start, space->environment_end,

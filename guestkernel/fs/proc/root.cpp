@@ -3,6 +3,7 @@
 #include "guestkernel/fs/proc/proc.hpp"
 #include "guestkernel/fs/proc/process_directory.hpp"
 #include "guestkernel/fs/proc/process_files.hpp"
+#include "guestkernel/fs/proc/super.hpp"
 #include "guestkernel/fs/proc/sysctl.hpp"
 #include "guestkernel/fs/proc/system_text.hpp"
 #include "guestkernel/fs/proc/sysvipc.hpp"
@@ -13,7 +14,7 @@
 namespace kvmsbx::fs {
 namespace {
 
-constexpr uint64_t kRootIno = 1, kProcMagic = 0x9fa0;
+constexpr uint64_t kRootIno = 1;
 
 constexpr StaticEntry kEntries[] = {
     text_entry("cgroups", put_cgroups),
@@ -65,34 +66,46 @@ class SelfLink final : public SyntheticNode {
 
 class ProcRoot final : public SyntheticNode {
   public:
-    explicit ProcRoot(RefPtr<vfs::FileSystem> fs)
-        : SyntheticNode(std::move(fs), kRootIno, vfs::kModeDirectory | 0555) {}
+    explicit ProcRoot(RefPtr<ProcFileSystem> fs)
+        : SyntheticNode(fs, kRootIno, vfs::kModeDirectory | 0555), super_(*fs) {}
     Result<RefPtr<vfs::Inode>> lookup(std::string_view name) override;
     Result<> read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) override;
 
   private:
     static uint64_t extra_ino(size_t which) { return child_ino(kRootIno, kEntryCount + which); }
+    Result<RefPtr<vfs::Inode>> lookup_process(int32_t number);
+    Result<RefPtr<vfs::Inode>> lookup_system(std::string_view name);
+    bool is_shown(size_t extra) const { return !super_.processes_only() || extra == kSelf || extra == kThreadSelf; }
+    const ProcFileSystem& super_;  // of fs()
 };
 
+// A thread's number works as well, though it is not listed.
+Result<RefPtr<vfs::Inode>> ProcRoot::lookup_process(int32_t number) {
+    task::Process* process = task::find_process(number);
+    if (!process)
+        if (task::Task* task = task::find_task(number)) process = &task->process();
+    if (!process) return Errno::kNOENT;
+    ProcSubject subject{RefPtr<task::Process>(process), number, false};
+    if (!super_.shows(subject)) return Errno::kNOENT;
+    return make_process_directory(RefPtr<vfs::FileSystem>(fs()), std::move(subject));
+}
+
 Result<RefPtr<vfs::Inode>> ProcRoot::lookup(std::string_view name) {
-    RefPtr<vfs::FileSystem> file_system(fs());
     const int32_t number = parse_pid(name);
-    if (number > 0) {
-        // A thread's number works as well, though it is not listed.
-        task::Process* process = task::find_process(number);
-        if (!process)
-            if (task::Task* task = task::find_task(number)) process = &task->process();
-        if (!process) return Errno::kNOENT;
-        return make_process_directory(std::move(file_system), {RefPtr<task::Process>(process), number, false});
-    }
+    if (number > 0) return lookup_process(number);
+    const Extra which = name == "thread-self" ? kThreadSelf : kSelf;
+    if (name == "self" || which == kThreadSelf)
+        return RefPtr<vfs::Inode>(TRY(make_ref<SelfLink>(RefPtr<vfs::FileSystem>(fs()), extra_ino(which), which)));
+    return super_.processes_only() ? Errno::kNOENT : lookup_system(name);
+}
+
+Result<RefPtr<vfs::Inode>> ProcRoot::lookup_system(std::string_view name) {
+    RefPtr<vfs::FileSystem> file_system(fs());
     for (size_t i = 0; i < kEntryCount; ++i)
         if (kEntries[i].name == name)
             return make_static_node(std::move(file_system), kEntries[i], child_ino(kRootIno, i));
     if (name == "sys") return make_static_node(std::move(file_system), kSysctlDirectory, extra_ino(kSys));
     if (name == "sysvipc") return make_static_node(std::move(file_system), kSysvipcDirectory, extra_ino(kSysvipc));
-    const Extra which = name == "thread-self" ? kThreadSelf : kSelf;
-    if (name == "self" || which == kThreadSelf)
-        return RefPtr<vfs::Inode>(TRY(make_ref<SelfLink>(std::move(file_system), extra_ino(which), which)));
     return Errno::kNOENT;
 }
 
@@ -100,31 +113,36 @@ Result<RefPtr<vfs::Inode>> ProcRoot::lookup(std::string_view name) {
 Result<> ProcRoot::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor) {
     if (cookie < kFirstProcessCookie) {
         if (!visit_dots(cookie, kRootIno, visitor)) return {};
-        if (!visit_entries(cookie, kRootIno, kEntries, visitor)) return {};
+        if (!super_.processes_only() && !visit_entries(cookie, kRootIno, kEntries, visitor)) return {};
         constexpr std::string_view kNames[kExtraCount] = {"sys", "sysvipc", "self", "thread-self"};
         const uint64_t first = kEntryCount + 3;
         for (size_t i = cookie >= first ? cookie - first + 1 : 0; i < kExtraCount; ++i)
-            if (!visitor.visit({kNames[i], extra_ino(i), i <= kSysvipc ? kDtDirectory : kDtLink, first + i})) return {};
+            if (is_shown(i) &&
+                !visitor.visit({kNames[i], extra_ino(i), i <= kSysvipc ? kDtDirectory : kDtLink, first + i}))
+                return {};
     }
-    const int32_t start = cookie >= kFirstProcessCookie ? static_cast<int32_t>(cookie - kFirstProcessCookie) + 1 : 1;
-    for (task::Process* process = task::next_process(start); process; process = task::next_process(process->pid + 1)) {
+    int32_t next = cookie >= kFirstProcessCookie ? static_cast<int32_t>(cookie - kFirstProcessCookie) + 1 : 1;
+    while (task::Process* process = task::next_process(next)) {  // the visitor may block
+        const ProcSubject subject{RefPtr<task::Process>(process), process->pid, false};
+        next = subject.tid + 1;
+        if (!super_.shows(subject)) continue;
         FixedText<16> name;
-        format_to(name, "{}", process->pid);
-        const int32_t pid = process->pid;
-        if (!visitor.visit({name.view(), process_ino({RefPtr<task::Process>(process), pid, false}), kDtDirectory,
-                            kFirstProcessCookie + static_cast<uint64_t>(pid)}))
+        format_to(name, "{}", subject.tid);
+        if (!visitor.visit({name.view(), process_ino(subject), kDtDirectory,
+                            kFirstProcessCookie + static_cast<uint64_t>(subject.tid)}))
             return {};
     }
     return {};
 }
 
-Result<RefPtr<vfs::Inode>> make_proc(const vfs::MountOptions&) {
-    auto file_system = TRY(make_ref<SyntheticFileSystem>("proc", kProcMagic));
+Result<RefPtr<vfs::Inode>> make_proc(const vfs::MountOptions& options) {
+    auto file_system = TRY(make_ref<ProcFileSystem>());
+    TRY(file_system->reconfigure(options.data));
     return RefPtr<vfs::Inode>(TRY(make_ref<ProcRoot>(std::move(file_system))));
 }
 
 }  // namespace
 
-Result<> register_proc() { return vfs::register_file_system("proc", make_proc); }
+Result<> register_proc() { return vfs::register_file_system("proc", make_proc, "gid,hidepid,subset"); }
 
 }  // namespace kvmsbx::fs

@@ -20,6 +20,9 @@ struct ProcSubject {
 // ptrace(2)'s "access mode" for reading: same user, or CAP_SYS_PTRACE. EACCES.
 Result<> may_inspect(const ProcSubject& subject);
 
+// The third field of stat (proc(5)).
+char state_of(const ProcSubject& subject);
+
 // One function per file; ESRCH when the subject has ended.
 Result<> put_stat(const ProcSubject& subject, TextSink& sink);
 Result<> put_statm(const ProcSubject& subject, TextSink& sink);

@@ -102,6 +102,7 @@ constexpr StaticEntry kKernel[] = {
     directory_entry("random", kRandom),
     constant_entry("randomize_va_space", "2\n"),
     text_entry("sem", put_sem, 0644, store_sem),
+    text_entry("shm_rmid_forced", put_shm_rmid_forced, 0644, store_shm_rmid_forced),
     text_entry("shmall", put_shmall, 0644, store_shmall),
     text_entry("shmmax", put_shmmax, 0644, store_shmmax),
     text_entry("shmmni", put_shmmni, 0644, store_shmmni),

@@ -17,16 +17,6 @@ namespace {
 
 constexpr uint64_t kKilobyte = 1024, kSecond = 1'000'000'000, kHundredth = 10'000'000;
 
-// All CPU time and events of the sandbox: of processes that live, and of those that were waited for.
-task::CpuUsage all_usage() {
-    task::CpuUsage sum;
-    task::for_each_process([&](task::Process& process) {
-        sum += task::usage_of(process);
-        sum += process.children_usage;
-    });
-    return sum;
-}
-
 struct ThreadCounts {
     unsigned total = 0, running = 0, blocked = 0;
     int32_t last_pid = 0;
@@ -38,7 +28,7 @@ ThreadCounts count_threads() {
         for (const task::Task& task : process.threads) {
             ++counts.total;
             counts.last_pid = std::max(counts.last_pid, task.tid);
-            if (task.state() == sched::Thread::State::kBlocked) {
+            if (task.state() == sched::Thread::State::kBlocked && !task.awaits_quota) {
                 if (!task.interruptible()) ++counts.blocked;
             } else {
                 ++counts.running;
@@ -152,7 +142,7 @@ Result<> put_meminfo(TextSink& sink) {
 
 Result<> put_system_stat(TextSink& sink) {
     const unsigned cpus = platform::boot_info().cpu_count;
-    const task::CpuUsage usage = all_usage();
+    const task::CpuUsage usage = task::usage_of_all();
     sched::CpuTimes all;
     for (unsigned cpu = 0; cpu < cpus; ++cpu) {
         const sched::CpuTimes times = sched::cpu_times(cpu);
@@ -201,7 +191,7 @@ Result<> put_loadavg(TextSink& sink) {
 // What there is of vmstat(8)'s counters; there is no disk and no swap.
 Result<> put_vmstat(TextSink& sink) {
     const mm::MemoryStatistics memory = mm::memory_statistics();
-    const task::CpuUsage usage = all_usage();
+    const task::CpuUsage usage = task::usage_of_all();
     const struct {
         std::string_view name;
         uint64_t value;
@@ -250,8 +240,8 @@ Result<> put_softirqs(TextSink& sink) {
 }
 
 Result<> put_cgroups(TextSink& sink) {
-    sink.put("#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t0\t1\t1\ncpu\t0\t1\t1\nmemory\t0\t1\t1\n");
-    sink.put("pids\t0\t1\t1\n");
+    sink.put("#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t0\t1\t1\ncpu\t0\t1\t1\n");
+    sink.put("blkio\t0\t1\t1\nmemory\t0\t1\t1\nhugetlb\t0\t1\t1\npids\t0\t1\t1\n");
     return {};
 }
 

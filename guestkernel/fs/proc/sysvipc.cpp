@@ -159,6 +159,12 @@ Result<> put_sem(TextSink& sink) {
 Result<> store_shmmax(std::string_view text) { return store_number(text, sysv::limits.shm_max, ~0ULL); }
 Result<> store_shmall(std::string_view text) { return store_number(text, sysv::limits.shm_all, ~0ULL); }
 Result<> store_shmmni(std::string_view text) { return store_number(text, sysv::limits.shm_segments, kMaxObjects); }
+Result<> put_shm_rmid_forced(TextSink& sink) { return put_number(sink, sysv::limits.shm_destroys_orphans ? 1 : 0); }
+Result<> store_shm_rmid_forced(std::string_view text) {
+    TRY(store_number(text, sysv::limits.shm_destroys_orphans, 1));
+    sysv::destroy_orphans();
+    return {};
+}
 Result<> store_msgmax(std::string_view text) { return store_number(text, sysv::limits.msg_size, kMaxInt); }
 Result<> store_msgmnb(std::string_view text) { return store_number(text, sysv::limits.msg_queue_bytes, kMaxInt); }
 Result<> store_msgmni(std::string_view text) { return store_number(text, sysv::limits.msg_queues, kMaxObjects); }

@@ -7,6 +7,7 @@ namespace kvmsbx::fs {
 extern const StaticEntry kSysvipcDirectory;
 
 Result<> put_shmmax(TextSink& sink);
+Result<> put_shm_rmid_forced(TextSink& sink);
 Result<> put_shmall(TextSink& sink);
 Result<> put_shmmni(TextSink& sink);
 Result<> put_sem(TextSink& sink);
@@ -35,6 +36,7 @@ Result<> store_mq_size(std::string_view text);
 Result<> put_mq_queues(TextSink& sink);
 Result<> store_mq_queues(std::string_view text);
 Result<> store_shmmax(std::string_view text);
+Result<> store_shm_rmid_forced(std::string_view text);
 Result<> store_shmall(std::string_view text);
 Result<> store_shmmni(std::string_view text);
 Result<> store_sem(std::string_view text);

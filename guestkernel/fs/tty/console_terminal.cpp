@@ -1,6 +1,5 @@
 #include "guestkernel/fs/tty/console_terminal.hpp"
 
-#include "guestkernel/platform/host.hpp"
 #include "guestkernel/vfs/device.hpp"
 
 namespace kvmsbx::fs {
@@ -11,36 +10,57 @@ constexpr unsigned kOutputPages = 16, kKeyPages = 1;
 
 }  // namespace
 
-ConsoleTerminal::ConsoleTerminal() : Terminal(vfs::make_device(kPtsMajor, 0), kStandardTermios) {}
+ConsoleTerminal::ConsoleTerminal(RefPtr<PtsFileSystem> instance, uint32_t index, RefPtr<HostStream> keys,
+                                 RefPtr<HostStream> screen, Unused unused)
+    : Terminal(vfs::make_device(kPtsMajor, index), kStandardTermios),
+      index(index),
+      instance_(std::move(instance)),
+      keys_from_(std::move(keys)),
+      screen_(std::move(screen)),
+      unused_(unused) {
+    instance_->set(index, *this);
+    keys_from_->set_user(this);
+    screen_->set_user(this);
+}
 
-Result<RefPtr<ConsoleTerminal>> ConsoleTerminal::create(const WindowSize& size) {
-    auto console = TRY(make_ref<ConsoleTerminal>());
+ConsoleTerminal::~ConsoleTerminal() {
+    keys_from_->set_user(nullptr);
+    screen_->set_user(nullptr);
+    instance_->forget(index, *this);
+}
+
+Result<RefPtr<ConsoleTerminal>> ConsoleTerminal::create(RefPtr<HostStream> keys, RefPtr<HostStream> screen,
+                                                        Unused unused, const WindowSize& size) {
+    auto instance = TRY(first_devpts());
+    const uint32_t index = TRY(instance->free_index());
+    auto console =
+        TRY(make_ref<ConsoleTerminal>(std::move(instance), index, std::move(keys), std::move(screen), unused));
     TRY(console->create_ring(kOutputPages));
     TRY(console->keys_.create(kKeyPages));
     console->set_window_size(size);
-    console->node.mode = 0620;
     console->node.created = sched::realtime_now();
+    console->instance_->give_mode(*console);
     console->pump_input();
     return console;
 }
 
-void ConsoleTerminal::host_ready(unsigned stream) {
-    if (stream == 0)
-        pump_input();
-    else
-        push_output();
+void ConsoleTerminal::host_ready() {
+    pump_input();
+    push_output();
 }
 
 void ConsoleTerminal::push_output() {
     const bool had_output = !output_.empty();
     while (!output_.empty() && !gone_) {
         const auto bytes = output_.front();
-        const auto sent = platform::console_write(1, std::as_bytes(bytes));
+        const auto sent = screen_->write(std::as_bytes(bytes));
         if (sent.is_error() && sent.error() == Errno::kAGAIN) break;
         if (sent.is_error()) return lose_line();
         output_.drop(sent.value());
     }
-    if (had_output && output_.empty()) wake();
+    if (!had_output || !output_.empty()) return;
+    wake();
+    end_if_unused();
 }
 
 void ConsoleTerminal::pump_input() {
@@ -54,7 +74,7 @@ void ConsoleTerminal::pump_input() {
             continue;
         }
         const auto space = keys_.free_run();
-        const auto got = platform::console_read(0, std::as_writable_bytes(space));
+        const auto got = keys_from_->read(std::as_writable_bytes(space));
         if (got.is_error() && got.error() == Errno::kAGAIN) break;
         if (got.is_error() || got.value() == 0) {
             lose_line();
@@ -71,6 +91,26 @@ void ConsoleTerminal::lose_line() {
     gone_ = true;
     output_.clear();
     hang_up();
+}
+
+void ConsoleTerminal::drain(sched::Nanoseconds deadline) {
+    ignore(changed_.wait([this] { return output_.empty() || gone_; }, sched::Interruptible::kNo, deadline),
+           "whoever takes nothing for so long loses it");
+}
+
+void ConsoleTerminal::closed() {
+    --files_;
+    end_if_unused();
+}
+
+void ConsoleTerminal::end_if_unused() {
+    const bool sends = !output_.empty() && !gone_;
+    if (unused_ == Unused::kStays || ended_ || files_ != 0 || session() || sends) return;
+    ended_ = gone_ = true;
+    output_.clear();
+    keys_from_->close();
+    screen_->close();
+    instance_->forget(index, *this);
 }
 
 }  // namespace kvmsbx::fs

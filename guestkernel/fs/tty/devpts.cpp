@@ -138,14 +138,13 @@ Result<> PtsRoot::read_directory(uint64_t cookie, vfs::DirectoryVisitor& visitor
 }
 
 PtsFileSystem* first_instance;  // what a ptmx node outside any devpts means; holds a reference for ever
+bool first_is_mounted;
 
 Result<RefPtr<vfs::Inode>> make_devpts(const vfs::MountOptions& options) {
-    auto instance = TRY(make_ref<PtsFileSystem>());
+    auto instance = first_is_mounted ? TRY(make_ref<PtsFileSystem>()) : TRY(first_devpts());
     TRY(instance->configure(options.data));
-    if (!first_instance) {
-        first_instance = RefPtr<PtsFileSystem>(instance).leak();
-        if (Terminal* console = console_terminal()) TRY(instance->set_console(*console));
-    }
+    if (!first_is_mounted) instance->give_modes();
+    first_is_mounted = true;
     return RefPtr<vfs::Inode>(TRY(make_ref<PtsRoot>(std::move(instance))));
 }
 
@@ -177,13 +176,18 @@ Result<RefPtr<vfs::File>> open_aux(const vfs::Path& path, uint32_t minor, uint32
         default: {
             PtsNode* node = pts_node(path);
             PtsFileSystem* instance = node ? node->instance.get() : first_instance;
-            if (!instance) return Errno::kNODEV;
+            if (!instance || !first_is_mounted) return Errno::kNODEV;
             return open_pty_master(*instance, path, flags);
         }
     }
 }
 
 }  // namespace
+
+Result<RefPtr<PtsFileSystem>> first_devpts() {
+    if (!first_instance) first_instance = TRY(make_ref<PtsFileSystem>()).leak();
+    return RefPtr<PtsFileSystem>(first_instance);
+}
 
 Result<> PtsFileSystem::configure(std::string_view data) {
     std::string_view value;
@@ -211,11 +215,16 @@ Result<String> PtsFileSystem::options() {
     return String::create(text.view());
 }
 
-Result<RefPtr<PtyTerminal>> PtsFileSystem::create_pty() {
+Result<uint32_t> PtsFileSystem::free_index() {
     uint32_t index = 0;
     while (index < slots_.size() && slots_[index]) ++index;
     if (index >= maximum_) return Errno::kNOSPC;
     if (index == slots_.size()) TRY(slots_.push_back(nullptr));
+    return index;
+}
+
+Result<RefPtr<PtyTerminal>> PtsFileSystem::create_pty() {
+    const uint32_t index = TRY(free_index());
     auto terminal = TRY(make_ref<PtyTerminal>(RefPtr<PtsFileSystem>(*this), index));
     TRY(terminal->create());
     const auth::Credentials& creator = task::current().credentials();
@@ -228,9 +237,7 @@ Result<RefPtr<PtyTerminal>> PtsFileSystem::create_pty() {
 }
 
 bool PtsFileSystem::visible(uint32_t index) const {
-    if (index >= slots_.size() || !slots_[index]) return false;
-    // SAFETY: all terminals but the console are ptys.
-    return slots_[index] == console_.get() || static_cast<PtyTerminal*>(slots_[index])->master_open;
+    return index < slots_.size() && slots_[index] && slots_[index]->has_node();
 }
 
 RefPtr<Terminal> PtsFileSystem::find(uint32_t index) const {
@@ -243,12 +250,14 @@ int PtsFileSystem::next(uint32_t from) const {
     return -1;
 }
 
-Result<> PtsFileSystem::set_console(Terminal& console) {
-    TRY(slots_.push_back(&console));
-    console_ = RefPtr<Terminal>(console);
-    console.node.mode = mode_;
-    console.node.gid = gid_;
-    return {};
+void PtsFileSystem::give_mode(Terminal& terminal) const {
+    terminal.node.mode = mode_;
+    terminal.node.gid = gid_;
+}
+
+void PtsFileSystem::give_modes() const {
+    for (Terminal* terminal : slots_)
+        if (terminal) give_mode(*terminal);
 }
 
 Result<> register_terminals() {

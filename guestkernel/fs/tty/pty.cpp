@@ -13,7 +13,7 @@ constexpr size_t kChunk = 1024;
 PtyTerminal::PtyTerminal(RefPtr<PtsFileSystem> instance, uint32_t index)
     : Terminal(vfs::make_device(kPtsMajor, index), kStandardTermios), index(index), instance_(std::move(instance)) {}
 
-PtyTerminal::~PtyTerminal() { instance_->forget(index); }
+PtyTerminal::~PtyTerminal() { instance_->forget(index, *this); }
 
 void PtyTerminal::file_opened() {
     ++slaves_;

@@ -1,8 +1,8 @@
 #pragma once
 // Pseudoterminals and devpts (pts(4)). A PtyTerminal is the slave with its discipline; the master's File is its lower
 // end: it reads the slave's output ring and gives keys by input(). Each devpts mount with pty instances of its own is a
-// PtsFileSystem; the first one also holds the container's console as number 0 (as engines that set the console up in
-// the container's devpts have it). A pty's number is taken until master and slaves are closed; its node goes with the
+// PtsFileSystem; the first one also holds the terminals that the host gave (as engines that make them in the container's
+// devpts have it). A pty's number is taken until master and slaves are closed; its node goes with the
 // master. When the master closes, the slave hangs up.
 #include "guestkernel/fs/tty/terminal.hpp"
 #include "guestkernel/vfs/file_system.hpp"
@@ -41,6 +41,7 @@ class PtyTerminal final : public Terminal {
     void output_discarded() override { output_.clear(); }
     void packet_event(uint8_t events, uint8_t cleared) override;
     bool line_gone() const override { return !master_open; }
+    bool has_node() const override { return master_open; }
     bool locked() const override { return locked_by_master; }
     void file_opened() override;
     void closed() override;
@@ -68,8 +69,15 @@ class PtsFileSystem final : public vfs::FileSystem {
     Terminal* at(uint32_t index) const { return index < slots_.size() ? slots_[index] : nullptr; }
     // Lowest node number >= from, or -1.
     int next(uint32_t from) const;
-    void forget(uint32_t index) { slots_[index] = nullptr; }
-    Result<> set_console(Terminal& console);
+    // The lowest number that no terminal has. ENOSPC, ENOMEM.
+    Result<uint32_t> free_index();
+    void set(uint32_t index, Terminal& terminal) { slots_[index] = &terminal; }
+    void forget(uint32_t index, const Terminal& terminal) {
+        if (slots_[index] == &terminal) slots_[index] = nullptr;
+    }
+    // What nodes of the host's terminals have by the mount's options, and their owners by that of the mount's.
+    void give_mode(Terminal& terminal) const;
+    void give_modes() const;
     uint32_t ptmx_mode() const { return ptmx_mode_; }
     const uint64_t created = sched::realtime_now();
 
@@ -77,13 +85,14 @@ class PtsFileSystem final : public vfs::FileSystem {
     static constexpr uint32_t kMaximum = 4096;
     bool visible(uint32_t index) const;
     Vector<Terminal*> slots_;  // no references: ptys take themselves out
-    RefPtr<Terminal> console_;
     uint32_t mode_ = 0600, ptmx_mode_ = 0, uid_ = 0, gid_ = 0, maximum_ = kMaximum;
     bool has_uid_ = false, has_gid_ = false;
 };
 
-// The console, if the container has a terminal; null before and else. devpts shows it.
+// The first process's terminal, if the host gave one; null before and else.
 Terminal* console_terminal();
+// That which is mounted first. ENOMEM.
+Result<RefPtr<PtsFileSystem>> first_devpts();
 // File system type "devpts" and the devices /dev/tty, /dev/console, /dev/ptmx, /dev/pts/N.
 Result<> register_terminals();
 

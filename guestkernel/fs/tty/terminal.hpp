@@ -41,6 +41,7 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
     Result<> opened(bool noctty, uint32_t flags);
     virtual void file_opened() {}
     virtual void closed() {}
+    virtual bool has_node() const = 0;  // in devpts
 
     // --- the lower end.
     // Keys. Returns how many were taken.
@@ -80,6 +81,8 @@ class Terminal : public task::ControllingTerminal, protected LineHost {
     // EIO: no device behind the terminal any more.
     virtual bool line_gone() const { return false; }
     virtual bool locked() const { return false; }
+    // It is no session's controlling terminal any more.
+    virtual void session_gone() {}
     // Bytes given to the line that are not out yet (TIOCOUTQ, tcdrain).
     virtual size_t unsent() const { return 0; }
 

@@ -30,6 +30,7 @@ void Terminal::detach_session() {
     if (session_ && session_->terminal == this) session_->terminal = nullptr;
     session_ = nullptr;
     foreground_ = 0;
+    session_gone();
 }
 
 bool Terminal::signal_foreground(int signal) {

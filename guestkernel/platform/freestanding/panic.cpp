@@ -13,16 +13,17 @@ namespace {
 bool panicking;
 
 // SAFETY: follows frame pointers while they stay on the stack that starts at `frame`'s 32 KiB block.
-void walk_stack(const uint64_t* frame, uint64_t (&out)[32]) {
+size_t walk_stack(const uint64_t* frame, std::span<uint64_t> out) {
     const uint64_t base = reinterpret_cast<uint64_t>(frame) & ~(platform::kStackSize - 1);
-    for (unsigned i = 0; i < 32; ++i) {
+    for (size_t i = 0; i < out.size(); ++i) {
         const uint64_t at = reinterpret_cast<uint64_t>(frame);
-        if (at < base || at + 16 > base + platform::kStackSize || at % 8) return;
-        if (frame[1] == 0) return;
+        if (at < base || at + 16 > base + platform::kStackSize || at % 8) return i;
+        if (frame[1] == 0) return i;
         out[i] = frame[1];
-        if (frame[0] <= at) return;
+        if (frame[0] <= at) return i + 1;
         frame = reinterpret_cast<const uint64_t*>(frame[0]);
     }
+    return out.size();
 }
 
 [[noreturn]] void send(abi::PanicInfo& info) {
@@ -49,6 +50,18 @@ void panic(const char* message) {
 }
 
 namespace platform {
+
+size_t return_addresses(const void* context, std::span<uint64_t> out) {
+    constexpr size_t kFrame = 5, kNext = 6;  // words of a context: rbp, and where it goes on (context.cpp)
+    if (out.empty()) return 0;
+    const auto* words = static_cast<const uint64_t*>(context);
+    out[0] = words[kNext];
+    // SAFETY: what rbp holds is looked at where it is on the same stack.
+    const auto* frame = reinterpret_cast<const uint64_t*>(words[kFrame]);
+    const uint64_t mask = ~(kStackSize - 1);
+    if ((words[kFrame] & mask) != (reinterpret_cast<uint64_t>(words) & mask)) return 1;
+    return 1 + walk_stack(frame, out.subspan(1));
+}
 
 void panic_with_fault(const abi::SentryFault& fault, CpuArea& area) {
     if (__atomic_exchange_n(&panicking, true, __ATOMIC_SEQ_CST))

@@ -186,6 +186,14 @@ void spawn_some(World& world, unsigned number) {
     spawn(world, flags | (one_in(world.random, 6) ? world.random.below(70) : SIGCHLD), short_life);
 }
 
+// Numbers that are no calls, mostly.
+void run_any_number(World& world) {
+    const uint64_t number = one_in(world.random, 2) ? 470 + world.random.below(60) : any_number(world.random);
+    // The supervisor could be the tracee.
+    if (number == SYS_ptrace && world.identity != Identity::kUser) return;
+    raw_call(number, any_number(world.random), any_number(world.random));
+}
+
 void run_call(World& world, const Call& choice) {
     if (choice.number == SYS_clone || choice.number == SYS_vfork) return spawn_some(world, choice.number);
     // The one change of the mount tree that the supervisor could not take back.
@@ -224,8 +232,7 @@ void run_operations(World& world, unsigned count) {
         if (!only_calls && one_in(world.random, 150))
             run_scenario(world);
         else if (!only_calls && one_in(world.random, 200))
-            raw_call(one_in(world.random, 2) ? 470 + world.random.below(60) : any_number(world.random),
-                     any_number(world.random), any_number(world.random));
+            run_any_number(world);
         else
             run_call(world, choose(world.random));
     }

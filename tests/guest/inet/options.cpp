@@ -282,6 +282,101 @@ TEST("proc_net_dev_route_and_if_inet6") {
     CHECK(strstr(text, "TCP: inuse") != nullptr);
 }
 
+namespace {
+
+bool set_sysctl(const std::string& name, const std::string& value) {
+    const int fd = open(("/proc/sys/net/" + name).c_str(), O_WRONLY);
+    const bool done = fd >= 0 && write(fd, value.data(), value.size()) == static_cast<ssize_t>(value.size());
+    close(fd);
+    return done;
+}
+
+// Runs the body with a sysctl changed, which does not outlive a body that fails.
+template <typename Body>
+void with_sysctl(const std::string& name, const char* value, Body body) {
+    static char text[256];
+    const std::string path = "/proc/sys/net/" + name;
+    if (access(path.c_str(), W_OK) < 0) SKIP("sysctls are read-only here");
+    CHECK_GT(read_file(path.c_str(), text, sizeof text), 0);
+    const std::string before = text;
+    CHECK(set_sysctl(name, value));
+    const int status = run_child(body);
+    CHECK(set_sysctl(name, before));
+    CHECK_EXITED(status, 0);
+}
+
+int option_of(int fd, int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    OK(getsockopt(fd, IPPROTO_TCP, name, &value, &size));
+    return value;
+}
+
+// The port that the kernel chose; 0: there was none.
+int bind_any_port(int fd) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) return 0;
+    socklen_t size = sizeof address;
+    OK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size));
+    return ntohs(address.sin_port);
+}
+
+}  // namespace
+
+TEST("sysctl_keepalive_is_the_default_of_sockets") {
+    const int fd = OK(socket(AF_INET, SOCK_STREAM, 0)), own = OK(socket(AF_INET, SOCK_STREAM, 0));
+    const int chosen = 55;
+    OK(setsockopt(own, IPPROTO_TCP, TCP_KEEPIDLE, &chosen, sizeof chosen));
+    const struct {
+        const char *name, *value;
+        int option, shown;
+    } rows[] = {{"ipv4/tcp_keepalive_time", "600", TCP_KEEPIDLE, 600},
+                {"ipv4/tcp_keepalive_intvl", "20", TCP_KEEPINTVL, 20},
+                {"ipv4/tcp_keepalive_probes", "4", TCP_KEEPCNT, 4},
+                {"ipv4/tcp_fin_timeout", "30", TCP_LINGER2, 30}};
+    for (const auto& row : rows)
+        with_sysctl(row.name, row.value, [&] {
+            CHECK_EQ(option_of(fd, row.option), row.shown);
+            CHECK_EQ(option_of(own, TCP_KEEPIDLE), 55);
+            CHECK(!set_sysctl(row.name, "soon"));
+        });
+    CHECK(!set_sysctl("ipv4/tcp_keepalive_probes", "256"));
+}
+
+TEST("sysctl_local_ports_are_those_that_are_chosen_from") {
+    with_sysctl("ipv4/ip_local_port_range", "41000 41001", [] {
+        const int a = OK(socket(AF_INET, SOCK_STREAM, 0)), b = OK(socket(AF_INET, SOCK_STREAM, 0));
+        const int first = bind_any_port(a), second = bind_any_port(b);
+        CHECK(first + second == 41000 + 41001 && first != second);
+        const int none = OK(socket(AF_INET, SOCK_STREAM, 0));
+        CHECK_EQ(bind_any_port(none), 0);
+        CHECK_EQ(errno, EADDRINUSE);
+        for (const char* wrong : {"41000 40000", "0 100", "100 41000", "40000 65536"})
+            CHECK(!set_sysctl("ipv4/ip_local_port_range", wrong));
+    });
+}
+
+TEST("sysctl_first_unprivileged_port_is_not_above_the_local_ports") {
+    with_sysctl("ipv4/ip_unprivileged_port_start", "80", [] {
+        CHECK(set_sysctl("ipv4/ip_unprivileged_port_start", "32768"));
+        CHECK(!set_sysctl("ipv4/ip_unprivileged_port_start", "32769"));
+    });
+}
+
+TEST("sysctl_somaxconn_bounds_backlogs") {
+    with_sysctl("core/somaxconn", "1", [] {
+        const int listener = OK(socket(AF_INET, SOCK_STREAM, 0));
+        CHECK(bind_any_port(listener) > 0);
+        OK(listen(listener, 100));
+        tcp_info info{};
+        socklen_t size = sizeof info;
+        OK(getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &size));
+        CHECK_EQ(info.tcpi_sacked, 1);  // of a listener: its backlog
+        CHECK(!set_sysctl("core/somaxconn", "-1"));
+    });
+}
+
 TEST("proc_sys_net_numbers") {
     static char text[256];
     CHECK_GT(read_file("/proc/sys/net/core/somaxconn", text, sizeof text), 0);

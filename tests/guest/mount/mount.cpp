@@ -54,6 +54,56 @@ TEST("tmpfs_options") {
     OK(statfs("a", &space));
     CHECK_EQ(space.f_blocks, 16);
     CHECK_ERRNO(mkdir("a/b", 0755), EROFS);
+    OK(mount("x", "a", "tmpfs", 0, "size=1T"));
+    OK(statfs("a", &space));
+    CHECK_EQ(space.f_blocks, 1UL << 28);
+}
+
+// What is not the default, in Linux's order.
+TEST("tmpfs_options_are_shown") {
+    const std::string base = base_mount();
+    make_directory("a");
+    OK(mount("x", "a", "tmpfs", 0, "nr_inodes=50,gid=6,mode=0710,size=64k,uid=5"));
+    const std::string line = info_of(base + "/a");
+    CHECK(line.find("rw,size=64k,nr_inodes=50,mode=710,uid=5,gid=6") != line.npos);
+    OK(mount(nullptr, "a", nullptr, MS_REMOUNT, "nr_inodes=60,mode=0777"));
+    const std::string changed = info_of(base + "/a");
+    CHECK(changed.find("rw,size=64k,nr_inodes=60,mode=710,uid=5,gid=6") != changed.npos);
+}
+
+TEST("tmpfs_huge_pages") {
+    const std::string base = base_mount();
+    make_directory("a");
+    if (mount("x", "a", "tmpfs", 0, "huge=never") < 0) SKIP("this kernel has no huge pages");
+    CHECK_EQ(info_of(base + "/a").find("huge="), std::string::npos);
+    OK(mount("x", "a", "tmpfs", 0, "huge=within_size"));
+    CHECK(info_of(base + "/a").find("huge=within_size") != std::string::npos);
+    OK(mount("x", "a", "tmpfs", 0, "huge=advise"));
+    CHECK_ERRNO(mount("x", "a", "tmpfs", 0, "huge=sometimes"), EINVAL);
+    CHECK_ERRNO(mount("x", "a", "tmpfs", 0, "huge"), EINVAL);
+}
+
+TEST("tmpfs_memory_policies") {
+    const std::string base = base_mount();
+    make_directory("a");
+    if (mount("x", "a", "tmpfs", 0, "mpol=default") < 0) SKIP("this kernel has one memory node and no policies");
+    CHECK_EQ(info_of(base + "/a").find("mpol="), std::string::npos);
+    const struct {
+        const char *option, *shown;
+    } rows[] = {{"mpol=local", "mpol=local"},
+                {"mpol=prefer:0", "mpol=prefer:0"},
+                {"mpol=prefer", "mpol=local"},
+                {"mpol=bind:0-0", "mpol=bind:0"},
+                {"mpol=interleave", "mpol=interleave:0"},
+                {"mpol=bind=static:0", "mpol=bind=static:0"}};
+    for (const auto& row : rows) {
+        OK(mount("x", "a", "tmpfs", 0, row.option));
+        const std::string line = info_of(base + "/a");
+        CHECK(line.size() > strlen(row.shown) && line.substr(line.size() - strlen(row.shown)) == row.shown);
+    }
+    for (const char* wrong : {"mpol=bind", "mpol=local:0", "mpol=default:0", "mpol=prefer:", "mpol=bind:63",
+                              "mpol=near", "mpol=bind=often:0", "mpol"})
+        CHECK_ERRNO(mount("x", "a", "tmpfs", 0, wrong), EINVAL);
 }
 
 TEST("magic_number_in_the_flags_is_old") {

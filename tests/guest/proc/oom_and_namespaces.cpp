@@ -119,6 +119,15 @@ TEST("a_namespaces_file_opens_but_cannot_be_read") {
     CHECK_ERRNO(open("/proc/self/ns/nothing", O_RDONLY), ENOENT);
 }
 
+// Where nobody made a time namespace, they are zero.
+TEST("offsets_of_the_time_namespace_are_shown_and_fixed") {
+    CHECK_STREQ(content("/proc/self/timens_offsets").c_str(),
+                "monotonic           0         0\nboottime            0         0\n");
+    CHECK_ERRNO(access("/proc/self/task/self/timens_offsets", F_OK), ENOENT);
+    const int fd = OK(open("/proc/self/timens_offsets", O_WRONLY));
+    CHECK_ERRNO(write(fd, "monotonic 5 0\n", 14), EPERM);  // without CAP_SYS_TIME
+}
+
 TEST("audit_ids_are_numbers_without_line_feed") {
     if (access("/proc/self/loginuid", F_OK) < 0) SKIP("this kernel has no audit");
     for (const char* name : {"/proc/self/loginuid", "/proc/self/sessionid"}) {

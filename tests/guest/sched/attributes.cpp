@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include <cstdlib>
+
 #include "tests/guest/guest_test.hpp"
 
 using namespace guest;
@@ -26,9 +28,29 @@ long getattr(Attributes& attributes, int pid = 0, unsigned size = 48, unsigned f
     return syscall(SYS_sched_getattr, pid, &attributes, size, flags);
 }
 
+// Of /proc/self/stat, as proc(5) counts.
+long stat_field(int field) {
+    static char text[4096];
+    OK(read_file("/proc/self/stat", text, sizeof text));
+    const char* at = strrchr(text, ')') + 2;
+    for (int i = 3; i < field; ++i) at = strchr(at, ' ') + 1;
+    return strtol(at, nullptr, 10);
+}
+
 void become_user() { OK(setuid(1234)); }
 
 }  // namespace
+
+TEST("stat_shows_real_time_priority_and_policy") {
+    OK(setpriority(PRIO_PROCESS, 0, 7));
+    CHECK_EQ(stat_field(18), 27);
+    CHECK_EQ(stat_field(19), 7);
+    const sched_param parameter{10};
+    if (sched_setscheduler(0, SCHED_RR, &parameter) < 0) SKIP("this group may not have real-time threads");
+    CHECK_EQ(stat_field(18), -11);
+    CHECK_EQ(stat_field(40), 10);
+    CHECK_EQ(stat_field(41), SCHED_RR);
+}
 
 TEST("getattr_shows_nice_and_policy") {
     OK(setpriority(PRIO_PROCESS, 0, 7));

@@ -56,8 +56,13 @@ TEST("controllers_have_their_files") {
     CHECK(controllers.find("memory") != std::string::npos);
     for (const char* name :
          {"cgroup.events", "cgroup.procs", "cgroup.threads", "cgroup.stat", "cgroup.type", "memory.max", "memory.high",
-          "memory.low", "memory.min", "memory.current", "memory.stat", "memory.events"})
+          "memory.low", "memory.min", "memory.current", "memory.stat", "memory.events", "memory.events.local",
+          "memory.numa_stat", "memory.oom.group", "memory.swap.max", "memory.swap.events"})
         (void)group(name);
+    for (const char* name : {"cpu.idle", "cpu.weight", "cpu.weight.nice", "cpuset.cpus.partition", "io.stat", "io.max",
+                             "pids.max", "pids.current", "pids.events", "hugetlb.2MB.max", "hugetlb.2MB.current"})
+        if (controllers.find(" " + std::string(name).substr(0, strcspn(name, "."))) != std::string::npos)
+            (void)group(name);
 }
 
 TEST("group_lists_the_process") {
@@ -112,7 +117,23 @@ TEST("memory_stat_has_kinds") {
 
 TEST("memory_events_count_from_nothing") {
     need_group();
-    for (const char* name : {"low ", "high ", "max "}) CHECK_GE(number_in(group("memory.events"), name), 0);
+    for (const char* name : {"low ", "high ", "max ", "oom ", "oom_kill ", "oom_group_kill "}) {
+        CHECK_GE(number_in(group("memory.events"), name), 0);
+        CHECK_GE(number_in(group("memory.events.local"), name), 0);
+    }
+}
+
+TEST("memory_of_the_nodes_is_the_groups") {
+    need_group();
+    const std::string nodes = group("memory.numa_stat");
+    CHECK(nodes.find("anon N0=") != std::string::npos && nodes.find("file N0=") != std::string::npos);
+}
+
+TEST("cgroup_kill_is_write_only") {
+    need_group();
+    struct stat status;
+    if (stat("/sys/fs/cgroup/cgroup.kill", &status) < 0) SKIP("this kernel has no cgroup.kill");
+    CHECK_EQ(status.st_mode, S_IFREG | 0200);
 }
 
 TEST("cpu_max_has_quota_and_period") {

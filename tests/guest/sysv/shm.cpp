@@ -289,6 +289,97 @@ TEST("shm_limits_are_linux_defaults") {
     CHECK_STREQ(text, "4096\n");
 }
 
+namespace {
+
+constexpr const char* kForced = "/proc/sys/kernel/shm_rmid_forced";
+
+bool set_forced(const char* value) {
+    const int fd = open(kForced, O_WRONLY);
+    const bool done = fd >= 0 && write(fd, value, strlen(value)) == static_cast<ssize_t>(strlen(value));
+    close(fd);
+    return done;
+}
+
+// Runs the body with kernel.shm_rmid_forced set, which does not outlive a body that fails.
+template <typename Body>
+void with_forced(Body body) {
+    if (access(kForced, W_OK) < 0) SKIP("sysctls are read-only here");
+    CHECK(set_forced("1"));
+    const int status = run_child(body);
+    CHECK(set_forced("0"));
+    CHECK_EXITED(status, 0);
+}
+
+bool is_there(int id) {
+    shmid_ds status;
+    return shmctl(id, IPC_STAT, &status) == 0;
+}
+
+}  // namespace
+
+TEST("shm_rmid_forced_destroys_what_nobody_has_attached") {
+    with_forced([] {
+        const int id = new_segment();
+        CHECK(is_there(id));  // its creator lives
+        void* at = OK(shmat(id, nullptr, 0));
+        OK(shmdt(at));
+        CHECK(!is_there(id));
+    });
+}
+
+TEST("shm_rmid_forced_destroys_at_the_creators_end") {
+    with_forced([] {
+        int ids[2];
+        OK(pipe(ids));
+        CHECK_EXITED(run_child([&] {
+                         const int made[2] = {new_segment(), new_segment()};
+                         OK(shmat(made[1], nullptr, 0));
+                         CHECK_EQ(write(ids[1], made, sizeof made), static_cast<ssize_t>(sizeof made));
+                     }),
+                     0);
+        int made[2];
+        CHECK_EQ(read(ids[0], made, sizeof made), static_cast<ssize_t>(sizeof made));
+        CHECK(!is_there(made[0]) && !is_there(made[1]));
+    });
+}
+
+TEST("shm_rmid_forced_leaves_what_is_attached") {
+    with_forced([] {
+        int ends[2];
+        OK(pipe(ends));
+        const pid_t creator = OK(fork());
+        if (creator == 0) {
+            const int id = new_segment();
+            CHECK_EQ(write(ends[1], &id, sizeof id), static_cast<ssize_t>(sizeof id));
+            for (;;) pause();
+        }
+        int id;
+        CHECK_EQ(read(ends[0], &id, sizeof id), static_cast<ssize_t>(sizeof id));
+        void* at = OK(shmat(id, nullptr, 0));
+        OK(kill(creator, SIGKILL));
+        finish(creator);
+        CHECK(is_there(id));
+        OK(shmdt(at));
+        CHECK(!is_there(id));
+    });
+}
+
+TEST("shm_rmid_forced_destroys_orphans_when_it_is_set") {
+    if (access(kForced, W_OK) < 0) SKIP("sysctls are read-only here");
+    int ends[2];
+    OK(pipe(ends));
+    CHECK_EXITED(run_child([&] {
+                     const int id = new_segment();
+                     CHECK_EQ(write(ends[1], &id, sizeof id), static_cast<ssize_t>(sizeof id));
+                 }),
+                 0);
+    int id;
+    CHECK_EQ(read(ends[0], &id, sizeof id), static_cast<ssize_t>(sizeof id));
+    CHECK(is_there(id));
+    with_forced([&] { CHECK(!is_there(id)); });
+    CHECK(!set_forced("2"));
+}
+
 TEST("shm_bad_command_and_pointer") {
     int id = new_segment();
     CHECK_ERRNO(shmctl(id, 77, nullptr), EINVAL);
