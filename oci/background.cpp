@@ -1,41 +1,21 @@
 #include "oci/background.hpp"
 
 #include <fcntl.h>
-#include <link.h>
 #include <malloc.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "common/host/code_pages.hpp"
 #include "common/host/exit_code.hpp"
 #include "common/host/fd.hpp"
 #include "common/host/write_all.hpp"
 
 namespace kvmsbx::oci {
 namespace {
-
-// Pages of the executable that only the way here needed are no longer counted as this process's: what is used again comes
-// back by a fault.
-void let_go_of_code() {
-    dl_iterate_phdr(
-        [](dl_phdr_info* info, size_t, void*) {
-            constexpr uintptr_t kPage = 4096;
-            for (int i = 0; i < info->dlpi_phnum; i++) {
-                const ElfW(Phdr)& segment = info->dlpi_phdr[i];
-                if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W)) continue;
-                const uintptr_t begin = (info->dlpi_addr + segment.p_vaddr) & ~(kPage - 1);
-                const uintptr_t end = (info->dlpi_addr + segment.p_vaddr + segment.p_memsz) & ~(kPage - 1);
-                // SAFETY: the kernel's own layout of this executable; nothing there was ever written.
-                if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-            }
-            return 0;
-        },
-        nullptr);
-}
 
 // `told`: where the caller waits for one byte, 0 or the exit code of a failure.
 [[noreturn]] void child_main(const char* name, pid_t caller, host::Fd told,
@@ -53,7 +33,7 @@ void let_go_of_code() {
     bool is_ready = false;
     const int code = body([&] {
         malloc_trim(0);
-        let_go_of_code();
+        host::let_go_of_code();
         prctl(PR_SET_PDEATHSIG, 0);
         is_ready = true;
         tell(0);
