@@ -3,7 +3,7 @@ import json
 import pathlib
 import shutil
 
-from support import NotHere, sandbox
+from support import sandbox
 
 
 def merge(into, changes):
@@ -29,10 +29,7 @@ def bundle_with(world, script, changes, mounts=()):
 def run_with(world, script, changes, mounts=(), prepare=lambda root: None):
     bundle = bundle_with(world, script, changes, mounts)
     prepare(bundle.root)
-    done = world.call("run", bundle.path)
-    if "is not applied" in done.err:
-        raise NotHere(f"the command line does not hand it to the Sentry: {done.err}")
-    return done
+    return world.call("run", bundle.path)
 
 
 def output(world, script, changes, **extra):
@@ -104,10 +101,14 @@ def test_cpu_without_a_quota_counts_no_periods(world):
     assert stat["nr_periods"] == stat["nr_throttled"] == stat["throttled_usec"] == 0 < stat["usage_usec"], stat
 
 
+def time_namespace(offsets):
+    return {"linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "uts", "ipc", "network", "time")], "timeOffsets": offsets}}
+
+
 @sandbox
 def test_clocks_have_the_offsets_of_the_time_namespace(world):
     host = float(pathlib.Path("/proc/uptime").read_text().split()[0])
-    offsets = {"linux": {"timeOffsets": {"monotonic": {"secs": 86400, "nanosecs": 5}, "boottime": {"secs": 172800, "nanosecs": 0}}}}
+    offsets = time_namespace({"monotonic": {"secs": 86400, "nanosecs": 5}, "boottime": {"secs": 172800, "nanosecs": 0}})
     out = output(world, "cat /proc/self/timens_offsets; cat /proc/uptime; cut -d' ' -f22 /proc/self/stat; grep btime /proc/stat; date +%s; sleep 0.1", offsets)
     lines = out.splitlines()
     assert [line.split() for line in lines[:2]] == [["monotonic", "86400", "5"], ["boottime", "172800", "0"]], out
@@ -118,7 +119,7 @@ def test_clocks_have_the_offsets_of_the_time_namespace(world):
 
 @sandbox
 def test_clocks_before_the_boot_are_refused(world):
-    done = run_with(world, "true", {"linux": {"timeOffsets": {"boottime": {"secs": -10**9, "nanosecs": 0}}}})
+    done = run_with(world, "true", time_namespace({"boottime": {"secs": -10**9, "nanosecs": 0}}))
     assert done.code == 125 and "linux.timeOffsets" in done.err, done
 
 
