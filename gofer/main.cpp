@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 
 #include "common/abi/channel.hpp"
+#include "common/host/code_pages.hpp"
 #include "common/host/fd.hpp"
 #include "common/host/write_all.hpp"
 #include "gofer/confine.hpp"
@@ -213,6 +214,7 @@ int gofer_main(int argc, char** argv) {
     auto server = std::make_unique<Server>(std::move(config));
     log.debug_text("serving " + spec.root_path);
     malloc_trim(0);  // what config.json and the options needed
+    host::let_go_of_code();
     if (!install_seccomp(options.socket_fd >= 0)) return 1;
     ServeEnd end = options.socket_fd >= 0 ? serve_socket(*server, options.socket_fd, options.lifeline_fd)
                                           : serve_ring(*server, ring);

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 
+#include "common/host/code_pages.hpp"
 #include "common/host/exit_code.hpp"
 #include "common/host/fd.hpp"
 #include "common/host/write_all.hpp"
@@ -32,6 +33,7 @@ namespace {
     bool is_ready = false;
     const int code = body([&] {
         malloc_trim(0);
+        host::let_go_of_code();
         prctl(PR_SET_PDEATHSIG, 0);
         is_ready = true;
         tell(0);

@@ -41,7 +41,8 @@ void remove_state(const std::string& root, const std::string& id) {
     for (int attempt = 0; attempt < 300 && folder.value().is_held(); ++attempt) nanosleep(&kPause, nullptr);
     const Outcome<ContainerRecord> record = folder.value().read_record();
     if (record.is_ok())
-        ignore(Cgroup::from_paths(record.value().cgroups).remove(Leftovers::kKill), "nobody is left who could be told");
+        ignore(Cgroup::from_paths(record.value().cgroups, record.value().systemd_unit).remove(Leftovers::kKill),
+               "nobody is left who could be told");
     ignore(folder.value().remove(), "nobody is left who could be told");
 }
 

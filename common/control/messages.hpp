@@ -64,7 +64,7 @@ struct Signal {
     KVMSBX_CONTROL_MESSAGE(Signal, 4);
     uint64_t target = 0;  // id of an Exec, 0: the first process
     uint32_t number = 0;
-    bool all = false;         // to every process of the sandbox
+    bool all = false;  // to every process of the sandbox
     // A user's, from the keyboard: to the foreground group, where the target has a terminal; and without a handler it
     // ends the first process, too, which other signals than SIGKILL else do not.
     bool foreground = false;

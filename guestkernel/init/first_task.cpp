@@ -41,14 +41,14 @@ void cannot_start(Errno error) {
     control::end_with(failure);
 }
 
-void offset_clocks() {
+void take_start_settings() {
     const SandboxSpec spec = read_spec();
+    control::begin_first_process(spec.wait_for_start ? control::StartsBy::kRequest : control::StartsBy::kItself);
     ignore(sched::set_clock_offsets({spec.monotonic_offset_ns, spec.boottime_offset_ns}), "boot_sandbox() sees it");
 }
 
 void run_first_task(task::Task& task) {
     const SandboxSpec spec = read_spec();
-    control::begin_first_process(spec.wait_for_start ? control::StartsBy::kRequest : control::StartsBy::kItself);
     auto files = take_standard_files(spec.process);
     if (files.is_error()) cannot_start(files.error());
     control::set_first_terminal(files->terminal);

@@ -6,8 +6,9 @@ namespace kvmsbx::init {
 
 // Ends the sandbox with a line, as there is no first process. EAGAIN, ENOMEM.
 [[noreturn]] void cannot_start(Errno error);
-// linux.timeOffsets, before anything asks for the time. boot_sandbox() tells where that cannot be.
-void offset_clocks();
+// What the spec says of the start itself, before anything asks for the time: who starts the first process, and
+// linux.timeOffsets. boot_sandbox() tells where those cannot be.
+void take_start_settings();
 // The first task's bootstrap: sandbox, process, execve. Ends the sandbox with 125, 126 or 127 if the program cannot be
 // run.
 void run_first_task(task::Task& task);

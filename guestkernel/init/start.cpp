@@ -40,7 +40,7 @@ void set_up_sentry(const abi::BootInfo& info) {
     mm::init_frames(info.ram_gpa, info.ram_size, info.ram_first_free, info.ram_backed);
     random::seed(info.random_seed);
     sched::init_clock();
-    offset_clocks();
+    take_start_settings();
     if (info.vdso_size) sched::update_vdso_data(platform::phys_to_virt(info.vdso_gpa - platform::kPageSize));
     syscalls::init_strace();
     task::dispatch_system_call = syscalls::dispatch;

@@ -31,6 +31,7 @@ uint32_t fresh;   // index of the first block never handed out
 uint32_t backed;  // index of the first frame that the VMM has to be asked for (kBackMemory)
 uint32_t free_lists[kMaxOrder + 1];
 uint64_t free_frames, cached_frames, file_frames, limit_frames = ~0ULL;
+uint32_t first_fresh;      // where `fresh` began
 uint64_t reserved_frames;  // the Sentry's image and the array of frames: nobody's memory
 uint64_t peak_frames, limit_hits;
 sched::Nanoseconds short_until;  // whole free blocks go back to the host at once; 0: it is not short of memory
@@ -60,10 +61,21 @@ void unlink(uint32_t index) {
     if (frame.order == kMaxOrder && !(frame.flags & Frame::kKnownZero)) --dirty_free_blocks;
 }
 
+// For whom the last blocks within a limit are: frames that have to lie in a row have no other chance once memory is in
+// pieces.
+enum class Need : bool { kAnyFrame, kFramesInARow };
+
+// How many frames in blocks may be handed out: the host counts whole blocks, so a limit bounds them as well as frames.
+uint64_t most_fresh(Need need) {
+    constexpr uint64_t kBlock = 1U << kMaxOrder;
+    if (limit_frames == ~0ULL) return ~0ULL;
+    return need == Need::kAnyFrame ? limit_frames : limit_frames + limit_frames / 32 + 2 * kBlock;
+}
+
 // Is the next fresh block there, and has it memory behind it?
-bool fresh_available() {
+bool fresh_available(Need need) {
     constexpr uint32_t kBlock = 1U << kMaxOrder;
-    if (fresh >= frame_count) return false;
+    if (fresh >= frame_count || fresh - first_fresh >= most_fresh(need)) return false;
     if (fresh + kBlock <= backed) return true;
     const auto bytes = platform::back_memory((uint64_t{fresh} + kBlock) * kPageSize);
     if (bytes.is_error()) return false;
@@ -79,10 +91,10 @@ uint32_t find_free_rest(unsigned order) {
 }
 
 // The same of all, kNone when there is none.
-uint32_t find_free(unsigned order) {
+uint32_t find_free(unsigned order, Need need = Need::kAnyFrame) {
     if (const uint32_t rest = find_free_rest(order); rest != kNone) return rest;
     if (free_lists[kMaxOrder] != kNone) return free_lists[kMaxOrder];
-    if (!fresh_available()) return kNone;
+    if (!fresh_available(need)) return kNone;
     const uint32_t index = fresh;
     fresh += 1U << kMaxOrder;
     frames[index].flags = Frame::kKnownZero;
@@ -107,7 +119,8 @@ uint32_t carve(uint32_t head, uint32_t index, unsigned order) {
 
 // Takes a block of `order`, kNone when there is none: from the end, so that runs can grow from the start.
 uint32_t take(unsigned order) {
-    const uint32_t head = find_free(order);
+    const bool in_a_row = order > 0 && order < kMaxOrder;
+    const uint32_t head = find_free(order, in_a_row ? Need::kFramesInARow : Need::kAnyFrame);
     return head == kNone ? kNone : carve(head, head + (1U << frames[head].order) - 1, order);
 }
 
@@ -327,6 +340,7 @@ void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed_bytes
     const auto array_pages = static_cast<uint32_t>(array_size / kPageSize);
     fresh = (first + array_pages + 511) & ~511U;
     frames = static_cast<Frame*>(platform::phys_to_virt(ram + uint64_t{fresh - array_pages} * kPageSize));
+    first_fresh = fresh;
     free_frames = frame_count - fresh;
     for (uint32_t index = first; index < fresh - array_pages; ++index) {
         frames[index].references = 0;

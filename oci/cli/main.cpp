@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <memory>
 #include <optional>
 
 #include "common/host/exit_code.hpp"
@@ -88,6 +89,8 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
         ->check(CLI::IsMember({"none", "host"}))
         ->capture_default_str();
     app.add_flag("--strict", run.strict, "Refuse a config.json with fields that are not applied");
+    app.add_flag("--ignore-cgroups", run.ignore_cgroups,
+                 "Leave the host's control groups alone; the sandbox itself keeps the limits of config.json");
     app.add_flag("--systemd-cgroup", run.systemd_cgroup, "Control groups are made by systemd");
     for (const char* name : {"--criu", "--rootless"})  // runc's
         app.add_option(name)->group("");
@@ -142,13 +145,7 @@ Outcome<> open_logs(const CLI::App& app, Reporter& reporter, Reporter::Options o
     return reporter.open(options);
 }
 
-int cli_main(int argc, char** argv) {
-    open_missing_stdio();
-    signal(SIGPIPE, SIG_IGN);
-    CLI::App app("kvmsbx runs OCI containers in a sandbox with a kernel of its own.", "kvmsbx");
-    GlobalOptions options;
-    Action action;
-    Reporter reporter;
+void describe(CLI::App& app, GlobalOptions& options, Action& action) {
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     add_global_options(app, options);
     const Verbs verbs{app, options, action};
@@ -157,16 +154,28 @@ int cli_main(int argc, char** argv) {
         add(verbs);
     app.set_version_flag("-v,--version", kVersionText);
     app.require_subcommand(1);
-    if (const std::optional<int> code = parse(app, reporter, argc, argv)) return *code;
+}
+
+int cli_main(int argc, char** argv) {
+    open_missing_stdio();
+    signal(SIGPIPE, SIG_IGN);
+    auto app =
+        std::make_unique<CLI::App>("kvmsbx runs OCI containers in a sandbox with a kernel of its own.", "kvmsbx");
+    GlobalOptions options;
+    Action action;
+    Reporter reporter;
+    describe(*app, options, action);
+    if (const std::optional<int> code = parse(*app, reporter, argc, argv)) return *code;
     options.reporter.log_format = options.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
     options.reporter.stream_children = options.sandbox.strace;
     options.sandbox.file_access = options.file_access == "shared" ? FileAccess::kShared : FileAccess::kExclusive;
     options.sandbox.mounts_access = options.mounts_access == "shared" ? FileAccess::kShared : FileAccess::kExclusive;
     close_other_descriptors(options.preserve_fds);
-    if (const Outcome<> opened = open_logs(app, reporter, options.reporter); opened.is_error()) {
+    if (const Outcome<> opened = open_logs(*app, reporter, options.reporter); opened.is_error()) {
         reporter.error(opened.error().message);
         return host::kExitOwnFailure;
     }
+    app.reset();  // a monitor that is left behind keeps what is there now
     return action(reporter);
 }
 

@@ -181,12 +181,11 @@ void add_manual(const Verbs& verbs) {
     auto shell = std::make_shared<std::string>();
     completion->add_option("shell", *shell, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
     completion->callback([verbs, shell] {
-        verbs.action = [&app = verbs.app, shell](Reporter&) {
-            return print(*shell == "bash" ? bash_completion(app) : zsh_completion(app));
-        };
+        const std::string text = *shell == "bash" ? bash_completion(verbs.app) : zsh_completion(verbs.app);
+        verbs.action = [text](Reporter&) { return print(text); };
     });
     CLI::App* page = verbs.add("manual", kHostGroup, "Print the man page kvmsbx(8)");
-    page->callback([verbs] { verbs.action = [&app = verbs.app](Reporter&) { return print(manual(app)); }; });
+    page->callback([verbs] { verbs.action = [text = manual(verbs.app)](Reporter&) { return print(text); }; });
 }
 
 }  // namespace kvmsbx::oci::cli

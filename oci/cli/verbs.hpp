@@ -20,7 +20,8 @@ struct GlobalOptions {
     unsigned preserve_fds = 0;
 };
 
-// Each adds its verbs to the application; when the user gives one, `action` becomes what is to be done.
+// Each adds its verbs to the application; when the user gives one, `action` becomes what is to be done. The application
+// is gone by then.
 using Action = std::function<int(Reporter&)>;
 struct Verbs {
     CLI::App& app;

@@ -23,12 +23,16 @@ size_t aligned(size_t value, size_t boundary) { return (value + boundary - 1) / 
 
 void DbusWriter::put_u32(uint32_t value) {
     align(4);
-    bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
+    char raw[sizeof value];
+    memcpy(raw, &value, sizeof value);
+    bytes_.append(raw, sizeof raw);
 }
 
 void DbusWriter::put_u64(uint64_t value) {
     align(8);
-    bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
+    char raw[sizeof value];
+    memcpy(raw, &value, sizeof value);
+    bytes_.append(raw, sizeof raw);
 }
 
 void DbusWriter::put_string(std::string_view text) {

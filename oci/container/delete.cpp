@@ -67,7 +67,7 @@ void run_poststop_hooks(const Container& container, Reporter& reporter) {
 Outcome<> remove_container(Container& container, Reporter& reporter) {
     end_process(container.record.boot);
     end_process(container.record.gofer);
-    TRY(Cgroup::from_paths(container.record.cgroups).remove(Leftovers::kKill));
+    TRY(Cgroup::from_paths(container.record.cgroups, container.record.systemd_unit).remove(Leftovers::kKill));
     run_poststop_hooks(container, reporter);
     return container.folder.remove();
 }

@@ -90,6 +90,7 @@ std::string record_to_json(const ContainerRecord& record) {
                           {"created", record.created},
                           {"owner", record.owner},
                           {"cgroups", record.cgroups},
+                          {"systemdUnit", record.systemd_unit},
                           {"platform", record.platform},
                           {"cpus", record.cpus},
                           {"annotations", record.annotations}};
@@ -113,6 +114,7 @@ Outcome<ContainerRecord> record_from_json(std::string_view text) {
         record.created = document.at("created").get<std::string>();
         record.owner = document.at("owner").get<uid_t>();
         record.cgroups = document.at("cgroups").get<std::vector<std::string>>();
+        record.systemd_unit = document.at("systemdUnit").get<std::string>();
         record.platform = document.at("platform").get<std::string>();
         record.cpus = document.at("cpus").get<uint32_t>();
         record.annotations = document.at("annotations").get<std::map<std::string, std::string>>();

@@ -33,6 +33,7 @@ struct ContainerRecord {
     std::string created;  // RFC 3339
     uid_t owner = 0;
     std::vector<std::string> cgroups;  // folders of the container's own control groups
+    std::string systemd_unit;          // that made them; "": cgroupfs
     std::string platform;              // kvm or process
     uint32_t cpus = 0;                 // virtual ones; 0: as many as the host lets the caller use
     std::map<std::string, std::string> annotations;

@@ -132,6 +132,7 @@ Outcome<SystemdClient> SystemdClient::connect_to(const std::string& path) {
     if (path.size() >= sizeof address.sun_path) return Failure{path + ": the name is too long for a socket"};
     memcpy(address.sun_path, path.c_str(), path.size());
     host::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // SAFETY: connect(2) takes each family's address as a sockaddr.
     if (!socket.is_open() || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
         return errno_failure(path, errno);
     SystemdClient client(std::move(socket));

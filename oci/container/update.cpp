@@ -57,7 +57,7 @@ Outcome<> update(const std::string& root, const std::string& id, const std::stri
     // The Sentry first: it kills inside what a lower limit of the host would end as a whole.
     TRY(ask(monitor, control::Update{limits_for_sentry(spec.limits, memory)}));
     if (has_cgroup)
-        TRY(Cgroup::from_paths(container.record.cgroups)
+        TRY(Cgroup::from_paths(container.record.cgroups, container.record.systemd_unit)
                 .update(spec.resources, sandbox_overhead(platform, container.record.cpus)));
     return container.folder.write_config(text);
 }

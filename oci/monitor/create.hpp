@@ -27,6 +27,7 @@ struct SandboxOptions {
     bool strict = false;  // fields of config.json that are not applied are errors
     bool strace = false;
     bool systemd_cgroup = false;
+    bool ignore_cgroups = false;  // the host's are left alone; the Sentry keeps the limits
 
     std::string root() const;
 };

@@ -110,11 +110,14 @@ Outcome<> Creation::open_terminal() {
 }
 
 Outcome<> Creation::enter_cgroup() {
+    if (sandbox_.ignore_cgroups) return {};
     callers_cgroup_ = TRY(CgroupMembership::current());
     const CgroupRequest request{bundle_.spec.cgroups_path, record_.id, &bundle_.spec.resources,
-                                sandbox_overhead(platform_of(record_), record_.cpus)};
+                                sandbox_overhead(platform_of(record_), record_.cpus),
+                                sandbox_.systemd_cgroup ? CgroupManager::kSystemd : CgroupManager::kCgroupfs};
     cgroup_ = TRY(Cgroup::create(request, reporter_));
     record_.cgroups = cgroup_->paths();
+    record_.systemd_unit = cgroup_->systemd_unit();
     return cgroup_->enter();
 }
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/host/code_pages.hpp"
 #include "common/host/exit_code.hpp"
 #include "oci/monitor/console_socket.hpp"
 
@@ -239,6 +240,7 @@ void Monitor::handle_sandbox_frame(const Frame& frame) {
 void Monitor::started() {
     running_ = true;
     set_status(Status::kRunning);
+    host::let_go_of_code();
 }
 
 void Monitor::set_status(Status status) {

@@ -111,8 +111,8 @@ def test_missing_bind_source(world):
 
 def test_strict_refuses_what_is_not_applied(world):
     document = world.config()
-    document["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
-    refused(world, "--strict", "run", world.bare_bundle(json.dumps(document)), says="linux.seccomp: not applied by kvmsbx")
+    document["linux"]["intelRdt"] = {"closID": "guaranteed"}
+    refused(world, "--strict", "run", world.bare_bundle(json.dumps(document)), says="linux.intelRdt: not applied by kvmsbx")
 
 
 def with_sysctls(world, script, **sysctls):

@@ -21,7 +21,7 @@ def limited_bundle(world, limit, arguments):
 
 
 def limited(world, limit, script):
-    return world.call("run", limited_bundle(world, limit, ["/bin/sh", "-c", script]).path)
+    return world.call("--ignore-cgroups", "run", limited_bundle(world, limit, ["/bin/sh", "-c", script]).path)
 
 
 def with_file(world, arguments, limit=LIMIT, size=4 * LIMIT):
@@ -35,7 +35,7 @@ def with_file(world, arguments, limit=LIMIT, size=4 * LIMIT):
 
 
 def page_user(world, *arguments, **extra):
-    done = world.call("run", with_file(world, arguments, **extra).path)
+    done = world.call("--ignore-cgroups", "run", with_file(world, arguments, **extra).path)
     assert done.code == 0 and done.out.endswith("done\n"), done
     return done
 
@@ -78,7 +78,8 @@ def test_tmpfs_that_fills_memory_ends_in_an_error_of_its_writer(world):
 def test_limit_is_what_programs_read(world):
     done = limited(world, 200 * MIB, "cat /sys/fs/cgroup/memory.max; sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo")
     limit, total = map(int, done.out.split())
-    assert done.code == 0 and limit == 200 * MIB and 150 * 1024 < total <= 200 * 1024, done
+    # What the host's processes of the sandbox need is no application's.
+    assert done.code == 0 and 150 * MIB < limit <= 200 * MIB and 150 * 1024 < total <= limit // 1024, done
 
 
 @sandbox
@@ -110,7 +111,7 @@ def test_mapped_file_larger_than_the_limit_beside_private_copies(world):
 @sandbox
 def test_mapped_file_larger_than_the_limit_is_written(world):
     bundle = with_file(world, ["write", "/file"])
-    done = world.call("run", bundle.path)
+    done = world.call("--ignore-cgroups", "run", bundle.path)
     assert done.code == 0 and done.out == "done\n", done
     data = (bundle.root / "file").read_bytes()
     for page in range(len(data) // 4096):
@@ -127,7 +128,7 @@ def on_full_disk(world, size):
     document["mounts"].append({"destination": "/disk", "type": "bind", "source": str(disk), "options": ["rbind", "rw"]})
     (bundle.path / "config.json").write_text(json.dumps(document))
     script = f'mount -t tmpfs -o size=8m tmpfs {disk} && truncate -s {size} {disk}/file && exec "$@"'
-    return world.call("run", bundle.path, prefix=["unshare", "-m", "sh", "-c", script, "sh"])
+    return world.call("--ignore-cgroups", "run", bundle.path, prefix=["unshare", "-m", "sh", "-c", script, "sh"])
 
 
 @sandbox
@@ -146,7 +147,7 @@ def test_mapped_writes_that_are_lost_at_eviction_are_told_by_fsync(world):
 def test_mapped_file_that_is_used_stays_beside_a_larger_one(world):
     bundle = with_file(world, ["hot", "/file", "/hot"])
     subprocess.run([bundle.root / "bin/page_user", "make", bundle.root / "hot", "8"], check=True, stdout=subprocess.DEVNULL)
-    done = world.call("run", bundle.path)
+    done = world.call("--ignore-cgroups", "run", bundle.path)
     faults, end = done.out.splitlines()
     assert done.code == 0 and end == "done" and int(faults.split()[0]) < 64, done
 
@@ -169,14 +170,14 @@ def test_mapped_file_makes_room_for_a_tmpfs(world):
     document = json.loads(path.read_text())
     document["process"]["args"] = ["/bin/sh", "-c", script]
     path.write_text(json.dumps(document))
-    done = world.call("run", bundle.path)
+    done = world.call("--ignore-cgroups", "run", bundle.path)
     assert done.code == 0 and sorted(done.out.split()) == ["0", "done", "done"], done
 
 
 @sandbox
 def test_mapped_write_reaches_the_host_by_fsync_each_time(world):
     bundle = with_file(world, ["synchronize", "/file"], limit=LIMIT, size=MIB)
-    running = world.start("run", bundle.path)
+    running = world.start("--ignore-cgroups", "run", bundle.path)
     assert running.stdout.readline() == b"synchronized\n"
     assert struct.unpack_from("<Q", (bundle.root / "file").read_bytes())[0] == 2
     running.kill()
@@ -201,5 +202,5 @@ def test_hoarders_of_every_kind_end_and_give_memory_back(world):
     for capabilities in document["process"]["capabilities"].values():
         capabilities += ["CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_IPC_OWNER"]
     (bundle.path / "config.json").write_text(json.dumps(document))
-    done = world.call("run", bundle.path)
+    done = world.call("--ignore-cgroups", "run", bundle.path)
     assert done.code == 0 and done.out.endswith("all kinds end\n") and "FAIL" not in done.out, done

@@ -66,7 +66,7 @@ def test_mount_in_a_container_with_mapped_ids(world):
     subprocess.run(["chown", "-hR", "100000:100000", str(root)], check=True)
     document = world.config(["/bin/sh", "-c", "stat -c '%u %g' /bin; echo x >/made; stat -c '%u %g' /made; chown 7:8 /made; stat -c '%u %g' /made"])
     document["root"]["readonly"] = False
-    document["linux"]["namespaces"] = [{"type": kind} for kind in ("pid", "mount", "user")]
+    document["linux"]["namespaces"] = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network", "user")]
     document["linux"]["uidMappings"] = document["linux"]["gidMappings"] = mapping
     bundle = world.bundle()
     (bundle.path / "config.json").write_text(json.dumps(document))

@@ -126,12 +126,12 @@ def test_closed_standard_streams(world):
 def test_warnings_for_what_is_not_applied(world):
     bundle = world.bundle(["/bin/true"])
     document = json.loads((bundle.path / "config.json").read_text())
-    document["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
-    document["hooks"] = {"poststop": [{"path": "/bin/true"}]}
+    document["linux"]["intelRdt"] = {"closID": "guaranteed"}
+    document["linux"]["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0"}
     (bundle.path / "config.json").write_text(json.dumps(document))
     done = world.call("run", bundle.path)
     assert done.code == 0, done
-    assert done.err.count("\n") == 2 and "linux.seccomp is not applied" in done.err and "hooks is not applied" in done.err, done
+    assert done.err.count("\n") == 2 and "linux.intelRdt is not applied" in done.err and "linux.memoryPolicy is not applied" in done.err, done
 
 
 @sandbox
@@ -168,11 +168,11 @@ def test_state_while_it_runs(world):
     bundle = world.bundle(["/bin/sh", "-c", "echo ready; read line"])
     running = world.start("run", bundle.path, "my-box", stdin=-1)
     assert running.stdout.readline() == b"ready\n"
-    state = json.loads((world.state_root / "my-box/state.json").read_text())
+    state = json.loads(world.call("state", "my-box").out)
     assert (state["id"], state["status"], state["bundle"]) == ("my-box", "running", str(bundle.path)), state
     assert state["pid"] in world.processes()
     second = world.call("run", bundle.path, "my-box")
-    assert second.code == OWN_FAILURE and 'the ID "my-box" is running' in second.err, second
+    assert second.code == OWN_FAILURE and 'the ID "my-box" exists already and is running' in second.err, second
     running.communicate(b"\n", timeout=LIMIT)
     assert running.returncode == 0
     assert list(world.state_root.iterdir()) == []
