@@ -36,6 +36,13 @@ Mount further_mount(const MountSpec& from, size_t index, bool shared) {
     return mount;
 }
 
+// A tmpfs takes over the mode of the folder that it hides, but not of one that was made for it: as with runc, it has the
+// kernel's default then.
+void give_default_mode(Mount& mount) {
+    if (mount.type != "tmpfs" || ("," + mount.data).find(",mode=") != std::string::npos) return;
+    mount.data += mount.data.empty() ? "mode=1777" : ",mode=1777";
+}
+
 // A container that shares the host's UTS namespace begins with the host's name; "": the sandbox's own.
 std::string host_name(const Spec& spec) {
     utsname host{};
@@ -92,6 +99,7 @@ Outcome<spec::SandboxSpec<wire::Owned>> make_sandbox_spec(const Spec& spec, cons
     made.mounts.push_back(root_mount(spec, shared_root));
     for (size_t i = 0; i < spec.mounts.size(); ++i)
         made.mounts.push_back(further_mount(spec.mounts[i], i, shared_mounts));
+    for (size_t index : options.made_places) give_default_mode(made.mounts[index + 1]);
     made.masked_paths = spec.masked_paths;
     made.readonly_paths = spec.readonly_paths;
     made.overlay = options.overlay;

@@ -1,6 +1,7 @@
 #pragma once
 // What the Sentry has to know of the config.json and of the command line: common/spec/.
 #include <cstdint>
+#include <vector>
 
 #include "common/spec/sandbox_spec.hpp"
 #include "common/wire/owned.hpp"
@@ -19,7 +20,8 @@ struct AppOptions {
     bool overlay = false;
     uint32_t cpus = 0;  // granted by --cpus; 0: what linux.resources.cpu says
     bool wait_for_start = false;
-    std::string hook_state;  // what startContainer hooks read
+    std::string hook_state;           // what startContainer hooks read
+    std::vector<size_t> made_places;  // indices of the mounts whose places were made for them
 };
 
 // The process without a terminal.

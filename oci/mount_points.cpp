@@ -87,21 +87,27 @@ bool is_covered(const std::string& path, const std::vector<std::string>& mounted
 
 }  // namespace
 
-void make_mount_points(const Bundle& bundle, Reporter& reporter) {
+std::vector<size_t> make_mount_points(const Bundle& bundle, Reporter& reporter) {
     const Spec& spec = bundle.spec;
     const std::filesystem::path folder(bundle.path);
     const host::Fd root(open((folder / spec.root_path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!root.is_open()) return;  // the gofer says it
+    if (!root.is_open()) return {};  // the gofer says it
     MountPoints points(root, {outside_of_root(spec.uid_mappings), outside_of_root(spec.gid_mappings)});
     std::vector<std::string> mounted;
-    for (const MountSpec& mount : spec.mounts) {
+    std::vector<size_t> missing;
+    for (size_t i = 0; i < spec.mounts.size(); ++i) {
+        const MountSpec& mount = spec.mounts[i];
         const std::string place = gofer::resolve_destination(root.get(), mount.destination);
         if (place.size() < 2) continue;  // "": too many links, which the gofer says; "/": it is there
-        if (!is_covered(place, mounted) && !points.exists(place) && !points.make(place, is_file(folder, mount)))
-            reporter.debug("mount point " + mount.destination + " (" + place +
-                           " in the image) cannot be made: " + strerror(errno));
+        if (!is_covered(place, mounted) && !points.exists(place)) {
+            missing.push_back(i);
+            if (!points.make(place, is_file(folder, mount)))
+                reporter.debug("mount point " + mount.destination + " (" + place +
+                               " in the image) cannot be made: " + strerror(errno));
+        }
         mounted.push_back(place);
     }
+    return missing;
 }
 
 }  // namespace kvmsbx::oci

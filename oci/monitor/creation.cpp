@@ -148,6 +148,7 @@ Outcome<LaunchPlan> Creation::make_plan() const {
     app.overlay = sandbox_.overlay;
     app.cpus = sandbox_.cpus;
     app.wait_for_start = true;
+    app.made_places = made_places_;
     if (!bundle_.spec.hooks.start_container.empty()) app.hook_state = oci_state_json(record_, Status::kCreated);
     LaunchPlan plan;
     plan.bundle = bundle_.path;
@@ -181,7 +182,7 @@ Outcome<> Creation::create() {
     TRY(folder_.write_record(record_));
     callers_network_ = TRY(enter_network(bundle_, reporter_));
     TRY(run_create_hooks());
-    make_mount_points(bundle_, reporter_);
+    made_places_ = make_mount_points(bundle_, reporter_);
     monitor_.set_crash(options_.crash);
     const LaunchPlan plan = TRY(make_plan());
     TRY(monitor_.launch_sandbox(plan, TRY(take_signals())));

@@ -49,6 +49,7 @@ class Creation {
     std::optional<CgroupMembership> callers_cgroup_;
     host::Fd callers_network_;  // none: it was not left
     host::Fd console_;
+    std::vector<size_t> made_places_;  // indices of mounts
     Monitor monitor_;
 };
 

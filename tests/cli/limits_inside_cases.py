@@ -151,11 +151,11 @@ def test_mounts_of_tmpfs_take_over_modes_and_contents(world):
         (folder / "sub/file").write_text("content")
         (folder / "sub/file").chmod(0o600)
         (folder / "link").symlink_to("sub/file")
-    mounts = [tmpfs("/private"), tmpfs("/filled", "tmpcopyup", "size=1m"), tmpfs("/given", "mode=0755", "uid=3", "nr_inodes=100")]
-    script = """stat -c %a /private /filled /filled/sub/file /given; cat /filled/link; echo more > /filled/sub/new; ls /filled/sub
+    mounts = [tmpfs("/private"), tmpfs("/filled", "tmpcopyup", "size=1m"), tmpfs("/given", "mode=0755", "uid=3", "nr_inodes=100"), tmpfs("/missing"), tmpfs("/tmp/missing")]
+    script = """stat -c %a /private /filled /filled/sub/file /given /missing /tmp/missing; cat /filled/link; echo more > /filled/sub/new; ls /filled/sub
 grep -e ' /filled ' -e ' /given ' /proc/mounts"""
     out = output(world, script, {}, mounts=mounts, prepare=prepare)
-    assert out == ("700\n711\n600\n755\ncontentfile\nnew\ntmpfs /filled tmpfs rw,relatime,size=1024k,mode=711 0 0\n"
+    assert out == ("700\n711\n600\n755\n1777\n1777\ncontentfile\nnew\ntmpfs /filled tmpfs rw,relatime,size=1024k,mode=711 0 0\n"
                    "tmpfs /given tmpfs rw,relatime,nr_inodes=100,mode=755,uid=3 0 0\n"), out
     assert sorted(path.name for path in (world.folder / "bundle/rootfs/filled/sub").iterdir()) == ["file"]
 

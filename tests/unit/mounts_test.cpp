@@ -136,9 +136,9 @@ class MountPointsInImage : public testing::Test {
         mount.destination = destination;
         bundle_.spec.mounts.push_back(mount);
     }
-    void make() {
+    std::vector<size_t> make() {
         Reporter reporter;
-        make_mount_points(bundle_, reporter);
+        return make_mount_points(bundle_, reporter);
     }
 
     Bundle bundle_;
@@ -178,7 +178,8 @@ TEST_F(MountPointsInImage, WhatIsBelowAnotherMountIsLeft) {
     bind("/run/secret");
     bind("/var/secret2");
     tmpfs("/other");
-    make();
+    EXPECT_EQ(make(), (std::vector<size_t>{0, 3}));
+    EXPECT_EQ(make(), std::vector<size_t>{});
     EXPECT_TRUE(fs::is_directory(root() / "other"));
     EXPECT_FALSE(fs::exists(root() / "run/secret"));
     EXPECT_FALSE(fs::exists(root() / "run/secret2"));
