@@ -48,10 +48,11 @@ struct Hook {
 // linux.resources as the Sentry enforces them; `update` sends it again.
 struct Limits {
     uint64_t memory = 0;                     // bytes; 0: none
+    bool host_counts_memory = false;         // the host has a limit for the sandbox, too, and counts what it touches
     uint64_t pids = 0;                       // threads; 0: none
     uint64_t cpu_quota = 0, cpu_period = 0;  // us; quota 0: none
     uint64_t cpu_shares = 0;                 // cgroup v1's; 0: default
-    KVMSBX_WIRE_FIELDS(memory, pids, cpu_quota, cpu_period, cpu_shares)
+    KVMSBX_WIRE_FIELDS(memory, host_counts_memory, pids, cpu_quota, cpu_period, cpu_shares)
 };
 
 template <typename Kind>

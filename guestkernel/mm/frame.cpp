@@ -31,7 +31,8 @@ uint32_t fresh;   // index of the first block never handed out
 uint32_t backed;  // index of the first frame that the VMM has to be asked for (kBackMemory)
 uint32_t free_lists[kMaxOrder + 1];
 uint64_t free_frames, cached_frames, file_frames, limit_frames = ~0ULL;
-uint32_t first_fresh;      // where `fresh` began
+uint32_t first_fresh;  // where `fresh` began
+LimitOf limit_of = LimitOf::kFrames;
 uint64_t reserved_frames;  // the Sentry's image and the array of frames: nobody's memory
 uint64_t peak_frames, limit_hits;
 sched::Nanoseconds short_until;  // whole free blocks go back to the host at once; 0: it is not short of memory
@@ -65,10 +66,10 @@ void unlink(uint32_t index) {
 // pieces.
 enum class Need : bool { kAnyFrame, kFramesInARow };
 
-// How many frames in blocks may be handed out: the host counts whole blocks, so a limit bounds them as well as frames.
+// How many frames in blocks may be handed out.
 uint64_t most_fresh(Need need) {
     constexpr uint64_t kBlock = 1U << kMaxOrder;
-    if (limit_frames == ~0ULL) return ~0ULL;
+    if (limit_frames == ~0ULL || limit_of == LimitOf::kFrames) return ~0ULL;
     return need == Need::kAnyFrame ? limit_frames : limit_frames + limit_frames / 32 + 2 * kBlock;
 }
 
@@ -350,7 +351,10 @@ void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed_bytes
 }
 
 void note_shortage_of_the_host() { short_until = sched::now() + kShortageTime; }
-void set_memory_limit(uint64_t bytes) { limit_frames = bytes ? bytes / kPageSize : ~0ULL; }
+void set_memory_limit(uint64_t bytes, LimitOf what) {
+    limit_frames = bytes ? bytes / kPageSize : ~0ULL;
+    limit_of = what;
+}
 uint64_t memory_limit() { return limit_frames == ~0ULL ? 0 : limit_frames * kPageSize; }
 uint64_t peak_memory() { return peak_frames * kPageSize; }
 uint64_t failed_for_the_limit() { return limit_hits; }

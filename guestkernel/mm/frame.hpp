@@ -99,7 +99,9 @@ void count_cached(int64_t pages, bool of_file);  // PageCache alone calls it
 // the VMM is asked for more.
 void init_frames(Phys ram, uint64_t size, Phys first_free, uint64_t backed);
 // The container's memory limit in bytes (0: none); allocations of frames beyond it fail with ENOMEM.
-void set_memory_limit(uint64_t bytes);
+// kBlocks: the host counts whole blocks, which are bounded as well then.
+enum class LimitOf : bool { kFrames, kBlocks };
+void set_memory_limit(uint64_t bytes, LimitOf what = LimitOf::kFrames);
 uint64_t memory_limit();          // 0: none
 uint64_t peak_memory();           // the most that was in use at a time, in bytes
 uint64_t failed_for_the_limit();  // how many allocations met the limit

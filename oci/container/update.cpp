@@ -34,9 +34,10 @@ Outcome<std::string> merge(const std::string& config_text, const std::string& re
     return config.dump();
 }
 
-spec::Limits limits_for_sentry(const ResourceLimits& limits, uint64_t memory) {
+spec::Limits limits_for_sentry(const ResourceLimits& limits, uint64_t memory, bool host_counts) {
     spec::Limits out;
     out.memory = memory;
+    out.host_counts_memory = host_counts;
     out.pids = limits.pids;
     out.cpu_quota = limits.cpu_quota;
     out.cpu_period = limits.cpu_period;
@@ -55,7 +56,7 @@ Outcome<> update(const std::string& root, const std::string& id, const std::stri
     const bool has_cgroup = !container.record.cgroups.empty();
     const uint64_t memory = has_cgroup ? sentry_memory_limit(spec.limits.memory, platform) : spec.limits.memory;
     // The Sentry first: it kills inside what a lower limit of the host would end as a whole.
-    TRY(ask(monitor, control::Update{limits_for_sentry(spec.limits, memory)}));
+    TRY(ask(monitor, control::Update{limits_for_sentry(spec.limits, memory, has_cgroup)}));
     if (has_cgroup)
         TRY(Cgroup::from_paths(container.record.cgroups, container.record.systemd_unit)
                 .update(spec.resources, sandbox_overhead(platform, container.record.cpus)));

@@ -115,7 +115,11 @@ Outcome<> Creation::enter_cgroup() {
     const CgroupRequest request{bundle_.spec.cgroups_path, record_.id, &bundle_.spec.resources,
                                 sandbox_overhead(platform_of(record_), record_.cpus),
                                 sandbox_.systemd_cgroup ? CgroupManager::kSystemd : CgroupManager::kCgroupfs};
+    const uint64_t memory = bundle_.spec.limits.memory, least = least_memory_limit(platform_of(record_));
     cgroup_ = TRY(Cgroup::create(request, reporter_));
+    if (memory != 0 && memory < least && !cgroup_->paths().empty())
+        return Failure{"linux.resources.memory.limit: " + std::to_string(memory) + " bytes; the sandbox itself needs " +
+                       std::to_string(least) + ", and --ignore-cgroups leaves the limit to the sandbox alone"};
     record_.cgroups = cgroup_->paths();
     record_.systemd_unit = cgroup_->systemd_unit();
     return cgroup_->enter();
@@ -154,8 +158,10 @@ Outcome<LaunchPlan> Creation::make_plan() const {
     plan.bundle = bundle_.path;
     plan.config_text = bundle_.config_text;
     spec::SandboxSpec<wire::Owned> spec = TRY(make_sandbox_spec(bundle_.spec, app));
-    if (cgroup_ && !cgroup_->paths().empty())
+    if (cgroup_ && !cgroup_->paths().empty()) {
         spec.limits.memory = sentry_memory_limit(spec.limits.memory, platform_of(record_));
+        spec.limits.host_counts_memory = true;
+    }
     spec.process.more_streams = options_.listen_fds + options_.preserve_fds;
     plan.app_spec = wire::encode(spec);
     plan.namespaces = sandbox_.no_namespaces ? Namespaces::kNone : Namespaces::kOwn;

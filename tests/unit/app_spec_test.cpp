@@ -14,7 +14,7 @@ using Read = spec::SandboxSpec<wire::Viewed>;
 class Encoded {
   public:
     explicit Encoded(const Spec& spec, const AppOptions& options = {})
-        : bytes_(wire::encode(make_sandbox_spec(spec, options))) {}
+        : bytes_(wire::encode(make_sandbox_spec(spec, options).release_value())) {}
     Read read() const { return wire::decode<Read>(bytes_).release_value(); }
     const std::vector<uint8_t>& bytes() const { return bytes_; }
 
