@@ -146,7 +146,7 @@ Outcome<SandboxProcesses> launch(const LaunchPlan& plan) {
     gofer.fd("log-fd", log.theirs);
     gofer.append(plan.gofer_flags);
     if (!own_namespaces) gofer.flag("setup-root", "false");
-    if (own_namespaces && user_namespace) gofer.append({"--user-namespace"});
+    if (own_namespaces && user_namespace && plan.maps_ids) gofer.append({"--user-namespace"});
     gofer.request.stdio = {-1, -1, log.theirs.get()};
 
     Arguments boot("boot");

@@ -28,6 +28,7 @@ struct LaunchPlan {
     // What becomes the first process's descriptors 0, 1, 2 ...; at least three.
     std::vector<int> streams{0, 1, 2};
     Namespaces namespaces = Namespaces::kOwn;
+    bool maps_ids = false;                 // linux.uidMappings or gidMappings: the gofer has to know a user namespace
     std::vector<std::string> boot_flags;   // --cpus, --memory, --platform, --privilege, --debug, --strace
     std::vector<std::string> gofer_flags;  // --debug, --file-access ...
 };

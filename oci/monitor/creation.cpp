@@ -165,6 +165,7 @@ Outcome<LaunchPlan> Creation::make_plan() const {
     spec.process.more_streams = options_.listen_fds + options_.preserve_fds;
     plan.app_spec = wire::encode(spec);
     plan.namespaces = sandbox_.no_namespaces ? Namespaces::kNone : Namespaces::kOwn;
+    plan.maps_ids = !bundle_.spec.uid_mappings.empty() || !bundle_.spec.gid_mappings.empty();
     if (console_.is_open()) plan.streams = {console_.get(), console_.get(), console_.get()};
     for (unsigned i = 0; i < options_.listen_fds + options_.preserve_fds; i++)
         plan.streams.push_back(3 + static_cast<int>(i));

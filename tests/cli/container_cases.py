@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -109,6 +110,32 @@ def test_exec_a_hundred_at_once(world):
     for n, one in enumerate(running):
         out, err = one.communicate(timeout=120)
         assert (one.returncode, out.decode()) == (n, f"{n}\n"), f"exec {n}: {one.returncode}, {out}, {err}"
+    engine.call("delete", "--force", "box")
+    assert exit_code(pid) == 137
+
+
+@sandbox
+def test_exec_terminal_takes_what_is_typed_before_it_is_open(world):
+    engine = Engine(world)
+    pid = engine.create("box")
+    engine.call("start", "box")
+    engine.wait_up()
+    path = str(world.folder / "console.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(1)
+    document = {"terminal": True, "user": {"uid": 0, "gid": 0}, "args": ["/bin/sh", "-c", "tty; read line; echo got $line"], "env": ["PATH=/bin"], "cwd": "/"}
+    (world.folder / "process.json").write_text(json.dumps(document))
+    command = world.command("exec", "--detach", "--process", world.folder / "process.json", "--console-socket", path, "box")
+    running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    peer, _ = listener.accept()
+    _, (master,), _, _ = socket.recv_fds(peer, 4096, 1)
+    os.write(master, b"\0word\n")  # as conmon does where its own input has ended
+    assert running.wait(60) == 0, running.stderr.read()
+    seen = b""
+    while b"got word" not in seen:
+        seen += os.read(master, 4096)
+    assert b"/dev/pts/" in seen, seen
     engine.call("delete", "--force", "box")
     assert exit_code(pid) == 137
 

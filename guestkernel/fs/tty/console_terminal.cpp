@@ -105,7 +105,7 @@ void ConsoleTerminal::closed() {
 
 void ConsoleTerminal::end_if_unused() {
     const bool sends = !output_.empty() && !gone_;
-    if (unused_ == Unused::kStays || ended_ || files_ != 0 || session() || sends) return;
+    if (unused_ == Unused::kStays || !was_used_ || ended_ || files_ != 0 || session() || sends) return;
     ended_ = gone_ = true;
     output_.clear();
     keys_from_->close();

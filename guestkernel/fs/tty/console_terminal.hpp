@@ -32,7 +32,10 @@ class ConsoleTerminal final : public Terminal, HostStream::User {
     bool line_gone() const override { return gone_; }
     bool has_node() const override { return !ended_; }
     size_t unsent() const override { return output_.size(); }
-    void file_opened() override { ++files_; }
+    void file_opened() override {
+        ++files_;
+        was_used_ = true;
+    }
     void closed() override;
     void session_gone() override { end_if_unused(); }
     void end_if_unused();
@@ -44,6 +47,7 @@ class ConsoleTerminal final : public Terminal, HostStream::User {
     const Unused unused_;
     ByteRing keys_;  // read from the host, not yet taken by the discipline
     unsigned files_ = 0;
+    bool was_used_ = false;  // opened once; before that nobody can have stopped using it
     bool gone_ = false;   // the line
     bool ended_ = false;  // see Unused::kEnds
     bool pumping_ = false;
