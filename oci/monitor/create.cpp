@@ -96,8 +96,8 @@ int leave_monitor(const Request& request, bool start, Reporter& reporter) {
             report(reporter, up.error());
             return creation.undo();
         }
-        creation.enter_rootfs();
         leave_streams(!request.options.console_socket.empty());
+        creation.enter_rootfs();
         ready();
         return creation.wait();
     });

@@ -22,6 +22,16 @@ class Encoded {
     std::vector<uint8_t> bytes_;
 };
 
+MountSpec mount_spec(const char* destination, const char* type, const char* source, uint64_t flags, const char* data) {
+    MountSpec mount;
+    mount.destination = destination;
+    mount.type = type;
+    mount.source = source;
+    mount.flags = flags;
+    mount.data = data;
+    return mount;
+}
+
 std::vector<std::string> texts(const wire::Sequence<std::string_view>& list) {
     std::vector<std::string> out;
     for (std::string_view text : list) out.emplace_back(text);
@@ -56,9 +66,9 @@ TEST(AppSpec, TextsKeepTheirOrder) {
 TEST(AppSpec, MountsRootFirstAndBindsByIndex) {
     Spec spec;
     spec.root_readonly = true;
-    spec.mounts = {{"/proc", "proc", "proc", MS_NOSUID, ""},
-                   {"/data", "bind", "/srv", MS_RDONLY, ""},
-                   {"/tmp", "tmpfs", "tmpfs", 0, "size=1m"}};
+    spec.mounts = {mount_spec("/proc", "proc", "proc", MS_NOSUID, ""),
+                   mount_spec("/data", "bind", "/srv", MS_RDONLY, ""),
+                   mount_spec("/tmp", "tmpfs", "tmpfs", 0, "size=1m")};
     const Encoded encoded(spec);
     std::vector<std::string> lines;
     for (const auto& mount : encoded.read().mounts)
@@ -120,7 +130,7 @@ TEST(AppSpec, OptionsOfTheCommandLine) {
 TEST(AppSpec, NoTruncatedSpecIsTaken) {
     Spec spec;
     spec.process.args = {"sh"};
-    spec.mounts = {{"/proc", "proc", "proc", 0, ""}};
+    spec.mounts = {mount_spec("/proc", "proc", "proc", 0, "")};
     std::vector<uint8_t> bytes = Encoded(spec).bytes();
     for (size_t size = 0; size < bytes.size(); size++)
         EXPECT_EQ(wire::decode<Read>(std::span(bytes).first(size)).error(), Errno::kPROTO) << size;
