@@ -286,13 +286,22 @@ TEST(Sending, IgnoredIsDroppedBlockedIsKept) {
     });
 }
 
-TEST(Sending, FirstProcessIsSparedFromInsideOnly) {
+TEST(Sending, FirstProcessIsSparedFromInside) {
     with_machine([] {
         TestTask t(1);
         send_signal(*t.process, info_of(kSigTerm));
         send_signal(*t.process, info_of(kSigKill));
+        send_signal_from_host(*t.process, kSigTerm, FirstProcess::kIsSpared);
         EXPECT_FALSE(has_pending_signal(*t.task));
-        send_signal_from_host(*t.process, kSigTerm);
+        send_signal_from_host(*t.process, kSigTerm, FirstProcess::kCanBeEnded);
+        EXPECT_TRUE(has_pending_signal(*t.task));
+    });
+}
+
+TEST(Sending, FirstProcessIsNotSparedSigkillFromOutside) {
+    with_machine([] {
+        TestTask t(1);
+        send_signal_from_host(*t.process, kSigKill, FirstProcess::kIsSpared);
         EXPECT_TRUE(has_pending_signal(*t.task));
     });
 }
