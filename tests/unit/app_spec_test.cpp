@@ -104,7 +104,9 @@ TEST(AppSpec, CredentialsAndLimitsOfTheProcess) {
 
 TEST(AppSpec, OptionsOfTheCommandLine) {
     Spec spec;
-    spec.limits = {1 << 30, 50'000, 200'000};
+    spec.limits.memory = 1 << 30;
+    spec.limits.cpu_quota = 50'000;
+    spec.limits.cpu_period = 200'000;
     AppOptions options;
     EXPECT_EQ(Encoded(spec, options).read().limits.cpu_quota, 50'000u);
     EXPECT_EQ(Encoded(spec, options).read().limits.cpu_period, 200'000u);

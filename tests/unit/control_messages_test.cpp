@@ -98,8 +98,12 @@ TEST(WireCodec, RefusesBytesThatAreNoMessage) {
     auto nul = body;
     nul[8] = 0;  // inside "sh"
     EXPECT_FALSE(decodes<Read>(nul));
-    EXPECT_TRUE(decodes<Ready>({1}));
-    EXPECT_FALSE(decodes<Ready>({2}));
+    EXPECT_TRUE(decodes<Ready>({}));
+    EXPECT_FALSE(decodes<Ready>({1}));
+    auto flags = wire::encode(Signal{});  // the last two bytes are bools
+    EXPECT_TRUE(decodes<Signal>(flags));
+    flags.back() = 2;
+    EXPECT_FALSE(decodes<Signal>(flags));
 }
 
 TEST(WireCodec, EveryByteMayBeAnything) {
