@@ -165,7 +165,10 @@ TEST(ControlServer, AnswersEveryRequestInOrder) {
         // A signal reaches the first process; its death is not this server's affair.
         vmm.request(15, Signal{.number = task::kSigUsr1, .all = true});
         vmm.next().as<Done>();
-        EXPECT_TRUE(first.process->pending.set.has(task::kSigUsr1));
+        EXPECT_FALSE(first.process->pending.set.has(task::kSigUsr1)) << "pid 1 without a handler is spared";
+        vmm.request(18, Signal{.number = task::kSigKill, .all = true});
+        vmm.next().as<Done>();
+        EXPECT_TRUE(first.process->pending.set.has(task::kSigKill));
 
         // No room: what was begun goes out first, and nothing more is taken until then.
         vmm.room = 10;
