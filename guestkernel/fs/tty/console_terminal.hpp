@@ -48,8 +48,8 @@ class ConsoleTerminal final : public Terminal, HostStream::User {
     ByteRing keys_;  // read from the host, not yet taken by the discipline
     unsigned files_ = 0;
     bool was_used_ = false;  // opened once; before that nobody can have stopped using it
-    bool gone_ = false;   // the line
-    bool ended_ = false;  // see Unused::kEnds
+    bool gone_ = false;      // the line
+    bool ended_ = false;     // see Unused::kEnds
     bool pumping_ = false;
 };
 
