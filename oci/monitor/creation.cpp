@@ -214,12 +214,10 @@ void Creation::enter_rootfs() {
     if (!entered) reporter_.debug(std::string("the monitor keeps the host's root: ") + std::strerror(errno));
 }
 
-// The group and the namespace cannot go as long as this process is in them.
+// The groups cannot go as long as this process is in them.
 void Creation::return_to_caller() {
-    if (callers_network_.is_open()) setns(callers_network_.get(), CLONE_NEWNET);
-    if (callers_cgroup_) {
-        if (const Outcome<> back = callers_cgroup_->enter(); back.is_error()) reporter_.debug(back.error().message);
-    }
+    if (!callers_cgroup_) return;
+    if (const Outcome<> back = callers_cgroup_->enter(); back.is_error()) reporter_.debug(back.error().message);
 }
 
 void Creation::remove() {
@@ -229,7 +227,7 @@ void Creation::remove() {
             reporter_.warning(removed.error().message);
     }
     for (const Failure& failure : run_every_hook(bundle_.spec.hooks.poststop, "poststop",
-                                                 oci_state_json(record_, Status::kStopped), HookContext{}))
+                                                 oci_state_json(record_, Status::kStopped), hook_context()))
         reporter_.warning(failure.message);
     if (folder_.fd() < 0) return;
     if (const Outcome<> removed = folder_.remove(); removed.is_error()) reporter_.warning(removed.error().message);
