@@ -84,7 +84,7 @@ bool add_streams(const char* value, std::vector<int>& fds) {
     return true;
 }
 
-// The caller is `run` of the same executable, which has checked what the user gave.
+// The caller is the monitor, which has checked what the user gave.
 bool apply_flag(int flag, const char* value, BootOptions& options) {
     vmm::SandboxConfig& config = options.config;
     switch (flag) {
@@ -111,10 +111,10 @@ Outcome<BootOptions> parse_flags(int argc, char** argv) {
     optind = 1;
     for (int flag; (flag = getopt_long(argc, argv, "", kFlags, nullptr)) != -1;) {
         if (!apply_flag(flag, optarg, options))
-            return Failure{"boot: bad flags (this subcommand is started by `kvmsbx run` only)"};
+            return Failure{"boot: bad flags (only a container's monitor starts this subcommand)"};
     }
     if (options.spec_fd < 0 || options.config.channel_fd < 0)
-        return Failure{"boot: it is started by `kvmsbx run` only"};
+        return Failure{"boot: only a container's monitor starts it"};
     return options;
 }
 

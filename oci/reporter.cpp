@@ -3,11 +3,11 @@
 #include <fcntl.h>
 
 #include <cerrno>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "common/host/log.hpp"
 #include "common/host/write_all.hpp"
+#include "oci/timestamp.hpp"
 
 namespace kvmsbx::oci {
 namespace {
@@ -30,15 +30,6 @@ std::string with_carriage_returns(std::string_view text) {
         out += c;
     }
     return out;
-}
-
-std::string rfc3339_now() {
-    const std::time_t now = std::time(nullptr);
-    std::tm utc{};
-    gmtime_r(&now, &utc);
-    char text[32];
-    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    return text;
 }
 
 // As a JSON string, in its quotes, which is also how runc's text format has values.

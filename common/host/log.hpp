@@ -1,5 +1,5 @@
 #pragma once
-// Messages of the sandbox's processes: one line each, to the descriptor that `run` reads (oci/reporter.hpp).
+// Messages of the sandbox's processes: one line each, to the descriptor that the monitor reads (oci/reporter.hpp).
 #include <cstddef>
 #include <string_view>
 
@@ -7,7 +7,7 @@
 
 namespace kvmsbx::host {
 
-// What a line starts with. `run` has the sandbox process's prefixes for its own lines, and tells by them whose line a
+// What a line starts with. The monitor has the sandbox process's prefixes for its own lines, and tells by them whose line a
 // child's is, and of which kind (Reporter::child_output()).
 struct LogPrefixes {
     const char* error;

@@ -16,10 +16,7 @@ struct Header {
     uint16_t tag = 0;
 };
 
-template <typename T>
-concept Structure = requires {
-    T::kFieldNames;
-};
+using wire::Structure;
 
 class Encoder {
   public:

@@ -8,18 +8,7 @@
 #include <span>
 #include <string_view>
 
-// Declares the fields of a message or of a nested structure, in wire order: the one declaration that encode, decode,
-// describe and the fuzzers use.
-#define KVMSBX_P9_FIELDS(...)                                \
-    static constexpr const char* kFieldNames = #__VA_ARGS__; \
-    template <typename V>                                    \
-    constexpr auto visit(V&& visitor) {                      \
-        return visitor(__VA_ARGS__);                         \
-    }                                                        \
-    template <typename V>                                    \
-    constexpr auto visit(V&& visitor) const {                \
-        return visitor(__VA_ARGS__);                         \
-    }
+#include "common/wire/fields.hpp"
 
 namespace kvmsbx::p9 {
 
@@ -45,7 +34,7 @@ struct Qid {
     uint8_t type = 0;
     uint32_t version = 0;  // changes whenever the file's contents or attributes do
     uint64_t path = 0;     // unique per inode, for the life of the connection
-    KVMSBX_P9_FIELDS(type, version, path)
+    KVMSBX_WIRE_FIELDS(type, version, path)
     bool operator==(const Qid&) const = default;
 };
 
@@ -95,8 +84,8 @@ struct Attr {
     uint64_t atime_sec = 0, atime_nsec = 0, mtime_sec = 0, mtime_nsec = 0;
     uint64_t ctime_sec = 0, ctime_nsec = 0, btime_sec = 0, btime_nsec = 0;
     uint64_t gen = 0, data_version = 0;
-    KVMSBX_P9_FIELDS(valid, qid, mode, uid, gid, nlink, rdev, size, blksize, blocks, atime_sec, atime_nsec, mtime_sec,
-                     mtime_nsec, ctime_sec, ctime_nsec, btime_sec, btime_nsec, gen, data_version)
+    KVMSBX_WIRE_FIELDS(valid, qid, mode, uid, gid, nlink, rdev, size, blksize, blocks, atime_sec, atime_nsec, mtime_sec,
+                       mtime_nsec, ctime_sec, ctime_nsec, btime_sec, btime_nsec, gen, data_version)
     bool operator==(const Attr&) const = default;
 };
 
@@ -110,7 +99,7 @@ struct SetAttr {
     uint32_t uid = 0, gid = 0;
     uint64_t size = 0;
     uint64_t atime_sec = 0, atime_nsec = 0, mtime_sec = 0, mtime_nsec = 0;
-    KVMSBX_P9_FIELDS(valid, mode, uid, gid, size, atime_sec, atime_nsec, mtime_sec, mtime_nsec)
+    KVMSBX_WIRE_FIELDS(valid, mode, uid, gid, size, atime_sec, atime_nsec, mtime_sec, mtime_nsec)
     bool operator==(const SetAttr&) const = default;
 };
 
@@ -120,7 +109,7 @@ struct DirEntry {
     uint64_t offset = 0;  // cookie of the entry after this one, for Treaddir
     uint8_t type = 0;     // DT_*
     std::string_view name;
-    KVMSBX_P9_FIELDS(qid, offset, type, name)
+    KVMSBX_WIRE_FIELDS(qid, offset, type, name)
 };
 
 // Entries of Rreaddirattr's data.
@@ -130,7 +119,7 @@ struct DirEntryAttr {
     uint64_t offset = 0;
     uint8_t type = 0;
     std::string_view name;
-    KVMSBX_P9_FIELDS(attr, offset, type, name)
+    KVMSBX_WIRE_FIELDS(attr, offset, type, name)
 };
 
 // Flags of Tlopen and kin: Linux's O_* of x86-64. Tunlinkat: AT_REMOVEDIR.

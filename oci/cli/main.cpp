@@ -47,7 +47,8 @@ void add_global_options(CLI::App& app, GlobalOptions& options) {
         ->description("File with defaults of these options (default: " + std::string(kConfigFile) + ")")
         ->type_name("FILE");
     app.add_flag("--strace", run.strace, "Print each system call of the application");
-    app.add_option("--log", options.reporter.log, "Errors and warnings go to this file, too")->type_name("FILE");
+    app.add_option("--log", options.reporter.log, "Errors go to this file, too, and warnings to it alone")
+        ->type_name("FILE");
     app.add_option("--log-format", options.log_format, "Format of --log")
         ->check(CLI::IsMember({"text", "json"}))
         ->capture_default_str();

@@ -9,7 +9,7 @@ namespace kvmsbx::oci::cli {
 namespace {
 
 struct QueryOptions {
-    std::string id, format = "table", interval = "5s";
+    std::string id, format = "table";
     bool quiet = false, stats = false, stacks = false;
     std::vector<std::string> ignored;
 

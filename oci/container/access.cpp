@@ -1,5 +1,6 @@
 #include "oci/container/access.hpp"
 
+#include "common/host/write_all.hpp"
 #include "oci/monitor/listener.hpp"
 
 namespace kvmsbx::oci {
@@ -22,6 +23,12 @@ Outcome<Spec> read_spec(const ContainerFolder& folder) {
 
 SandboxPlatform platform_of(const ContainerRecord& record) {
     return record.platform == "process" ? SandboxPlatform::kProcess : SandboxPlatform::kKvm;
+}
+
+Outcome<> print(std::string_view text) {
+    const Result<> written = host::write_all(1, text);
+    if (written.is_error()) return errno_failure("writing to standard output", static_cast<int>(written.error()));
+    return {};
 }
 
 int finish(const Outcome<>& outcome, Reporter& reporter) {

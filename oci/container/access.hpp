@@ -21,6 +21,9 @@ Outcome<Spec> read_spec(const ContainerFolder& folder);
 
 SandboxPlatform platform_of(const ContainerRecord& record);
 
+// All of it, to standard output.
+Outcome<> print(std::string_view text);
+
 // 0, or a failure's exit code after its line.
 int finish(const Outcome<>& outcome, Reporter& reporter);
 

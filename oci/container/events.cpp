@@ -3,7 +3,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "common/host/write_all.hpp"
 #include "oci/container/access.hpp"
 #include "oci/container/lifecycle.hpp"
 
@@ -43,12 +42,6 @@ std::string stats_line(const std::string& id, const control::Usage& usage) {
 }
 
 std::string oom_line(const std::string& id) { return ordered_json{{"type", "oom"}, {"id", id}}.dump() + "\n"; }
-
-Outcome<> print(const std::string& text) {
-    const Result<> written = host::write_all(1, text);
-    if (written.is_error()) return errno_failure("writing to standard output", static_cast<int>(written.error()));
-    return {};
-}
 
 // False: the monitor hung up, the container has ended.
 bool wait_while_it_runs(const ControlConnection& monitor, unsigned interval_ms) {

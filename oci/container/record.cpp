@@ -5,10 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -131,17 +129,6 @@ std::string oci_state_report(const ContainerRecord& record) {
     document["created"] = record.created;
     document["owner"] = user_name(record.owner);
     return dump(document, 2);
-}
-
-std::string rfc3339_now() {
-    timespec now{};
-    clock_gettime(CLOCK_REALTIME, &now);
-    std::tm utc{};
-    gmtime_r(&now.tv_sec, &utc);
-    char text[64];
-    const size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-    std::snprintf(text + length, sizeof text - length, ".%09ldZ", now.tv_nsec);
-    return text;
 }
 
 // Out of /etc/passwd itself: getpwuid(3) of a static program would load the host's plug-ins.

@@ -50,8 +50,6 @@ std::string oci_state_json(const ContainerRecord& record, Status status);
 // The same for people and `kvmsbx state`: indented, with runc's additions (rootfs, created, owner).
 std::string oci_state_report(const ContainerRecord& record);
 
-// Now, as RFC 3339 with nanoseconds.
-std::string rfc3339_now();
 std::string user_name(uid_t uid);
 
 }  // namespace kvmsbx::oci

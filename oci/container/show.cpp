@@ -4,7 +4,6 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
-#include "common/host/write_all.hpp"
 #include "oci/container/access.hpp"
 #include "oci/container/lifecycle.hpp"
 
@@ -12,12 +11,6 @@ namespace kvmsbx::oci {
 namespace {
 
 using nlohmann::ordered_json;
-
-Outcome<> print(const std::string& text) {
-    const Result<> written = host::write_all(1, text);
-    if (written.is_error()) return errno_failure("writing to standard output", static_cast<int>(written.error()));
-    return {};
-}
 
 // Columns as wide as their widest word; the last one as it comes.
 std::string as_table(const std::vector<std::vector<std::string>>& rows) {

@@ -18,6 +18,7 @@
 #include "oci/monitor/console_socket.hpp"
 #include "oci/monitor/listener.hpp"
 #include "oci/mount_points.hpp"
+#include "oci/timestamp.hpp"
 #include "vmm/console.hpp"
 
 namespace kvmsbx::oci {

@@ -162,8 +162,6 @@ def test_pause_stops_everything(world):
 class Life(threading.Thread):
     """One container from create to delete; every step may fail, since somebody kills processes meanwhile."""
 
-    STEPS = (("create",), ("start",), ("exec",), ("kill",), ("delete",))
-
     def __init__(self, engine, container):
         super().__init__()
         self.engine, self.container = engine, container
